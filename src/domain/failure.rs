@@ -1,0 +1,466 @@
+//! Owns why something failed, as plain data: code, words, what to do next, exit code.
+//!
+//! Never holds a live error; those end at the engine. Every match here is exhaustive.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The public contract: the failure table, kebab-case in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(
+    missing_docs,
+    reason = "the names are the documentation; README has the table"
+)]
+pub enum FailureCode {
+    Usage,
+    Refused,
+    ReadOnly,
+    NoWeights,
+    Incomplete,
+    Findings,
+    LockBusy,
+    Offline,
+    Dns,
+    Connect,
+    Timeout,
+    Stalled,
+    Server,
+    Reset,
+    Tls,
+    Proxy,
+    CaptivePortal,
+    RateLimited,
+    TokenInvalid,
+    TokenScope,
+    Gated,
+    RepoNotFound,
+    RepoDisabled,
+    RevisionNotFound,
+    FileNotFound,
+    DiskFull,
+    Permission,
+    NotWritable,
+    NameCollision,
+    UnsafePath,
+    ChecksumMismatch,
+    SizeMismatch,
+    ChangedUpstream,
+    Cancelled,
+    Internal,
+}
+
+impl FailureCode {
+    /// Every code, in the order of the table.
+    pub const ALL: [Self; 35] = [
+        Self::Usage,
+        Self::Refused,
+        Self::ReadOnly,
+        Self::NoWeights,
+        Self::Incomplete,
+        Self::Findings,
+        Self::LockBusy,
+        Self::Offline,
+        Self::Dns,
+        Self::Connect,
+        Self::Timeout,
+        Self::Stalled,
+        Self::Server,
+        Self::Reset,
+        Self::Tls,
+        Self::Proxy,
+        Self::CaptivePortal,
+        Self::RateLimited,
+        Self::TokenInvalid,
+        Self::TokenScope,
+        Self::Gated,
+        Self::RepoNotFound,
+        Self::RepoDisabled,
+        Self::RevisionNotFound,
+        Self::FileNotFound,
+        Self::DiskFull,
+        Self::Permission,
+        Self::NotWritable,
+        Self::NameCollision,
+        Self::UnsafePath,
+        Self::ChecksumMismatch,
+        Self::SizeMismatch,
+        Self::ChangedUpstream,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+
+    /// The code as it stands in JSON and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Refused => "refused",
+            Self::ReadOnly => "read-only",
+            Self::NoWeights => "no-weights",
+            Self::Incomplete => "incomplete",
+            Self::Findings => "findings",
+            Self::LockBusy => "lock-busy",
+            Self::Offline => "offline",
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Stalled => "stalled",
+            Self::Server => "server",
+            Self::Reset => "reset",
+            Self::Tls => "tls",
+            Self::Proxy => "proxy",
+            Self::CaptivePortal => "captive-portal",
+            Self::RateLimited => "rate-limited",
+            Self::TokenInvalid => "token-invalid",
+            Self::TokenScope => "token-scope",
+            Self::Gated => "gated",
+            Self::RepoNotFound => "repo-not-found",
+            Self::RepoDisabled => "repo-disabled",
+            Self::RevisionNotFound => "revision-not-found",
+            Self::FileNotFound => "file-not-found",
+            Self::DiskFull => "disk-full",
+            Self::Permission => "permission",
+            Self::NotWritable => "not-writable",
+            Self::NameCollision => "name-collision",
+            Self::UnsafePath => "unsafe-path",
+            Self::ChecksumMismatch => "checksum-mismatch",
+            Self::SizeMismatch => "size-mismatch",
+            Self::ChangedUpstream => "changed-upstream",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The exit code of a command that ends with this failure alone.
+    ///
+    /// `Cancelled` gives 130; the binary replaces it by 129 or 143 when it knows the signal.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage | Self::Refused | Self::ReadOnly | Self::NoWeights => 2,
+            Self::Incomplete | Self::Findings => 3,
+            Self::LockBusy => 4,
+            Self::Offline
+            | Self::Dns
+            | Self::Connect
+            | Self::Timeout
+            | Self::Stalled
+            | Self::Server
+            | Self::Reset
+            | Self::Tls
+            | Self::Proxy
+            | Self::CaptivePortal
+            | Self::RateLimited => 5,
+            Self::TokenInvalid
+            | Self::TokenScope
+            | Self::Gated
+            | Self::RepoNotFound
+            | Self::RepoDisabled
+            | Self::RevisionNotFound
+            | Self::FileNotFound => 6,
+            Self::DiskFull
+            | Self::Permission
+            | Self::NotWritable
+            | Self::NameCollision
+            | Self::UnsafePath => 7,
+            Self::ChecksumMismatch | Self::SizeMismatch | Self::ChangedUpstream => 8,
+            Self::Cancelled => 130,
+            Self::Internal => 70,
+        }
+    }
+
+    /// Whether the same attempt may succeed later without anybody doing anything.
+    ///
+    /// Bytes that do not match are retried too, but once and afresh: the engine counts those apart.
+    pub const fn is_retryable(self) -> bool {
+        match self {
+            Self::Offline
+            | Self::Dns
+            | Self::Connect
+            | Self::Timeout
+            | Self::Stalled
+            | Self::Server
+            | Self::Reset
+            | Self::RateLimited => true,
+            Self::Usage
+            | Self::Refused
+            | Self::ReadOnly
+            | Self::NoWeights
+            | Self::Incomplete
+            | Self::Findings
+            | Self::LockBusy
+            | Self::Tls
+            | Self::Proxy
+            | Self::CaptivePortal
+            | Self::TokenInvalid
+            | Self::TokenScope
+            | Self::Gated
+            | Self::RepoNotFound
+            | Self::RepoDisabled
+            | Self::RevisionNotFound
+            | Self::FileNotFound
+            | Self::DiskFull
+            | Self::Permission
+            | Self::NotWritable
+            | Self::NameCollision
+            | Self::UnsafePath
+            | Self::ChecksumMismatch
+            | Self::SizeMismatch
+            | Self::ChangedUpstream
+            | Self::Cancelled
+            | Self::Internal => false,
+        }
+    }
+
+    /// Whether no other file of the job can succeed either.
+    pub const fn ends_job(self) -> bool {
+        match self {
+            Self::DiskFull
+            | Self::NotWritable
+            | Self::TokenInvalid
+            | Self::TokenScope
+            | Self::Gated
+            | Self::RepoNotFound
+            | Self::RepoDisabled
+            | Self::RevisionNotFound
+            | Self::Tls
+            | Self::Proxy
+            | Self::CaptivePortal => true,
+            Self::Usage
+            | Self::Refused
+            | Self::ReadOnly
+            | Self::NoWeights
+            | Self::Incomplete
+            | Self::Findings
+            | Self::LockBusy
+            | Self::Offline
+            | Self::Dns
+            | Self::Connect
+            | Self::Timeout
+            | Self::Stalled
+            | Self::Server
+            | Self::Reset
+            | Self::RateLimited
+            | Self::FileNotFound
+            | Self::Permission
+            | Self::NameCollision
+            | Self::UnsafePath
+            | Self::ChecksumMismatch
+            | Self::SizeMismatch
+            | Self::ChangedUpstream
+            | Self::Cancelled
+            | Self::Internal => false,
+        }
+    }
+}
+
+impl fmt::Display for FailureCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the user should do; each face says how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Correct the call.
+    FixCall,
+    /// Nothing MLX can read: fetch everything or choose another repo.
+    FetchAll,
+    /// Run the pull again to complete or heal the model.
+    PullAgain,
+    /// Another program is at work: wait for it.
+    WaitForLock,
+    /// Look at the network; what is here is resumed.
+    CheckNetwork,
+    /// Offline mode is on, or there is no network: go online.
+    GoOnline,
+    /// The certificate or a proxy in between is the problem.
+    CheckTls,
+    /// The proxy's variable is wrong.
+    CheckProxy,
+    /// The network wants a log-in in a browser.
+    LogInToNetwork,
+    /// Wait for the rate limit, or use a token.
+    WaitForRateLimit,
+    /// The token is wrong: log in again or go without.
+    LogIn,
+    /// The token lacks the right: use one that can read this repo.
+    WidenToken,
+    /// The repo's terms must be accepted on its page.
+    AcceptTerms,
+    /// Check the spelling, or log in: the Hub does not say which it is.
+    CheckName,
+    /// The repo is disabled by the Hub; choose another.
+    ChooseAnother,
+    /// Free disk space.
+    FreeSpace,
+    /// Correct the owner or mode of a folder, or use another cache.
+    FixPermissions,
+    /// Leave the offending file out.
+    ExcludeFile,
+    /// Bytes from this source do not match what the Hub promised: try again, or another source.
+    TryAgainLater,
+    /// Run the same command again: it resumes.
+    Resume,
+    /// A bug in larder.
+    ReportBug,
+}
+
+/// Why something failed, told in a form that every face can show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The stable code.
+    pub code: FailureCode,
+    /// What failed: lower case, no full stop, names in backticks. Already sanitised.
+    pub summary: String,
+    /// Why, outermost cause first. Already sanitised and free of secrets.
+    pub causes: Vec<String>,
+    /// The file in the repo or on disk it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The address asked, without query, user or password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Bytes needed on the cache's file system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needed_bytes: Option<u64>,
+    /// Bytes free there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
+    /// When the server said to come back, in milliseconds from the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Failure {
+    /// A failure with a code and what failed.
+    pub fn new(code: FailureCode, summary: impl Into<String>) -> Self {
+        Self {
+            code,
+            summary: super::text::sanitize(&summary.into()),
+            causes: Vec::new(),
+            path: None,
+            url: None,
+            needed_bytes: None,
+            free_bytes: None,
+            retry_after_ms: None,
+        }
+    }
+
+    /// Adds a cause below those already there.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.causes
+            .push(super::text::sanitize_line(&cause.into(), 400));
+        self
+    }
+
+    /// Names the file it is about.
+    #[must_use]
+    pub fn at_path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(super::text::sanitize(&path.into()));
+        self
+    }
+
+    /// Names the address asked; the caller has taken secrets out.
+    #[must_use]
+    pub fn at_url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(super::text::sanitize(&url.into()));
+        self
+    }
+
+    /// What to do about it.
+    pub const fn help(&self) -> Remedy {
+        match self.code {
+            FailureCode::Usage | FailureCode::Refused | FailureCode::ReadOnly => Remedy::FixCall,
+            FailureCode::NoWeights => Remedy::FetchAll,
+            FailureCode::Incomplete | FailureCode::Findings => Remedy::PullAgain,
+            FailureCode::LockBusy => Remedy::WaitForLock,
+            FailureCode::Offline => Remedy::GoOnline,
+            FailureCode::Dns
+            | FailureCode::Connect
+            | FailureCode::Timeout
+            | FailureCode::Stalled
+            | FailureCode::Server
+            | FailureCode::Reset => Remedy::CheckNetwork,
+            FailureCode::Tls => Remedy::CheckTls,
+            FailureCode::Proxy => Remedy::CheckProxy,
+            FailureCode::CaptivePortal => Remedy::LogInToNetwork,
+            FailureCode::RateLimited => Remedy::WaitForRateLimit,
+            FailureCode::TokenInvalid => Remedy::LogIn,
+            FailureCode::TokenScope => Remedy::WidenToken,
+            FailureCode::Gated => Remedy::AcceptTerms,
+            FailureCode::RepoNotFound
+            | FailureCode::RevisionNotFound
+            | FailureCode::FileNotFound => Remedy::CheckName,
+            FailureCode::RepoDisabled => Remedy::ChooseAnother,
+            FailureCode::DiskFull => Remedy::FreeSpace,
+            FailureCode::Permission | FailureCode::NotWritable => Remedy::FixPermissions,
+            FailureCode::NameCollision | FailureCode::UnsafePath => Remedy::ExcludeFile,
+            FailureCode::ChecksumMismatch
+            | FailureCode::SizeMismatch
+            | FailureCode::ChangedUpstream => Remedy::TryAgainLater,
+            FailureCode::Cancelled => Remedy::Resume,
+            FailureCode::Internal => Remedy::ReportBug,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.summary)?;
+        for cause in &self.causes {
+            write!(f, ": {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The exit code of a command with these failures: their class if they share one, else 1.
+pub fn exit_code(failures: &[Failure]) -> u8 {
+    let mut classes = failures.iter().map(|failure| failure.code.exit_code());
+    let Some(first) = classes.next() else {
+        return 0;
+    };
+    if classes.all(|class| class == first) {
+        first
+    } else {
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_in_json_are_their_names() {
+        for code in FailureCode::ALL {
+            let json = serde_json::to_string(&code).unwrap();
+            assert_eq!(json, format!("\"{}\"", code.name()));
+        }
+    }
+
+    #[test]
+    fn shared_class_decides_and_mixed_is_one() {
+        let failure = |code| Failure::new(code, "x");
+        assert_eq!(exit_code(&[]), 0);
+        assert_eq!(
+            exit_code(&[failure(FailureCode::Reset), failure(FailureCode::Dns)]),
+            5
+        );
+        assert_eq!(
+            exit_code(&[failure(FailureCode::Reset), failure(FailureCode::Gated)]),
+            1
+        );
+    }
+
+    #[test]
+    fn texts_are_harmless() {
+        let failure = Failure::new(FailureCode::Server, "a\u{1b}[31m").because("b\u{7}");
+        assert_eq!(failure.to_string(), "a\\x1b[31m: b\\x07");
+    }
+}

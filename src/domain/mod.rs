@@ -1,0 +1,24 @@
+//! Owns the nouns: plain data that every room may name.
+//!
+//! Never does I/O, never asks the clock, never knows tokio, reqwest or a terminal.
+//! What is here serialises, compares and clones.
+
+mod command;
+mod event;
+mod failure;
+mod file;
+mod hex;
+mod repo;
+mod report;
+mod text;
+
+pub use command::{Command, FileSelection, PullRequest};
+pub use event::{
+    Event, FileId, Healing, HealingKind, JobId, LockWait, Origin, Outcome, PlannedFile, PullPlan,
+    PullResult, RefMove, RetryIn, Stamped,
+};
+pub use failure::{Failure, FailureCode, Remedy, exit_code};
+pub use file::{Etag, NameError, RemoteFile, RepoPath, Want};
+pub use repo::{Commit, RepoId, RepoKind, RepoReference, Revision};
+pub use report::{Basis, FileRow, FileState, ModelRow, ModelState, Setting};
+pub use text::{sanitize, sanitize_line};

@@ -1,0 +1,108 @@
+//! Owns what a look at the cache reports: models, files, settings.
+//!
+//! Never says how it is printed.
+
+use serde::Serialize;
+
+use super::repo::{Commit, RepoId};
+
+/// State of a model: one repo at one commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelState {
+    /// Every file it should have is there.
+    Complete,
+    /// Files are missing.
+    Partial,
+    /// A reader gets wrong or missing bytes.
+    Broken,
+    /// Nothing of it is there.
+    Absent,
+}
+
+/// What a verdict of completeness rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// The Hub's listing of that commit, kept on disk.
+    Listing,
+    /// The model's own files: config, index, shards, tokenizer.
+    OwnFiles,
+}
+
+/// A model in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModelRow {
+    /// The repo.
+    pub repo: RepoId,
+    /// The snapshot folder's name: a commit, or what a broken tool wrote there.
+    pub revision: String,
+    /// The commit, if the folder's name is one.
+    pub commit: Option<Commit>,
+    /// Refs that name the commit.
+    pub refs: Vec<String>,
+    /// The snapshot folder, absolute.
+    pub snapshot: String,
+    /// Bytes on disk that its pointers lead to, each blob once.
+    pub size_bytes: u64,
+    /// Pointers that lead to content.
+    pub files_present: usize,
+    /// Files it should have; `None` when no listing says so.
+    pub files_expected: Option<usize>,
+    /// The verdict.
+    pub state: ModelState,
+    /// What the verdict rests on.
+    pub basis: Basis,
+    /// Whether no ref names the commit: healthy, but other tools' prune would take it.
+    pub is_unreferenced: bool,
+    /// What is wrong or missing, a sentence each.
+    pub problems: Vec<String>,
+    /// Last change of any blob, milliseconds since the Unix epoch.
+    pub modified_ms: Option<u64>,
+    /// Last access of any blob as the file system recorded it, milliseconds since the Unix epoch.
+    pub accessed_ms: Option<u64>,
+}
+
+/// State of a file in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileState {
+    /// Pointer and blob are there and the size is right; content not hashed.
+    Unverified,
+    /// The blob is shorter than the listing says.
+    Truncated,
+    /// The blob has another length than the listing says.
+    WrongSize,
+    /// The pointer leads nowhere.
+    Missing,
+    /// A regular file in the place of a pointer.
+    Regular,
+    /// In the listing, not in the snapshot.
+    Absent,
+}
+
+/// A file of a model in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileRow {
+    /// Path inside the repo, sanitised.
+    pub path: String,
+    /// Bytes on disk; `None` if there are none.
+    pub size_bytes: Option<u64>,
+    /// Bytes it should have; `None` when no listing says so.
+    pub expected_bytes: Option<u64>,
+    /// The blob the pointer names.
+    pub etag: Option<String>,
+    /// The verdict.
+    pub state: FileState,
+}
+
+/// A setting, its value and where that came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// The name as in the config file.
+    pub name: &'static str,
+    /// The value in force; secrets are shown as `***`.
+    pub value: String,
+    /// A flag, a variable, a file with its line, or `default`.
+    pub origin: String,
+}

@@ -1,0 +1,3 @@
+//! Owns start-up: parse, build the rooms, pick a face, exit.
+
+fn main() {}
