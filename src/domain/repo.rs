@@ -182,6 +182,11 @@ impl Commit {
             .ok_or_else(|| NameError::new("commit", text, "it is not 40 hex characters"))
     }
 
+    /// The commit of these 20 bytes.
+    pub const fn from_bytes(bytes: [u8; 20]) -> Self {
+        Self(bytes)
+    }
+
     /// The first seven characters, for people.
     pub fn short(&self) -> String {
         self.to_string().chars().take(7).collect()

@@ -1,0 +1,45 @@
+//! Owns the disk: the Hub cache's layout, locks, blobs, partials, snapshots, refs and listings.
+//!
+//! **Law**: no path made here ever leads to bytes that were not proven; nothing good is lost; a
+//! kill at any instant leaves a cache that every other tool can read; a model that loaded before
+//! still loads. Everything is synchronous: the engine calls it in blocking threads.
+//!
+//! Never the network, never the environment, never the clock.
+
+mod blob;
+#[cfg(test)]
+mod crash_tests;
+mod durable;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod incomplete;
+mod layout;
+mod lock;
+mod place;
+mod promote;
+mod publish;
+mod ready;
+mod refs;
+mod root;
+mod salvage;
+mod scan;
+mod snapshot;
+mod staging;
+mod trees;
+
+pub use blob::{Check, Hasher, Verdict, check, find_elsewhere};
+pub use error::{Error, Result};
+pub use incomplete::{Found, Partial, Salvage};
+pub use layout::Layout;
+pub use lock::{BlobLock, Busy, LockAttempt, other_progress, try_lock};
+pub use place::{place_copy, place_empty};
+pub use promote::{PromoteError, Promoted, SetAside};
+pub use publish::publish;
+pub use ready::{Examination, Judge};
+pub use refs::{RefValue, read_ref, refs_of, write_ref};
+pub use root::{prepare_repo, prepare_root, resolve_root};
+pub use scan::{RepoRows, scan, scan_repo};
+pub use snapshot::{Pointer, find_collision, inspect_pointer, snapshot_paths};
+pub use staging::{LinkMode, link_mode, sweep_staging};
+pub use trees::{Tree, read_tree, write_tree};

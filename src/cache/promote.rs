@@ -1,0 +1,414 @@
+//! Owns the step that makes a blob visible.
+//!
+//! Law: the name of a blob leads to an inode whose bytes were proven and synced, and old bytes are
+//! given a second name before they lose their first.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use super::blob::{self, Hasher};
+use super::durable::{self, MAX_RACES};
+use super::incomplete::Partial;
+use super::lock::BlobLock;
+use super::{Error, Result};
+use crate::host;
+
+/// What happens to a blob that has the name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetAside {
+    /// Its bytes are kept under `blobs/<etag>.<8 hex>.corrupt`.
+    Keep,
+    /// It is replaced.
+    Drop,
+}
+
+/// A blob is in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promoted {
+    /// Where the old bytes are kept; `None` if there were none to keep.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// A blob is not in place; the partial is as it was.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct PromoteError {
+    /// Why.
+    #[source]
+    pub error: Error,
+    /// To be restarted, discarded, or dropped and resumed later.
+    pub partial: Box<Partial>,
+}
+
+impl From<PromoteError> for Error {
+    fn from(failed: PromoteError) -> Self {
+        failed.error
+    }
+}
+
+impl Partial {
+    /// Proves the bytes, makes them durable and gives them the blob's name. The lock shows that
+    /// nobody else is doing the same.
+    ///
+    /// # Errors
+    /// [`Error::HashMismatch`] if bytes are missing or wrong; nothing has changed then.
+    pub fn prove_and_promote(
+        mut self,
+        lock: &BlobLock,
+        aside: SetAside,
+    ) -> Result<Promoted, PromoteError> {
+        match self.promote(lock, aside) {
+            Ok(promoted) => Ok(promoted),
+            Err(error) => Err(PromoteError {
+                error,
+                partial: Box::new(self),
+            }),
+        }
+    }
+
+    pub(super) fn promote(&mut self, _lock: &BlobLock, aside: SetAside) -> Result<Promoted> {
+        let target = self.layout.blob(&self.repo, &self.etag);
+        let blobs = self.layout.blobs(&self.repo);
+        let mut set_aside = None;
+        for _ in 0..MAX_RACES {
+            self.check_alive()?;
+            self.prove()?;
+            self.file
+                .sync_all()
+                .map_err(Error::at("sync", &self.path))?;
+            if set_aside.is_none() && aside == SetAside::Keep {
+                set_aside = self.keep_old(&target)?;
+            }
+            if durable::is_same_file(&self.file, &self.path) && self.take_name(&target)? {
+                host::sync_dir(&blobs).map_err(Error::at("sync", &blobs))?;
+                return Ok(Promoted { set_aside });
+            }
+        }
+        Err(Error::Unsteady { path: target })
+    }
+
+    /// Renames the partial over the blob; `false` if it turns out that the name did not lead to
+    /// our file any more.
+    fn take_name(&self, target: &Path) -> Result<bool> {
+        match fs::rename(&self.path, target) {
+            Ok(()) => {}
+            // Unlinked since the look before.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if target.is_dir() => {
+                return Err(Error::from_io("replace the folder", target, error));
+            }
+            Err(error) => return Err(Error::from_io("rename", &self.path, error)),
+        }
+        if durable::is_same_file(&self.file, target) {
+            return Ok(true);
+        }
+        // Somebody put another file under our name between look and rename: it is not proven, so
+        // it must not keep the blob's name.
+        match fs::rename(target, self.aside_name()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::from_io("set aside", target, error))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether the file is, to its last byte, the content of the etag.
+    fn prove(&self) -> Result<()> {
+        let on_disk = self
+            .file
+            .metadata()
+            .map_err(Error::at("look at", &self.path))?
+            .len();
+        let is_whole = self.bytes == self.size_bytes && on_disk == self.size_bytes;
+        let is_proven = is_whole
+            && self.hasher.clone().finish()
+            && (!self.is_foreign_file || self.proves_on_disk()?);
+        if is_proven {
+            Ok(())
+        } else {
+            Err(Error::HashMismatch {
+                path: self.path.clone(),
+                expected: self.etag,
+            })
+        }
+    }
+
+    fn proves_on_disk(&self) -> Result<bool> {
+        let mut hasher = Hasher::new(&self.etag, self.size_bytes);
+        let mut on = |_| ControlFlow::Continue(());
+        blob::hash_from(
+            &self.file,
+            &self.path,
+            self.size_bytes,
+            &mut hasher,
+            &mut on,
+        )?;
+        Ok(hasher.finish())
+    }
+
+    fn aside_name(&self) -> PathBuf {
+        self.layout
+            .set_aside(&self.repo, &self.etag, fastrand::u32(..))
+    }
+
+    /// Gives the bytes under the blob's name a second name; the first stays until the rename.
+    fn keep_old(&self, target: &Path) -> Result<Option<PathBuf>> {
+        match target.symlink_metadata() {
+            Ok(metadata) if metadata.is_file() => {}
+            // A link into the shared store loses nothing: the payload stays where it is.
+            Ok(metadata) if metadata.is_symlink() => return Ok(None),
+            Ok(_) => {
+                return Err(Error::Collision {
+                    path: target.to_owned(),
+                    other: target.to_owned(),
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::from_io("look at", target, error)),
+        }
+        let kept = self.aside_name();
+        if fs::hard_link(target, &kept).is_ok() {
+            return Ok(Some(kept));
+        }
+        let mut source = File::open(target).map_err(Error::at("open", target))?;
+        let (kept, mut copy) =
+            durable::create_unique(|number| self.layout.set_aside(&self.repo, &self.etag, number))?;
+        let copied = io::copy(&mut source, &mut copy).and_then(|_| copy.sync_all());
+        if let Err(error) = copied {
+            drop(fs::remove_file(&kept));
+            return Err(Error::from_io("set aside", target, error));
+        }
+        Ok(Some(kept))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+    use super::*;
+    use crate::cache::fixture::{self, content, etag, held, now, on, repo};
+    use crate::cache::{Layout, Salvage};
+    use crate::domain::{Etag, RepoId};
+
+    struct Scene {
+        _dir: tempfile::TempDir,
+        layout: Layout,
+        repo: RepoId,
+        etag: Etag,
+        good: Vec<u8>,
+        lock: BlobLock,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let (dir, layout) = fixture::cache();
+            let repo = repo("org/m");
+            crate::cache::prepare_repo(&layout, &repo).unwrap();
+            let good = content(5000);
+            let etag = etag(&good);
+            let lock = held(&layout, &repo, &etag);
+            Self {
+                _dir: dir,
+                layout,
+                repo,
+                etag,
+                good,
+                lock,
+            }
+        }
+
+        fn blob(&self) -> PathBuf {
+            self.layout.blob(&self.repo, &self.etag)
+        }
+
+        fn start(&self) -> Partial {
+            let from = Salvage {
+                now: now(),
+                seed: None,
+            };
+            let size = self.good.len() as u64;
+            Partial::start(
+                &self.layout,
+                &self.repo,
+                &self.etag,
+                size,
+                &self.lock,
+                from,
+                &mut on,
+            )
+            .unwrap()
+            .0
+        }
+
+        fn written(&self) -> Partial {
+            let mut partial = self.start();
+            let from = usize::try_from(partial.bytes()).unwrap();
+            partial.append(&self.good[from..]).unwrap();
+            partial
+        }
+
+        fn names(&self) -> Vec<String> {
+            fixture::names(&self.layout.blobs(&self.repo))
+        }
+    }
+
+    #[test]
+    fn a_proven_partial_becomes_the_blob_and_nothing_is_left() {
+        fixture::with_umask(0o002, || {
+            let scene = Scene::new();
+            let promoted = scene
+                .written()
+                .prove_and_promote(&scene.lock, SetAside::Keep)
+                .unwrap();
+            assert_eq!(promoted.set_aside, None);
+            assert_eq!(fs::read(scene.blob()).unwrap(), scene.good);
+            assert_eq!(scene.names(), [scene.etag.to_string()]);
+            let mode = scene.blob().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o664);
+        });
+    }
+
+    #[test]
+    fn wrong_or_missing_bytes_are_never_promoted() {
+        let scene = Scene::new();
+        let mut wrong = scene.good.clone();
+        wrong[4999] ^= 1;
+        for bytes in [&wrong[..], &scene.good[..4999], &[]] {
+            let mut partial = scene.start();
+            partial.restart().unwrap();
+            partial.append(bytes).unwrap();
+            let failed = partial
+                .prove_and_promote(&scene.lock, SetAside::Keep)
+                .unwrap_err();
+            assert!(matches!(failed.error, Error::HashMismatch { .. }));
+            assert!(!scene.blob().exists());
+            failed.partial.discard().unwrap();
+            assert!(scene.names().is_empty());
+        }
+    }
+
+    #[test]
+    fn bytes_written_by_others_are_read_again_before_the_blob_is_named() {
+        let scene = Scene::new();
+        let foreign = scene
+            .layout
+            .blobs(&scene.repo)
+            .join(format!("{}.incomplete", scene.etag));
+        fs::write(&foreign, &scene.good[..1000]).unwrap();
+        let their_handle = File::options().write(true).open(&foreign).unwrap();
+        let mut partial = scene.start();
+        assert_eq!(partial.bytes(), 1000);
+        partial.append(&scene.good[1000..]).unwrap();
+        // An old Python that went on writing through the handle it still has.
+        std::os::unix::fs::FileExt::write_all_at(&their_handle, b"XX", 3000).unwrap();
+        let failed = partial
+            .prove_and_promote(&scene.lock, SetAside::Keep)
+            .unwrap_err();
+        assert!(matches!(failed.error, Error::HashMismatch { .. }));
+        assert!(failed.partial.has_foreign_bytes());
+        assert!(!scene.blob().exists());
+    }
+
+    #[test]
+    fn the_old_blob_is_kept_if_asked_and_stays_until_the_rename() {
+        let scene = Scene::new();
+        for (aside, kept) in [(SetAside::Keep, true), (SetAside::Drop, false)] {
+            fs::write(scene.blob(), "bad").unwrap();
+            let partial = scene.written();
+            assert_eq!(fs::read(scene.blob()).unwrap(), b"bad");
+            let promoted = partial.prove_and_promote(&scene.lock, aside).unwrap();
+            assert_eq!(fs::read(scene.blob()).unwrap(), scene.good);
+            assert_eq!(promoted.set_aside.is_some(), kept);
+            if let Some(path) = promoted.set_aside {
+                assert_eq!(fs::read(&path).unwrap(), b"bad");
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                assert!(name.ends_with(".corrupt"), "{name}");
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_proof_leaves_the_old_blob_alone() {
+        let scene = Scene::new();
+        fs::write(scene.blob(), "old").unwrap();
+        let mut partial = scene.start();
+        partial.append(b"not the content").unwrap();
+        let failed = partial.prove_and_promote(&scene.lock, SetAside::Keep);
+        assert!(failed.is_err());
+        assert_eq!(fs::read(scene.blob()).unwrap(), b"old");
+        assert!(!scene.names().iter().any(|name| name.ends_with(".corrupt")));
+    }
+
+    #[test]
+    fn a_link_into_the_shared_store_is_replaced_and_not_written_through() {
+        let scene = Scene::new();
+        let payload = scene.layout.shared_payload(&"ab".repeat(32)).unwrap();
+        fs::create_dir_all(payload.parent().unwrap()).unwrap();
+        fs::write(&payload, "other repos read this").unwrap();
+        symlink(&payload, scene.blob()).unwrap();
+        let promoted = scene
+            .written()
+            .prove_and_promote(&scene.lock, SetAside::Keep)
+            .unwrap();
+        assert_eq!(promoted.set_aside, None);
+        assert!(scene.blob().symlink_metadata().unwrap().is_file());
+        assert_eq!(fs::read(scene.blob()).unwrap(), scene.good);
+        assert_eq!(fs::read(&payload).unwrap(), b"other repos read this");
+    }
+
+    #[test]
+    fn a_prune_or_a_stranger_just_before_the_end_is_survived() {
+        let scene = Scene::new();
+        for put_stranger in [false, true] {
+            let partial = scene.written();
+            let old_name = partial.path().to_owned();
+            fs::remove_file(&old_name).unwrap();
+            if put_stranger {
+                fs::write(&old_name, "a stranger").unwrap();
+            }
+            partial
+                .prove_and_promote(&scene.lock, SetAside::Drop)
+                .unwrap();
+            assert_eq!(fs::read(scene.blob()).unwrap(), scene.good);
+            assert_eq!(scene.blob().metadata().unwrap().nlink(), 1);
+            if put_stranger {
+                assert_eq!(fs::read(&old_name).unwrap(), b"a stranger");
+            }
+        }
+    }
+
+    /// Between the last look and the rename.
+    #[test]
+    fn a_stranger_never_keeps_the_blobs_name() {
+        let scene = Scene::new();
+        let mut partial = scene.written();
+        fs::remove_file(partial.path()).unwrap();
+        assert!(!partial.take_name(&scene.blob()).unwrap(), "pruned");
+        fs::write(partial.path(), "a stranger").unwrap();
+        assert!(!partial.take_name(&scene.blob()).unwrap());
+        assert!(!scene.blob().exists());
+        assert_eq!(scene.names().len(), 1, "the stranger's bytes are kept");
+        // The next round brings our bytes back from the handle.
+        partial.promote(&scene.lock, SetAside::Keep).unwrap();
+        assert_eq!(fs::read(scene.blob()).unwrap(), scene.good);
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_the_blob_is_an_error() {
+        let scene = Scene::new();
+        fs::create_dir(scene.blob()).unwrap();
+        for aside in [SetAside::Keep, SetAside::Drop] {
+            assert!(
+                scene
+                    .written()
+                    .prove_and_promote(&scene.lock, aside)
+                    .is_err()
+            );
+        }
+        assert!(scene.blob().is_dir());
+    }
+}

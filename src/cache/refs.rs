@@ -1,0 +1,177 @@
+//! Owns `refs/`: names that lead to commits.
+//!
+//! Law: a ref is exactly 40 bytes, since Python and hf-hub 0.5 read it without trimming; it is
+//! made outside `refs/`, since every scan reads all that lies there.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::snapshot::paths_below;
+use super::staging::scratch_dir;
+use super::{Error, Layout, Result, blob, durable};
+use crate::domain::{Commit, RepoId, Revision};
+
+/// No commit hash is longer, whatever stands around it.
+const MAX_REF_BYTES: u64 = 4096;
+
+/// What a ref holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefValue {
+    /// The commit, trimmed; `None` if it holds none.
+    pub commit: Option<Commit>,
+    /// Whether it holds anything but 40 lower-case hex characters: other readers stumble over it.
+    pub is_malformed: bool,
+}
+
+/// Reads the ref of a revision; `None` if there is none.
+pub fn read_ref(layout: &Layout, repo: &RepoId, revision: &Revision) -> Result<Option<RefValue>> {
+    read_file(&layout.reference(repo, revision))
+}
+
+fn read_file(path: &Path) -> Result<Option<RefValue>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if blob::is_absent(&error) => return Ok(None),
+        Err(error) => return Err(Error::from_io("read the ref", path, error)),
+    };
+    let mut bytes = Vec::new();
+    match file.take(MAX_REF_BYTES).read_to_end(&mut bytes) {
+        Ok(_) => {}
+        // A folder of refs has that name.
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(None),
+        Err(error) => return Err(Error::from_io("read the ref", path, error)),
+    }
+    let commit = str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| Commit::new(text.trim()).ok());
+    let is_exact = commit.is_some_and(|commit| commit.to_string().as_bytes() == bytes);
+    Ok(Some(RefValue {
+        commit,
+        is_malformed: !is_exact,
+    }))
+}
+
+/// Makes the revision name `commit`, in one step.
+pub fn write_ref(
+    layout: &Layout,
+    repo: &RepoId,
+    revision: &Revision,
+    commit: &Commit,
+) -> Result<()> {
+    let path = layout.reference(repo, revision);
+    let conflict = |existing: PathBuf| Error::RefConflict {
+        reference: path.clone(),
+        existing,
+    };
+    if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+        return Err(conflict(path.clone()));
+    }
+    let refs = layout.refs(repo);
+    let in_the_way = path
+        .ancestors()
+        .skip(1)
+        .take_while(|folder| folder.starts_with(&refs))
+        .find(|folder| folder.symlink_metadata().is_ok_and(|m| !m.is_dir()));
+    if let Some(existing) = in_the_way {
+        return Err(conflict(existing.to_owned()));
+    }
+    let scratch = scratch_dir(layout, repo)?;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(Error::at("create", parent))?;
+    }
+    durable::write_whole(&scratch, &path, commit.to_string().as_bytes())
+}
+
+/// Every ref of the repo by its name, in order; also what a broken tool left there, because other
+/// readers take it for a ref too.
+pub fn refs_of(layout: &Layout, repo: &RepoId) -> Result<Vec<(String, RefValue)>> {
+    let refs = layout.refs(repo);
+    let mut found = Vec::new();
+    for name in paths_below(&refs)? {
+        if let Some(value) = read_file(&refs.join(name.as_str()))? {
+            found.push((name.as_str().to_owned(), value));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::fixture::{self, commit, repo};
+
+    fn revision(name: &str) -> Revision {
+        Revision::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_ref_is_forty_bytes_and_nothing_else_appears() {
+        let (_dir, layout) = fixture::cache();
+        let repo = repo("org/m");
+        for (name, commit) in [
+            ("main", commit('a')),
+            ("main", commit('b')),
+            ("refs/pr/1", commit('c')),
+        ] {
+            write_ref(&layout, &repo, &revision(name), &commit).unwrap();
+            let bytes = fs::read(layout.reference(&repo, &revision(name))).unwrap();
+            assert_eq!(bytes, commit.to_string().as_bytes());
+            let value = read_ref(&layout, &repo, &revision(name)).unwrap().unwrap();
+            assert_eq!(value.commit, Some(commit));
+            assert!(!value.is_malformed);
+        }
+        let all = refs_of(&layout, &repo).unwrap();
+        let names: Vec<_> = all.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["main", "refs/pr/1"]);
+        assert!(fixture::names(&layout.larder_dir(&repo)).is_empty());
+        // The repo's folder is complete for every scan.
+        assert!(layout.snapshots(&repo).is_dir() && layout.blobs(&repo).is_dir());
+    }
+
+    #[test]
+    fn malformed_refs_are_read_and_told() {
+        let (_dir, layout) = fixture::cache();
+        let repo = repo("org/m");
+        let path = layout.reference(&repo, &Revision::main());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let read = || read_ref(&layout, &repo, &Revision::main()).unwrap();
+        assert_eq!(read(), None);
+        let good = commit('a').to_string();
+        for (text, expected) in [
+            (format!("{good}\n"), Some(commit('a'))),
+            (format!(" {}", good.to_uppercase()), Some(commit('a'))),
+            (String::new(), None),
+            (good[..12].to_owned(), None),
+        ] {
+            fs::write(&path, text).unwrap();
+            let value = read().unwrap();
+            assert_eq!((value.commit, value.is_malformed), (expected, true));
+        }
+        fs::write(&path, [0xff; 40]).unwrap();
+        assert_eq!(read().unwrap().commit, None);
+    }
+
+    #[test]
+    fn a_ref_that_needs_anothers_place_is_a_conflict() {
+        let (_dir, layout) = fixture::cache();
+        let repo = repo("org/m");
+        let write = |name: &str| write_ref(&layout, &repo, &revision(name), &commit('a'));
+        write("feature/x").unwrap();
+        assert!(matches!(write("feature"), Err(Error::RefConflict { .. })));
+        write("main").unwrap();
+        let Err(Error::RefConflict { existing, .. }) = write("main/sub/x") else {
+            panic!("`main` is a file");
+        };
+        assert_eq!(existing, layout.reference(&repo, &Revision::main()));
+        assert_eq!(refs_of(&layout, &repo).unwrap().len(), 2);
+        assert_eq!(
+            read_ref(&layout, &repo, &revision("feature")).unwrap(),
+            None
+        );
+        assert_eq!(
+            read_ref(&layout, &repo, &revision("main/sub")).unwrap(),
+            None
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! Owns the unfinished blobs of all writers: finding them, and making one of them ours.
+//!
+//! Law: a partial is taken only under the blob's lock, if nobody holds it open with a lock, if it
+//! is a plain file of our own with one name; and it is moved to a name of our own before a byte of
+//! it changes (hub.md 2.5, 2.8).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::durable;
+use super::lock::{BlobLock, mark_live};
+use super::{Error, Layout, Result};
+use crate::domain::{Etag, RepoId};
+use crate::host;
+
+/// Without `flock` only a partial this old is taken for abandoned.
+const ABANDONED_AGE: Duration = Duration::from_mins(5);
+
+/// hf-hub 0.x keeps its count of written bytes in this many bytes behind the content.
+const COUNT_BYTES: u64 = size_of::<u64>() as u64;
+
+/// An unfinished blob found on disk.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    path: PathBuf,
+    name: String,
+    shape: Shape,
+    length: u64,
+    /// Bytes from the start that its writer has written.
+    pub(super) bytes: u64,
+    /// Last change.
+    pub(super) modified: SystemTime,
+}
+
+/// How a writer lays out its partial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Written from the start: the length is what there is.
+    Appended,
+    /// hf-hub 0.x tokio: as long as the file from the beginning, with a count behind it.
+    Counted,
+}
+
+impl Shape {
+    fn of(name: &str, etag: &str) -> Option<Self> {
+        match name.strip_prefix(etag)? {
+            ".incomplete" | ".part" => Some(Self::Appended),
+            ".sync.part" => Some(Self::Counted),
+            own => {
+                let number = own.strip_prefix('.')?.strip_suffix(".incomplete")?;
+                (number.len() == 8 && number.bytes().all(|b| b.is_ascii_hexdigit()))
+                    .then_some(Self::Appended)
+            }
+        }
+    }
+}
+
+/// Every unfinished blob of `etag`, whoever wrote it.
+pub(super) fn partials(layout: &Layout, repo: &RepoId, etag: &Etag) -> Result<Vec<Leftover>> {
+    let blobs = layout.blobs(repo);
+    let entries = match fs::read_dir(&blobs) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::from_io("read", &blobs, error)),
+    };
+    let etag = etag.to_string();
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::at("read", &blobs))?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let Some(shape) = Shape::of(&name, &etag) else {
+            continue;
+        };
+        let path = entry.path();
+        // One that vanishes meanwhile was finished or thrown away by its writer.
+        let Ok(metadata) = path.symlink_metadata() else {
+            continue;
+        };
+        if !metadata.is_file() {
+            continue;
+        }
+        let length = metadata.len();
+        found.push(Leftover {
+            bytes: match shape {
+                Shape::Appended => length,
+                Shape::Counted => read_count(&path, length).unwrap_or(0),
+            },
+            modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            path,
+            name,
+            shape,
+            length,
+        });
+    }
+    Ok(found)
+}
+
+fn read_count(path: &Path, length: u64) -> Option<u64> {
+    let content = length.checked_sub(COUNT_BYTES)?;
+    let mut count = [0; size_of::<u64>()];
+    File::open(path)
+        .ok()?
+        .read_exact_at(&mut count, content)
+        .ok()?;
+    Some(u64::from_le_bytes(count)).filter(|count| *count <= content)
+}
+
+/// A partial that was somebody's and is ours now.
+#[derive(Debug)]
+pub(super) struct Adopted {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) bytes: u64,
+    /// Its old name, if its bytes could not be used and were given up.
+    pub(super) given_up: Option<String>,
+}
+
+/// What is looked for.
+pub(super) struct Search<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) repo: &'a RepoId,
+    pub(super) etag: &'a Etag,
+    pub(super) size_bytes: u64,
+    pub(super) lock: &'a BlobLock,
+    pub(super) now: SystemTime,
+    /// Partials with fewer usable bytes are not worth it.
+    pub(super) at_least: u64,
+}
+
+impl Search<'_> {
+    /// Takes the partial with the most usable bytes that nobody is writing.
+    pub(super) fn adopt_best(&self) -> Result<Option<Adopted>> {
+        let mut found = partials(self.layout, self.repo, self.etag)?;
+        found.sort_by_key(|leftover| std::cmp::Reverse(self.usable(leftover)));
+        let mut adopted = None;
+        for leftover in found {
+            if adopted.is_none() && self.usable(&leftover) >= self.at_least {
+                adopted = self.adopt(&leftover)?;
+            } else if leftover.length == 0 && self.lock.is_backed_by_flock() {
+                self.remove_empty(&leftover);
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// Bytes of it that can be the start of the file: none if it is longer than the file (hub.md
+    /// case 6) or its count does not fit.
+    fn usable(&self, leftover: &Leftover) -> u64 {
+        let fits = match leftover.shape {
+            Shape::Appended => leftover.length <= self.size_bytes,
+            Shape::Counted => leftover.length == self.size_bytes.saturating_add(COUNT_BYTES),
+        };
+        if fits { leftover.bytes } else { 0 }
+    }
+
+    /// Opens and marks a partial; `None` if somebody else has a claim on it.
+    fn claim(&self, leftover: &Leftover) -> Result<Option<File>> {
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&leftover.path);
+        // Gone, or another user's: there is another way to get the bytes.
+        let Ok(file) = opened else {
+            return Ok(None);
+        };
+        let metadata = file
+            .metadata()
+            .map_err(Error::at("look at", &leftover.path))?;
+        // A second name would be changed with the first.
+        if !metadata.is_file() || metadata.nlink() != 1 || !host::is_ours(&metadata) {
+            return Ok(None);
+        }
+        let age = self.now.duration_since(leftover.modified).ok();
+        if !self.lock.is_backed_by_flock() && age.is_none_or(|age| age < ABANDONED_AGE) {
+            return Ok(None);
+        }
+        let is_free = mark_live(&file, &leftover.path)?;
+        Ok((is_free && durable::is_same_file(&file, &leftover.path)).then_some(file))
+    }
+
+    fn adopt(&self, leftover: &Leftover) -> Result<Option<Adopted>> {
+        let Some(file) = self.claim(leftover)? else {
+            return Ok(None);
+        };
+        // The new file reserves the name and shows the mode that the umask gives; Python's and
+        // tempfile's partials may be 0600.
+        let (path, reserved) =
+            durable::create_unique(|number| self.layout.partial(self.repo, self.etag, number))?;
+        let mode = reserved
+            .metadata()
+            .map_err(Error::at("look at", &path))?
+            .permissions();
+        match fs::rename(&leftover.path, &path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::remove_file(&path).map_err(Error::at("remove", &path))?;
+                return Ok(None);
+            }
+            Err(error) => return Err(Error::from_io("rename", &leftover.path, error)),
+        }
+        if !durable::is_same_file(&file, &path) {
+            return Ok(None);
+        }
+        file.set_permissions(mode)
+            .map_err(Error::at("set the mode of", &path))?;
+        let bytes = self.usable(leftover);
+        if bytes != leftover.length {
+            file.set_len(bytes).map_err(Error::at("cut", &path))?;
+        }
+        Ok(Some(Adopted {
+            path,
+            file,
+            bytes,
+            given_up: (bytes == 0 && leftover.length > 0).then(|| leftover.name.clone()),
+        }))
+    }
+
+    /// Takes away a partial without content. Failing to is no harm.
+    fn remove_empty(&self, leftover: &Leftover) {
+        if let Ok(Some(file)) = self.claim(leftover)
+            && file.metadata().is_ok_and(|m| m.len() == 0)
+        {
+            drop(fs::remove_file(&leftover.path));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_every_writer_are_known_and_no_other() {
+        let etag = "ab".repeat(32);
+        let shape = |ending: &str| Shape::of(&format!("{etag}{ending}"), &etag);
+        for ending in [".incomplete", ".part", ".0123abcd.incomplete"] {
+            assert_eq!(shape(ending), Some(Shape::Appended), "{ending}");
+        }
+        assert_eq!(shape(".sync.part"), Some(Shape::Counted));
+        for ending in [
+            "",
+            ".lock",
+            ".0123abcd.corrupt",
+            ".0123abcd.map.incomplete",
+            ".0123abc.incomplete",
+            ".0123abcg.incomplete",
+            "x.incomplete",
+        ] {
+            assert_eq!(shape(ending), None, "{ending}");
+        }
+        assert_eq!(Shape::of("other.incomplete", &etag), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! Owns the variables: read from the process once, or given by a test.
+//!
+//! Never shows a value in `Debug`: tokens are among them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::domain::Failure;
+
+use super::value::Origin;
+
+/// The environment variables of one run.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// The variables of this process; the only reader of them.
+    ///
+    /// Without `HOME` the account's home folder stands in, as it does for Python.
+    pub fn of_process() -> Self {
+        let mut variables: BTreeMap<String, OsString> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .collect();
+        if variables.get("HOME").is_none_or(|home| home.is_empty())
+            && let Some(home) = std::env::home_dir()
+        {
+            variables.insert("HOME".to_owned(), home.into_os_string());
+        }
+        Self(variables)
+    }
+
+    /// These variables and no others.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.into()))
+                .collect(),
+        )
+    }
+
+    /// The variable's text; `None` if unset or empty.
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, Failure> {
+        match self.0.get(name).filter(|value| !value.is_empty()) {
+            None => Ok(None),
+            Some(value) => value.to_str().map(Some).ok_or_else(|| {
+                Origin::Variable(name).failure("cannot be read", "its value is not UTF-8")
+            }),
+        }
+    }
+
+    /// [`Self::text`] with where it came from.
+    pub(super) fn owned(&self, name: &'static str) -> Result<Option<(String, Origin)>, Failure> {
+        Ok(self
+            .text(name)?
+            .map(|text| (text.to_owned(), Origin::Variable(name))))
+    }
+
+    /// `text` with a leading `~` and every `$NAME` or `${NAME}` replaced, as Python's
+    /// `expanduser` and `expandvars` do: what is not known stays as it is.
+    pub(super) fn expand(&self, text: &str) -> PathBuf {
+        let text = match (text.strip_prefix('~'), self.0.get("HOME")) {
+            (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
+                format!("{}{rest}", home.to_string_lossy().trim_end_matches('/'))
+            }
+            _ => text.to_owned(),
+        };
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            let (name, length) = variable_name(&rest[at + 1..]);
+            match self.0.get(name).and_then(|value| value.to_str()) {
+                Some(value) if !name.is_empty() => out.push_str(value),
+                _ => out.push_str(&rest[at..=at + length]),
+            }
+            rest = &rest[at + 1 + length..];
+        }
+        out.push_str(rest);
+        PathBuf::from(out)
+    }
+}
+
+/// Names only.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The name that starts after a `$`, and how many bytes it takes with its braces.
+fn variable_name(after: &str) -> (&str, usize) {
+    if let Some(inner) = after.strip_prefix('{')
+        && let Some(end) = inner.find('}')
+    {
+        return (&inner[..end], end + 2);
+    }
+    let end = after
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(after.len());
+    (&after[..end], end)
+}
+
+/// `huggingface_hub`'s rule: everything else is false.
+pub(super) fn is_true(text: &str) -> bool {
+    ["1", "ON", "YES", "TRUE"]
+        .iter()
+        .any(|yes| text.eq_ignore_ascii_case(yes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_expand_as_pythons_do() {
+        let env = Environment::from_pairs([("HOME", "/home/u"), ("D", "/disk"), ("EMPTY", "")]);
+        for (text, path) in [
+            ("~", "/home/u"),
+            ("~/x", "/home/u/x"),
+            ("~other/x", "~other/x"),
+            ("/a/~/b", "/a/~/b"),
+            ("$D/hub", "/disk/hub"),
+            ("${D}hub", "/diskhub"),
+            ("$D$EMPTY/x", "/disk/x"),
+            ("$NOT_SET/x", "$NOT_SET/x"),
+            ("${NOT_SET}/x", "${NOT_SET}/x"),
+            ("/price$", "/price$"),
+            ("/a${D", "/a${D"),
+            ("/ü$D/ö", "/ü/disk/ö"),
+        ] {
+            assert_eq!(env.expand(text), PathBuf::from(path), "{text}");
+        }
+        let homeless = Environment::from_pairs([]);
+        assert_eq!(homeless.expand("~/x"), PathBuf::from("~/x"));
+    }
+
+    #[test]
+    fn only_four_words_are_true() {
+        for yes in ["1", "on", "Yes", "TRUE"] {
+            assert!(is_true(yes));
+        }
+        for no in ["0", "false", "y", "2", " 1"] {
+            assert!(!is_true(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_values() {
+        let env = Environment::from_pairs([("HF_TOKEN", "hf_secret")]);
+        assert_eq!(format!("{env:?}"), r#"{"HF_TOKEN"}"#);
+    }
+}

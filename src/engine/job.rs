@@ -1,0 +1,101 @@
+//! Owns what the tasks of one pull share: settings, paths, budget, the way events go up.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::emit::Emitter;
+use super::sources::Source;
+use crate::cache::Layout;
+use crate::config::Config;
+use crate::domain::{Commit, Failure, FailureCode, RepoId};
+
+/// One pull, as its tasks see it.
+pub(super) struct Job {
+    /// Settings.
+    pub(super) config: Arc<Config>,
+    /// Where bytes come from.
+    pub(super) source: Source,
+    /// Paths of the cache.
+    pub(super) layout: Layout,
+    /// The repo, in the Hub's spelling.
+    pub(super) repo: RepoId,
+    /// The commit.
+    pub(super) commit: Commit,
+    /// The way up.
+    pub(super) emitter: Emitter,
+    /// What may be open at once.
+    pub(super) budget: Budget,
+    /// Whether what is here is fetched again.
+    pub(super) is_forced: bool,
+    /// Whether a right size is believed.
+    pub(super) trust_size: bool,
+    /// Bytes that came over the network, repeats included.
+    pub(super) fetched_bytes: AtomicU64,
+}
+
+/// Bounds on what is open at once.
+///
+/// A blob in flight holds at most four descriptors (its partial, two locks, a socket), so the
+/// bound stays far below the 256 files that macOS allows a process by default.
+pub(super) struct Budget {
+    /// Blobs in flight.
+    pub(super) blobs: Arc<Semaphore>,
+    /// Connections that transfer.
+    pub(super) connections: Arc<Semaphore>,
+}
+
+impl Budget {
+    /// Blobs beyond the connections: they hash, sync or wait for the disk meanwhile.
+    const BESIDE_CONNECTIONS: usize = 4;
+
+    /// A budget of `connections`.
+    pub(super) fn new(connections: usize) -> Self {
+        Self {
+            blobs: Arc::new(Semaphore::new(connections + Self::BESIDE_CONNECTIONS)),
+            connections: Arc::new(Semaphore::new(connections)),
+        }
+    }
+}
+
+/// Why an attempt did not end in a proven blob.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// The user's wish.
+    Interrupted,
+    /// Something failed; its code decides whether it is tried again.
+    Failed(Failure),
+    /// The bytes were wrong and are discarded: once afresh.
+    Mismatch(Failure),
+    /// The same request may be made again at once, differently: without range, or with a new link.
+    Again(Failure),
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Runs file work on a thread that may block; a panic there is a failure like any other.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Failure::new(FailureCode::Internal, "a file task panicked").because(error.to_string())
+    })
+}
+
+/// Waits for `work`, or for the wish to stop.
+pub(super) async fn or_stop<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> Result<T, Halt> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Halt::Interrupted),
+        done = work => Ok(done),
+    }
+}

@@ -1,0 +1,399 @@
+//! Owns everything before the first byte: resolve, list, select, look at the disk, plan.
+//!
+//! Never writes. What it finds is a plan that can be shown.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::emit::{Emitter, millis};
+use super::failure::{from_cache, from_hub};
+use super::job::{Halt, blocking, or_stop};
+use super::plan::{OnDisk, collisions, plan};
+use super::selection::{RefusedEntry, needs_index, select, shards_of_index};
+use super::sources::Source;
+use crate::cache::{self, Check, Hasher, Layout, Pointer, Verdict};
+use crate::domain::{
+    Commit, Etag, Event, Failure, FailureCode, PullPlan, PullRequest, RemoteFile, RepoId, RetryIn,
+    Want,
+};
+use crate::host;
+use crate::hub::{self, backoff};
+
+/// A pull that is ready to start.
+pub(super) struct Prepared {
+    /// Paths of the cache, its root resolved.
+    pub(super) layout: Layout,
+    /// Every file of the commit.
+    pub(super) listing: Vec<RemoteFile>,
+    /// The files the pull is for.
+    pub(super) selected: Vec<RemoteFile>,
+    /// The plan as shown.
+    pub(super) plan: PullPlan,
+}
+
+/// What the Hub, or in its absence the disk, says about a revision.
+struct Listed {
+    repo: RepoId,
+    commit: Commit,
+    files: Vec<RemoteFile>,
+    refused: Vec<hub::Refused>,
+}
+
+/// The largest index that is read before the plan, in bytes.
+const MAX_INDEX_BYTES: u64 = 64 << 20;
+
+/// Resolves, lists and plans.
+pub(super) async fn prepare(
+    shared: &Shared,
+    emitter: &Emitter,
+    request: &PullRequest,
+    stop: &CancellationToken,
+) -> Result<Prepared, Halt> {
+    let cache_dir = shared.config.cache_dir.clone();
+    let root = blocking(move || resolve(&cache_dir)).await??;
+    let layout = Layout::new(root);
+    let listed = if shared.config.is_offline {
+        from_disk(&layout, request).await?
+    } else {
+        from_source(shared, emitter, request, stop).await?
+    };
+    emitter
+        .fact(Event::Resolved {
+            repo: listed.repo.clone(),
+            commit: listed.commit,
+            files: listed.files.len(),
+        })
+        .await;
+    let shards = match needs_index(request, &listed.files) {
+        Some(index) => read_index(shared, &layout, &listed, index, stop).await?,
+        None => None,
+    };
+    let refused: Vec<RefusedEntry<'_>> = listed
+        .refused
+        .iter()
+        .map(|entry| RefusedEntry {
+            path: &entry.path,
+            reason: &entry.reason,
+        })
+        .collect();
+    let chosen = select(request, &listed.files, &refused, shards.as_ref())?;
+    let selected: Vec<RemoteFile> = chosen
+        .into_iter()
+        .map(|at| listed.files[at].clone())
+        .collect();
+    let plan = look(shared, &layout, request, &listed, selected.clone()).await?;
+    Ok(Prepared {
+        layout,
+        listing: listed.files,
+        selected,
+        plan,
+    })
+}
+
+/// The cache's real folder; a volume that is not there is no empty cache.
+fn resolve(cache_dir: &std::path::Path) -> Result<PathBuf, Failure> {
+    let root = cache::resolve_root(cache_dir).map_err(from_cache)?;
+    if let Some(mount) = host::absent_mount(&root) {
+        return Err(Failure::new(
+            FailureCode::NotWritable,
+            format!(
+                "the cache `{}` is on a volume that is not there",
+                root.display()
+            ),
+        )
+        .because(format!(
+            "`{}` does not exist; connect the volume",
+            mount.display()
+        ))
+        .at_path(root.display().to_string()));
+    }
+    Ok(root)
+}
+
+async fn from_source(
+    shared: &Shared,
+    emitter: &Emitter,
+    request: &PullRequest,
+    stop: &CancellationToken,
+) -> Result<Listed, Halt> {
+    let client = &shared.client;
+    let resolved = ask(shared, emitter, stop, || {
+        client.revision(&request.repo, &request.revision)
+    })
+    .await?;
+    let listing = ask(shared, emitter, stop, || {
+        client.listing(&resolved.repo, &resolved.commit)
+    })
+    .await?;
+    Ok(Listed {
+        repo: resolved.repo,
+        commit: resolved.commit,
+        files: listing.files,
+        refused: listing.refused,
+    })
+}
+
+/// Asks until there is an answer, a failure that patience does not mend, or a wish to stop.
+async fn ask<T, Answer: Future<Output = Result<T, hub::Error>>>(
+    shared: &Shared,
+    emitter: &Emitter,
+    stop: &CancellationToken,
+    question: impl Fn() -> Answer,
+) -> Result<T, Halt> {
+    let policy = &shared.config.retry;
+    let mut failures = 0;
+    loop {
+        let error = match or_stop(stop, question()).await? {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        failures += 1;
+        let failure = from_hub(error);
+        if !failure.code.is_retryable() || failures >= policy.attempts {
+            return Err(Halt::Failed(failure));
+        }
+        let wait = match failure.retry_after_ms {
+            Some(ms) => std::time::Duration::from_millis(ms),
+            None => backoff(policy, failures, fastrand::f64()),
+        };
+        emitter
+            .fact(Event::ListingRetried {
+                failure,
+                retry: RetryIn {
+                    wait_ms: millis(wait),
+                    failure: failures,
+                    of: policy.attempts,
+                },
+            })
+            .await;
+        or_stop(stop, tokio::time::sleep(wait)).await?;
+    }
+}
+
+/// The listing an earlier pull, or Python, kept.
+async fn from_disk(layout: &Layout, request: &PullRequest) -> Result<Listed, Failure> {
+    let (layout, repo, revision) = (
+        layout.clone(),
+        request.repo.clone(),
+        request.revision.clone(),
+    );
+    blocking(move || {
+        let offline = |why: String| {
+            Failure::new(
+                FailureCode::Offline,
+                format!("`{repo}` cannot be asked for while larder is offline"),
+            )
+            .because(why)
+        };
+        let commit = match revision.as_commit() {
+            Some(commit) => commit,
+            None => cache::read_ref(&layout, &repo, &revision)
+                .map_err(from_cache)?
+                .and_then(|value| value.commit)
+                .ok_or_else(|| offline(format!("no ref `{revision}` of it is in the cache")))?,
+        };
+        let files = cache::read_tree(&layout, &repo, &commit)
+            .ok_or_else(|| offline(format!("no listing of commit {} is kept", commit.short())))?;
+        Ok(Listed {
+            repo,
+            commit,
+            files,
+            refused: Vec::new(),
+        })
+    })
+    .await?
+}
+
+/// Reads the index from the cache, or fetches it into memory; proven either way.
+///
+/// `None` if it is not JSON of the expected form: then it vouches for nothing.
+async fn read_index(
+    shared: &Shared,
+    layout: &Layout,
+    listed: &Listed,
+    index: &RemoteFile,
+    stop: &CancellationToken,
+) -> Result<Option<BTreeSet<String>>, Halt> {
+    let blob = layout.blob(&listed.repo, &index.etag);
+    let (etag, size_bytes) = (index.etag, index.size_bytes);
+    let cached = blocking(move || {
+        let mut never = |_| std::ops::ControlFlow::Continue(());
+        match cache::check(&blob, &etag, size_bytes, Check::Hash, &mut never) {
+            Ok(Verdict::Proven) => std::fs::read(&blob).ok(),
+            _ => None,
+        }
+    })
+    .await?;
+    if let Some(bytes) = cached {
+        return Ok(shards_of_index(&bytes));
+    }
+    if shared.config.is_offline {
+        return Ok(None);
+    }
+    if size_bytes > MAX_INDEX_BYTES {
+        return Err(Failure::new(
+            FailureCode::SizeMismatch,
+            format!("`{}` is too large to be an index", index.path),
+        )
+        .into());
+    }
+    let want = Want {
+        repo: listed.repo.clone(),
+        commit: listed.commit,
+        path: index.path.clone(),
+        etag,
+        size_bytes,
+    };
+    let source = shared.source();
+    let policy = &shared.config.retry;
+    let mut failures = 0;
+    loop {
+        match or_stop(stop, fetch_small(&source, &want)).await? {
+            Ok(bytes) => return Ok(shards_of_index(&bytes)),
+            Err(failure) => {
+                failures += 1;
+                let once_afresh = failure.code == FailureCode::ChecksumMismatch && failures == 1;
+                if failures >= policy.attempts || !(failure.code.is_retryable() || once_afresh) {
+                    return Err(failure.into());
+                }
+                let wait = backoff(policy, failures, fastrand::f64());
+                or_stop(stop, tokio::time::sleep(wait)).await?;
+            }
+        }
+    }
+}
+
+/// Fetches a small file into memory and proves it.
+async fn fetch_small(source: &Source, want: &Want) -> Result<Vec<u8>, Failure> {
+    let mut body = source.open(want, 0).await.map_err(from_hub)?;
+    let mut hasher = Hasher::new(&want.etag, want.size_bytes);
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.chunk().await.map_err(from_hub)? {
+        hasher.update(&chunk);
+        bytes.extend_from_slice(&chunk);
+    }
+    if hasher.finish() {
+        Ok(bytes)
+    } else {
+        Err(Failure::new(
+            FailureCode::ChecksumMismatch,
+            format!(
+                "`{}` does not match its {}",
+                want.path,
+                want.etag.algorithm()
+            ),
+        )
+        .at_path(want.path.as_str()))
+    }
+}
+
+/// Looks at the disk, without hashing, and plans.
+async fn look(
+    shared: &Shared,
+    layout: &Layout,
+    request: &PullRequest,
+    listed: &Listed,
+    selected: Vec<RemoteFile>,
+) -> Result<PullPlan, Failure> {
+    let layout = layout.clone();
+    let (repo, commit) = (listed.repo.clone(), listed.commit);
+    let (use_shared, is_forced) = (shared.config.use_shared_blobs, request.force);
+    let (revision, is_offline) = (request.revision.clone(), shared.config.is_offline);
+    let left_out = listed.files.len() - selected.len();
+    blocking(move || {
+        let paths: Vec<_> = selected.iter().map(|file| &file.path).collect();
+        if let Some((one, other)) = collisions(&paths).first()
+            && folds_case(layout.root())
+        {
+            return Err(Failure::new(
+                FailureCode::NameCollision,
+                format!("`{one}` and `{other}` would be one file on this file system"),
+            )
+            .because("it does not tell upper from lower case or Unicode forms apart")
+            .at_path(other.as_str()));
+        }
+        let mut on_disk: HashMap<Etag, OnDisk> = HashMap::new();
+        for remote in &selected {
+            on_disk
+                .entry(remote.etag)
+                .or_insert_with(|| glance(&layout, &repo, &commit, remote, use_shared));
+        }
+        let sums = plan(&selected, &on_disk, is_forced);
+        Ok(PullPlan {
+            snapshot: layout.snapshot(&repo, &commit).display().to_string(),
+            free_bytes: host::free_space(layout.root()).ok(),
+            repo,
+            revision,
+            commit,
+            files: sums.files,
+            left_out,
+            total_bytes: sums.total_bytes,
+            fetch_bytes: sums.fetch_bytes,
+            disk_bytes: sums.disk_bytes,
+            is_offline,
+        })
+    })
+    .await?
+}
+
+/// Whether the cache's file system folds case, asked where its folder is or would be.
+fn folds_case(root: &std::path::Path) -> bool {
+    let Some(folder) = root.ancestors().find(|folder| folder.is_dir()) else {
+        return false;
+    };
+    // A folder that cannot be written gives no answer, and no pull either.
+    host::folds_case(folder).unwrap_or(false)
+}
+
+/// What is on disk of one content, by names and sizes alone.
+fn glance(
+    layout: &Layout,
+    repo: &RepoId,
+    commit: &Commit,
+    remote: &RemoteFile,
+    use_shared: bool,
+) -> OnDisk {
+    let blob_bytes = std::fs::metadata(layout.blob(repo, &remote.etag))
+        .ok()
+        .filter(std::fs::Metadata::is_file)
+        .map(|found| found.len());
+    if blob_bytes == Some(remote.size_bytes) {
+        return OnDisk {
+            is_whole: true,
+            ..OnDisk::default()
+        };
+    }
+    let pointer = layout.pointer(repo, commit, &remote.path);
+    let is_regular = matches!(
+        cache::inspect_pointer(layout, repo, commit, &remote.path, &remote.etag),
+        Ok(Pointer::Regular)
+    ) && std::fs::metadata(pointer)
+        .is_ok_and(|found| found.len() == remote.size_bytes);
+    if is_regular || !cache::find_elsewhere(layout, repo, remote, use_shared).is_empty() {
+        return OnDisk {
+            is_whole: true,
+            is_copied: true,
+            partial_bytes: 0,
+        };
+    }
+    let partial_bytes = cache::other_progress(layout, repo, &remote.etag).unwrap_or(0);
+    match blob_bytes {
+        Some(bytes) if bytes < remote.size_bytes && bytes > partial_bytes => OnDisk {
+            is_whole: false,
+            is_copied: true,
+            partial_bytes: bytes,
+        },
+        _ => OnDisk {
+            is_whole: false,
+            is_copied: false,
+            partial_bytes: if partial_bytes > remote.size_bytes {
+                0
+            } else {
+                partial_bytes
+            },
+        },
+    }
+}

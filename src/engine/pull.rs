@@ -1,0 +1,237 @@
+//! Owns a pull from command to ending: prepare, run the transfers, publish; and again for
+//! `retry`, since a failed pull stays open until another command comes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::board::{Board, Settled};
+use super::emit::Emitter;
+use super::job::{Budget, Halt, Job, blocking};
+use super::plan::DISK_MARGIN_BYTES;
+use super::prepare::{Prepared, prepare};
+use super::publish::Publication;
+use crate::cache;
+use crate::domain::{
+    Command, Event, Failure, FailureCode, Outcome, PullPlan, PullRequest, PullResult,
+};
+
+/// Runs a pull. Returns a command that is not for it, or `None` when it is over and nothing waits.
+pub(super) async fn run(
+    shared: &Shared,
+    emitter: &Emitter,
+    request: &PullRequest,
+    commands: &mut mpsc::Receiver<Command>,
+) -> Option<Command> {
+    emitter
+        .fact(Event::PullStarted {
+            repo: request.repo.clone(),
+            revision: request.revision.clone(),
+            endpoint: shared.config.endpoint.to_string(),
+            cache_dir: shared.config.cache_dir.display().to_string(),
+        })
+        .await;
+    loop {
+        let halt = match prepare_hearing(shared, emitter, request, commands).await {
+            Ok(prepared) => {
+                emitter.fact(Event::Planned(prepared.plan.clone())).await;
+                match admit(request, &prepared.plan) {
+                    Ok(true) => {
+                        return fetch(shared, emitter, request, prepared, commands).await;
+                    }
+                    Ok(false) => {
+                        emitter.fact(Event::Ended(Outcome::Planned)).await;
+                        return None;
+                    }
+                    Err(failure) => Halt::Failed(failure),
+                }
+            }
+            Err(halt) => halt,
+        };
+        emitter.fact(Event::Ended(outcome_of(halt))).await;
+        // Only a retry of everything makes sense before there was a plan.
+        match commands.recv().await {
+            Some(Command::Retry(_)) => emitter.fact(Event::Reopened { files: Vec::new() }).await,
+            other => return other,
+        }
+    }
+}
+
+fn outcome_of(halt: Halt) -> Outcome {
+    match halt {
+        Halt::Interrupted => Outcome::Cancelled,
+        Halt::Failed(failure) | Halt::Mismatch(failure) | Halt::Again(failure) => Outcome::Failed {
+            failures: vec![failure],
+        },
+    }
+}
+
+/// Prepares while hearing a cancel.
+async fn prepare_hearing(
+    shared: &Shared,
+    emitter: &Emitter,
+    request: &PullRequest,
+    commands: &mut mpsc::Receiver<Command>,
+) -> Result<Prepared, Halt> {
+    let stop = CancellationToken::new();
+    let preparing = prepare(shared, emitter, request, &stop);
+    tokio::pin!(preparing);
+    let mut is_open = true;
+    loop {
+        tokio::select! {
+            biased;
+            prepared = &mut preparing => return prepared,
+            command = commands.recv(), if is_open => match command {
+                Some(Command::Cancel(_)) => stop.cancel(),
+                Some(_) => {}
+                None => {
+                    is_open = false;
+                    stop.cancel();
+                }
+            }
+        }
+    }
+}
+
+/// Whether the plan may be carried out: `false` for a dry run.
+///
+/// # Errors
+/// `disk-full` before anything is written; `offline` when bytes are missing and nobody may be asked.
+fn admit(request: &PullRequest, plan: &PullPlan) -> Result<bool, Failure> {
+    if let Some(free) = plan.free_bytes
+        && plan.disk_bytes > 0
+        && free < plan.disk_bytes.saturating_add(DISK_MARGIN_BYTES)
+    {
+        let needed = plan.disk_bytes.saturating_add(DISK_MARGIN_BYTES);
+        let mut failure = Failure::new(
+            FailureCode::DiskFull,
+            format!("`{}` does not fit on the disk", plan.repo),
+        )
+        .because("nothing was written")
+        .at_path(plan.snapshot.clone());
+        failure.needed_bytes = Some(needed);
+        failure.free_bytes = Some(free);
+        return Err(failure);
+    }
+    if plan.is_offline && plan.fetch_bytes > 0 {
+        let missing: Vec<String> = plan
+            .files
+            .iter()
+            .filter(|file| !file.is_reuse && file.same_as.is_none())
+            .take(5)
+            .map(|file| format!("`{}`", file.path))
+            .collect();
+        return Err(Failure::new(
+            FailureCode::Offline,
+            format!("`{}` is not complete and larder is offline", plan.repo),
+        )
+        .because(format!("not on this machine: {}", missing.join(", "))));
+    }
+    Ok(!request.dry_run)
+}
+
+/// Runs the transfers and publishes, again for each retry.
+async fn fetch(
+    shared: &Shared,
+    emitter: &Emitter,
+    request: &PullRequest,
+    prepared: Prepared,
+    commands: &mut mpsc::Receiver<Command>,
+) -> Option<Command> {
+    let Prepared {
+        layout,
+        listing,
+        selected,
+        plan,
+    } = prepared;
+    let job = Arc::new(Job {
+        config: Arc::clone(&shared.config),
+        source: shared.source(),
+        layout: layout.clone(),
+        repo: plan.repo.clone(),
+        commit: plan.commit,
+        emitter: emitter.clone(),
+        budget: Budget::new(shared.config.connections),
+        is_forced: request.force,
+        trust_size: request.trust_size,
+        fetched_bytes: AtomicU64::new(0),
+    });
+    sweep(&job).await;
+    let mut board = Board::new(&plan.files, &selected);
+    let publication = Arc::new(Publication {
+        layout,
+        repo: plan.repo.clone(),
+        revision: plan.revision.clone(),
+        commit: plan.commit,
+        listing,
+        selected,
+        use_symlinks: shared.config.use_symlinks,
+    });
+    loop {
+        let outcome = match board.run(&job, commands).await {
+            Settled::Proven { is_verified } => {
+                match publish(&job, &publication, &plan, is_verified).await {
+                    Ok(result) => Outcome::Complete(result),
+                    Err(failure) => Outcome::Failed {
+                        failures: vec![failure],
+                    },
+                }
+            }
+            Settled::Failed(failures) => Outcome::Failed { failures },
+            Settled::Cancelled => Outcome::Cancelled,
+        };
+        let is_over = matches!(outcome, Outcome::Complete(_));
+        emitter.fact(Event::Ended(outcome)).await;
+        if is_over {
+            return None;
+        }
+        match commands.recv().await {
+            Some(Command::Retry(files)) => {
+                let files = board.reopen(&files);
+                emitter.fact(Event::Reopened { files }).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Removes staging folders that a larder which died left behind.
+async fn sweep(job: &Job) {
+    let (layout, repo) = (job.layout.clone(), job.repo.clone());
+    match blocking(move || cache::sweep_staging(&layout, &repo)).await {
+        Ok(Ok(healings)) => {
+            for healing in healings {
+                job.emitter.fact(Event::Healed(healing)).await;
+            }
+        }
+        // Leftovers are waste, not damage: a cache that cannot be written may still be complete.
+        Ok(Err(error)) => tracing::warn!(%error, "leftovers were not removed"),
+        Err(failure) => tracing::warn!(%failure, "leftovers were not removed"),
+    }
+}
+
+async fn publish(
+    job: &Job,
+    publication: &Arc<Publication>,
+    plan: &PullPlan,
+    is_verified: bool,
+) -> Result<PullResult, Failure> {
+    let work = Arc::clone(publication);
+    let published = blocking(move || work.publish()).await??;
+    for healing in published.healings {
+        job.emitter.fact(Event::Healed(healing)).await;
+    }
+    for note in published.notes {
+        job.emitter.fact(Event::Noted { note }).await;
+    }
+    Ok(PullResult {
+        snapshot: plan.snapshot.clone(),
+        commit: plan.commit,
+        reference: published.reference,
+        fetched_bytes: job.fetched_bytes.load(Ordering::Relaxed),
+        is_verified,
+    })
+}

@@ -1,0 +1,74 @@
+//! Owns where bytes can come from. Today the Hub; mirrors, LAN peers and buckets are further
+//! variants that answer the same question.
+//!
+//! Never writes to disk and never decides what is fetched.
+
+use bytes::Bytes;
+
+use crate::domain::Want;
+use crate::hub;
+
+/// Something that yields the bytes of a [`Want`] from an offset on.
+#[derive(Clone)]
+pub(super) enum Source {
+    /// A server that speaks the Hub's protocol.
+    Hub {
+        /// The client.
+        client: hub::Client,
+        /// The host it asks, for people.
+        host: String,
+    },
+}
+
+/// An open body.
+pub(super) enum Body {
+    /// From a server that speaks the Hub's protocol.
+    Hub(hub::Body),
+}
+
+impl Source {
+    /// The name shown while connecting: a host.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Hub { host, .. } => host,
+        }
+    }
+
+    /// Waits while the source has asked everybody to stay away (rate limits).
+    pub(super) async fn ready(&self) {
+        match self {
+            Self::Hub { client, .. } => client.rate_gate(hub::Bucket::Resolvers).await,
+        }
+    }
+
+    /// Asks for the bytes of `want` from `from` on. The answer may start earlier; see
+    /// [`Body::from_bytes`].
+    pub(super) async fn open(&self, want: &Want, from: u64) -> Result<Body, hub::Error> {
+        match self {
+            Self::Hub { client, .. } => client.body(want, from).await.map(Body::Hub),
+        }
+    }
+}
+
+impl Body {
+    /// The offset of the first byte that will come.
+    pub(super) fn from_bytes(&self) -> u64 {
+        match self {
+            Self::Hub(body) => body.from_bytes(),
+        }
+    }
+
+    /// Whether the bytes were compressed on the way, so that offsets mean nothing to the server.
+    pub(super) fn is_encoded(&self) -> bool {
+        match self {
+            Self::Hub(body) => body.is_encoded(),
+        }
+    }
+
+    /// The next bytes; `None` when all have come.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, hub::Error> {
+        match self {
+            Self::Hub(body) => body.chunk().await,
+        }
+    }
+}

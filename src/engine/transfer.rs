@@ -1,0 +1,279 @@
+//! Owns one blob's way from wish to proven: attempts, backoff, pausing. What one attempt does is
+//! `attempt.rs`.
+//!
+//! **Law**: between attempts nothing is held: no lock, no slot, no connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Attempt, Done};
+use super::control::{Control, Wish};
+use super::emit::millis;
+use super::job::{Halt, Job};
+use crate::domain::{Event, Failure, FailureCode, FileId, Healing, RemoteFile, RepoPath, RetryIn};
+use crate::hub::backoff;
+
+/// How a transfer ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The blob is proven and in place.
+    Proven {
+        /// Whether by hash, not by size alone.
+        is_verified: bool,
+    },
+    /// It failed for good.
+    Failed(Failure),
+    /// The user cancelled it.
+    Cancelled,
+}
+
+/// One content of a pull.
+#[derive(Clone, Debug)]
+pub(super) struct Transfer {
+    /// Its id in events.
+    pub(super) file: FileId,
+    /// The content.
+    pub(super) remote: RemoteFile,
+    /// Every selected path with this content.
+    pub(super) paths: Vec<RepoPath>,
+    /// Attempts made in earlier runs of this job, so that numbers never repeat.
+    pub(super) attempts: u32,
+}
+
+/// Retry state of one run.
+#[derive(Default)]
+struct Patience {
+    failures: u32,
+    afresh: u32,
+}
+
+impl Transfer {
+    /// Runs until the blob is proven, failed or cancelled; returns itself for a later retry.
+    pub(super) async fn run(
+        mut self,
+        job: Arc<Job>,
+        mut ear: watch::Receiver<Control>,
+    ) -> (Self, Ending) {
+        let mut patience = Patience::default();
+        let ending = loop {
+            if let Some(ending) = self.wait_until_wanted(&job, &mut ear).await {
+                break ending;
+            }
+            self.attempts += 1;
+            match self.attempt(&job, &mut ear).await {
+                Ok(done) => break self.report_done(&job, done).await,
+                Err((Halt::Interrupted, _)) => {
+                    let is_paused = ear.borrow().wish == Wish::Pause;
+                    self.report_stopped(&job, is_paused).await;
+                    if !is_paused {
+                        break Ending::Cancelled;
+                    }
+                }
+                Err((halt, new_bytes)) => {
+                    let (failure, wait) = patience.judge(halt, new_bytes, &job);
+                    let retry = wait.map(|wait| RetryIn {
+                        wait_ms: millis(wait),
+                        failure: patience.failures,
+                        of: job.config.retry.attempts,
+                    });
+                    job.emitter
+                        .fact(Event::Failed {
+                            file: self.file,
+                            attempt: self.attempts,
+                            failure: failure.clone(),
+                            retry,
+                        })
+                        .await;
+                    let Some(wait) = wait else {
+                        break Ending::Failed(failure);
+                    };
+                    rest(wait, &mut ear).await;
+                }
+            }
+        };
+        (self, ending)
+    }
+
+    /// Holds while paused; an ending if cancelled before anything was tried.
+    async fn wait_until_wanted(
+        &mut self,
+        job: &Job,
+        ear: &mut watch::Receiver<Control>,
+    ) -> Option<Ending> {
+        let wish = ear.borrow_and_update().wish;
+        if wish == Wish::Run {
+            return None;
+        }
+        let mut is_said = false;
+        loop {
+            let wish = ear.borrow_and_update().wish;
+            match wish {
+                Wish::Run => return None,
+                Wish::Cancel => {
+                    self.attempts += 1;
+                    self.report_stopped(job, false).await;
+                    return Some(Ending::Cancelled);
+                }
+                Wish::Pause if !is_said => {
+                    is_said = true;
+                    self.attempts += 1;
+                    self.report_stopped(job, true).await;
+                }
+                Wish::Pause => {}
+            }
+            if ear.changed().await.is_err() {
+                return Some(Ending::Cancelled);
+            }
+        }
+    }
+
+    /// One attempt, interrupted as soon as the wish changes; with the bytes it gained on failure.
+    async fn attempt(
+        &mut self,
+        job: &Arc<Job>,
+        ear: &mut watch::Receiver<Control>,
+    ) -> Result<Done, (Halt, u64)> {
+        let stop = CancellationToken::new();
+        let attempt = Attempt::new(job, self, &stop);
+        let run = attempt.run();
+        tokio::pin!(run);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut run => return done,
+                heard = ear.changed() => {
+                    if heard.is_err() || ear.borrow().wish != Wish::Run {
+                        stop.cancel();
+                        // The attempt lets go of what it holds, and only then ends.
+                        return run.await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn report_done(&self, job: &Job, done: Done) -> Ending {
+        let (file, attempt) = (self.file, self.attempts);
+        let (event, healing, is_verified) = match done {
+            Done::Reused {
+                origin,
+                is_verified,
+                healing,
+            } => (
+                Event::Reused {
+                    file,
+                    attempt,
+                    origin,
+                    is_verified,
+                },
+                healing,
+                is_verified,
+            ),
+            Done::Fetched {
+                fetched_bytes,
+                healing,
+            } => (
+                Event::Finished {
+                    file,
+                    attempt,
+                    fetched_bytes,
+                },
+                healing,
+                true,
+            ),
+        };
+        self.report_healing(job, healing).await;
+        job.emitter.fact(event).await;
+        Ending::Proven { is_verified }
+    }
+
+    async fn report_healing(&self, job: &Job, healing: Option<Healing>) {
+        if let Some(healing) = healing {
+            job.emitter.fact(Event::Healed(healing)).await;
+        }
+    }
+
+    async fn report_stopped(&self, job: &Job, is_paused: bool) {
+        job.emitter
+            .fact(Event::Cancelled {
+                file: self.file,
+                attempt: self.attempts,
+                is_paused,
+            })
+            .await;
+    }
+}
+
+impl Patience {
+    /// Bytes that do not match are fetched afresh this often.
+    const AFRESH: u32 = 1;
+    /// Spread over which tasks come back after a rate limit.
+    const SPREAD_MS: u64 = 500;
+
+    /// The failure to report and how long to rest before the next attempt; `None` ends it.
+    fn judge(&mut self, halt: Halt, new_bytes: u64, job: &Job) -> (Failure, Option<Duration>) {
+        let policy = &job.config.retry;
+        match halt {
+            Halt::Interrupted => (Failure::new(FailureCode::Cancelled, "cancelled"), None),
+            Halt::Mismatch(failure) => {
+                self.afresh += 1;
+                self.failures += 1;
+                let wait = (self.afresh <= Self::AFRESH).then_some(Duration::ZERO);
+                (failure, wait)
+            }
+            Halt::Again(failure) => {
+                self.count(new_bytes, policy.fresh_after_bytes);
+                let wait = (self.failures < policy.attempts).then(|| {
+                    if self.failures <= 1 {
+                        Duration::ZERO
+                    } else {
+                        backoff(policy, self.failures - 1, fastrand::f64())
+                    }
+                });
+                (failure, wait)
+            }
+            Halt::Failed(failure) => {
+                self.count(new_bytes, policy.fresh_after_bytes);
+                if !failure.code.is_retryable()
+                    || job.config.is_offline
+                    || self.failures >= policy.attempts
+                {
+                    return (failure, None);
+                }
+                let wait = match failure.retry_after_ms {
+                    Some(at) => Duration::from_millis(at + fastrand::u64(0..Self::SPREAD_MS)),
+                    None => backoff(policy, self.failures, fastrand::f64()),
+                };
+                (failure, Some(wait))
+            }
+        }
+    }
+
+    fn count(&mut self, new_bytes: u64, fresh_after_bytes: u64) {
+        if new_bytes >= fresh_after_bytes {
+            self.failures = 0;
+        }
+        self.failures += 1;
+    }
+}
+
+/// Rests before the next attempt; any wish, or the wish to hurry, ends it.
+async fn rest(wait: Duration, ear: &mut watch::Receiver<Control>) {
+    let until = Instant::now() + wait;
+    let before = *ear.borrow_and_update();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => return,
+            heard = ear.changed() => {
+                let now = *ear.borrow_and_update();
+                if heard.is_err() || now != before {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Owns what a file system can do, found out by trying.
+//!
+//! Law: a probe happens inside the folder it is given and leaves nothing behind.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+/// Whether two names that differ only by letter case are one file in `dir`.
+pub fn folds_case(dir: &Path) -> io::Result<bool> {
+    let probe = tempfile::Builder::new()
+        .prefix("probe-a")
+        .rand_bytes(8)
+        .tempfile_in(dir)?;
+    let name = probe.path().file_name().unwrap_or_default();
+    // The random part may itself hold capitals; the prefix alone must tell.
+    let other = name.to_string_lossy().replacen("probe-a", "probe-A", 1);
+    Ok(dir.join(other).symlink_metadata().is_ok())
+}
+
+/// Whether a symbolic link can be made in `dir`.
+///
+/// `Ok(false)` only where the file system says that it has none; no space or no right to write is
+/// an error, never a reason to copy models.
+pub fn supports_symlinks(dir: &Path) -> io::Result<bool> {
+    let probe = dir.join(format!("probe-{:08x}", fastrand::u32(..)));
+    match symlink("nothing", &probe) {
+        Ok(()) => {
+            fs::remove_file(&probe)?;
+            Ok(true)
+        }
+        // Linux answers EPERM on file systems without links (vfat, exFAT) and macOS ENOTSUP. EPERM
+        // may also be a sandbox's no, but then a file cannot be made either.
+        Err(error) if is_no_links(&error) => tempfile::tempfile_in(dir).map(|_| false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_no_links(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+        || matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOTSUP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_leave_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(supports_symlinks(dir.path()).unwrap());
+        // Both answers are right somewhere; that the folder is empty afterwards is right everywhere.
+        folds_case(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_and_not_a_no() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(supports_symlinks(&dir.path().join("gone")).is_err());
+        assert!(folds_case(&dir.path().join("gone")).is_err());
+    }
+
+    #[test]
+    fn only_a_file_system_without_links_answers_no() {
+        let error = io::Error::from_raw_os_error;
+        assert!(is_no_links(&error(libc::EPERM)));
+        assert!(is_no_links(&error(libc::ENOTSUP)));
+        assert!(!is_no_links(&error(libc::EACCES)));
+        assert!(!is_no_links(&error(libc::ENOSPC)));
+    }
+}

@@ -1,0 +1,16 @@
+//! Owns the machine: free space, what a file system can do, who holds a lock, who owns a file.
+//! Every `cfg(target_os)` of the crate is here.
+//!
+//! Never knows a cache layout; answers "unknown" (`None`) where the system does not say.
+
+mod ability;
+mod holder;
+mod owner;
+mod signal;
+mod space;
+
+pub use ability::{folds_case, supports_symlinks};
+pub use holder::{Holder, host_name, is_alive, lock_holder};
+pub use owner::{describe_owner, is_ours, sync_dir};
+pub use signal::sighup_is_ignored;
+pub use space::{absent_mount, free_space, nearest_existing};

@@ -1,0 +1,94 @@
+//! Owns how much room there is, and whether the volume is there at all.
+//!
+//! Never creates anything. fs2 is used for free space only and always by its full name: its lock
+//! methods share names with std's.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// Bytes that an unprivileged user may still write where `path` is or would be created.
+pub fn free_space(path: &Path) -> io::Result<u64> {
+    fs2::available_space(nearest_existing(path)?)
+}
+
+/// `path` itself, or the nearest folder above it that exists.
+pub fn nearest_existing(path: &Path) -> io::Result<PathBuf> {
+    let absolute = std::path::absolute(path)?;
+    for candidate in absolute.ancestors() {
+        match candidate.metadata() {
+            Ok(_) => return Ok(candidate.to_owned()),
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::NotFound))
+}
+
+/// The mount point that is missing, if `path` lies below a folder of mount points and its first
+/// missing component is directly below that folder: the volume is unplugged (hub.md case 41).
+pub fn absent_mount(path: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(path).ok()?;
+    let depth = mount_depth(&absolute)?;
+    let mount: PathBuf = absolute.components().take(depth + 1).collect();
+    // The path must lead past the place of mount points for one to be missing.
+    (mount.components().count() == depth + 1
+        && matches!(mount.symlink_metadata(), Err(error) if is_absent(&error)))
+    .then_some(mount)
+}
+
+/// How many components (with the root) come before the mount point's own name.
+fn mount_depth(absolute: &Path) -> Option<usize> {
+    let mut names = absolute.components().filter_map(|part| match part {
+        Component::Normal(name) => name.to_str(),
+        _ => None,
+    });
+    match (names.next()?, names.next()) {
+        ("Volumes" | "mnt" | "media", Some(_)) => Some(2),
+        // /run/media/<user>/<volume>
+        ("run", Some("media")) => Some(4),
+        _ => None,
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_space_is_asked_of_the_nearest_folder_that_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        assert!(free_space(&deep).unwrap() > 0);
+        assert_eq!(nearest_existing(&deep).unwrap(), dir.path());
+        assert!(!dir.path().join("a").exists());
+    }
+
+    #[test]
+    fn only_a_missing_volume_is_an_absent_mount() {
+        let absent = |path: &str| absent_mount(Path::new(path));
+        let volume = "/mnt/larder-no-such-volume";
+        assert_eq!(
+            absent("/mnt/larder-no-such-volume/hub/x"),
+            Some(PathBuf::from(volume))
+        );
+        assert_eq!(
+            absent("/Volumes/larder-no-such-volume"),
+            Some(PathBuf::from("/Volumes/larder-no-such-volume"))
+        );
+        assert_eq!(
+            absent("/run/media/someone/larder-stick/hub"),
+            Some(PathBuf::from("/run/media/someone/larder-stick"))
+        );
+        assert_eq!(absent("/mnt"), None);
+        assert_eq!(absent("/no-such-folder/hub"), None);
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(absent_mount(&dir.path().join("hub")), None);
+    }
+}

@@ -1,0 +1,288 @@
+//! Owns the check "ready for MLX" of one folder, offline (hub.md 6.3, without its full hash).
+//!
+//! Never follows what a loader would not: only the folder's own files count.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::selection::is_model_weights;
+use super::weights::{self, Fault};
+use crate::domain::sanitize;
+
+const WEIGHTS: &str = ".safetensors";
+const TIKTOKEN: &str = ".tiktoken";
+const CONFIG: &str = "config.json";
+const JSON: &str = ".json";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Everything that keeps the model in `dir` from loading, a sentence each: what is missing, then
+/// what is there and wrong.
+pub fn readiness(dir: &Path) -> Vec<String> {
+    let (mut missing, broken) = examine(dir);
+    missing.extend(broken);
+    missing
+}
+
+/// What is missing from the model in `dir`, and what is there and wrong.
+pub fn examine(dir: &Path) -> (Vec<String>, Vec<String>) {
+    let mut folder = Folder {
+        dir,
+        names: names(dir),
+        missing: Vec::new(),
+        broken: Vec::new(),
+    };
+    folder.config();
+    let index = folder.index();
+    folder.weights(index.as_ref());
+    folder.tokenizer();
+    folder.other_json();
+    (folder.missing, folder.broken)
+}
+
+#[derive(Deserialize)]
+struct Config {
+    model_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+struct Folder<'a> {
+    dir: &'a Path,
+    names: BTreeSet<String>,
+    missing: Vec<String>,
+    broken: Vec<String>,
+}
+
+impl Folder<'_> {
+    fn config(&mut self) {
+        if !self.names.contains(CONFIG) {
+            self.missing.push(format!("`{CONFIG}` is missing"));
+        } else if let Some(config) = self.json::<Config>(CONFIG)
+            && config.model_type.is_none()
+        {
+            self.broken
+                .push(format!("`{CONFIG}` names no `model_type`"));
+        }
+    }
+
+    fn index(&mut self) -> Option<Index> {
+        self.names
+            .contains(INDEX)
+            .then(|| self.json::<Index>(INDEX))
+            .flatten()
+    }
+
+    /// The weights that loaders open, and that what the index promises is in them.
+    fn weights(&mut self, index: Option<&Index>) {
+        let top_level = |pattern: fn(&str) -> bool| -> BTreeSet<String> {
+            self.names.iter().filter(|n| pattern(n)).cloned().collect()
+        };
+        let mut shards = top_level(is_model_weights);
+        if let Some(index) = index {
+            shards.extend(index.weight_map.values().cloned());
+        }
+        if shards.is_empty() {
+            shards = top_level(|name| name.ends_with(WEIGHTS));
+        }
+        if shards.is_empty() {
+            self.missing
+                .push("there are no weights in safetensors form".to_owned());
+        }
+        for shard in shards {
+            let name = sanitize(&shard);
+            // The index is foreign text: it may not lead out of the folder.
+            if crate::domain::RepoPath::new(&shard).is_err() {
+                self.broken
+                    .push(format!("`{INDEX}` names `{name}`, which is no file's name"));
+                continue;
+            }
+            match weights::tensors(&self.dir.join(&shard)) {
+                Ok(tensors) => {
+                    let promised = index.into_iter().flat_map(|index| &index.weight_map);
+                    let absent = promised
+                        .filter(|(tensor, place)| **place == shard && !tensors.contains(*tensor))
+                        .count();
+                    if absent > 0 {
+                        self.broken.push(format!(
+                            "`{name}` lacks {absent} of the tensors the index places in it"
+                        ));
+                    }
+                }
+                Err(Fault::Malformed(why)) => {
+                    self.broken.push(format!("`{name}` {}", sanitize(&why)));
+                }
+                Err(Fault::Unreadable(error)) => self.unreadable(&name, &error),
+            }
+        }
+    }
+
+    fn tokenizer(&mut self) {
+        let has = |name: &str| self.names.contains(name);
+        let is_there = has("tokenizer.json")
+            || has("tokenizer.model")
+            || (has("vocab.json") && has("merges.txt"))
+            || self.names.iter().any(|name| name.ends_with(TIKTOKEN));
+        if !is_there {
+            self.missing.push("there is no tokenizer".to_owned());
+        }
+    }
+
+    /// A web page or pointer saved under the name of a JSON file is found by parsing it.
+    fn other_json(&mut self) {
+        let others: Vec<String> = self
+            .names
+            .iter()
+            .filter(|name| name.ends_with(JSON) && ![CONFIG, INDEX].contains(&name.as_str()))
+            .cloned()
+            .collect();
+        for name in others {
+            self.json::<IgnoredAny>(&name);
+        }
+    }
+
+    fn json<T: for<'de> Deserialize<'de>>(&mut self, name: &str) -> Option<T> {
+        let shown = sanitize(name);
+        let bytes = match fs::read(self.dir.join(name)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.unreadable(&shown, &error);
+                return None;
+            }
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let start = bytes.trim_ascii_start();
+                let why = if start.starts_with(b"version https://git-lfs") {
+                    "holds an LFS pointer, not JSON".to_owned()
+                } else if start.starts_with(b"<") {
+                    "holds a web page, not JSON".to_owned()
+                } else {
+                    format!("is malformed JSON: {}", sanitize(&error.to_string()))
+                };
+                self.broken.push(format!("`{shown}` {why}"));
+                None
+            }
+        }
+    }
+
+    fn unreadable(&mut self, name: &str, error: &io::Error) {
+        if error.kind() == io::ErrorKind::NotFound {
+            self.missing.push(format!("`{name}` is missing"));
+        } else {
+            self.broken
+                .push(format!("`{name}` cannot be read: {error}"));
+        }
+    }
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::mlx::weights::sample;
+
+    fn model() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+        put("config.json", br#"{"model_type":"gemma2"}"#);
+        put("tokenizer.json", b"{}");
+        put("model-00001-of-00002.safetensors", &sample(&["a"]));
+        put("model-00002-of-00002.safetensors", &sample(&["b", "c"]));
+        put(
+            INDEX,
+            br#"{"metadata":{},"weight_map":{
+                "a":"model-00001-of-00002.safetensors",
+                "b":"model-00002-of-00002.safetensors",
+                "c":"model-00002-of-00002.safetensors"}}"#,
+        );
+        dir
+    }
+
+    #[test]
+    fn a_whole_model_is_ready() {
+        assert_eq!(readiness(model().path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_missing_part_is_named() {
+        for (file, says) in [
+            ("config.json", "`config.json` is missing"),
+            ("tokenizer.json", "there is no tokenizer"),
+            (
+                "model-00002-of-00002.safetensors",
+                "`model-00002-of-00002.safetensors` is missing",
+            ),
+        ] {
+            let dir = model();
+            let path = dir.path().join(file);
+            fs::remove_file(&path).unwrap();
+            let (missing, broken) = examine(dir.path());
+            assert_eq!(missing, [says]);
+            assert!(broken.is_empty());
+        }
+        let empty = tempfile::tempdir().unwrap();
+        assert_eq!(examine(empty.path()).0.len(), 3);
+        let dir = model();
+        symlink("nowhere", dir.path().join("generation_config.json")).unwrap();
+        assert_eq!(
+            readiness(dir.path()),
+            ["`generation_config.json` is missing"]
+        );
+    }
+
+    #[test]
+    fn each_broken_part_is_named() {
+        for (file, bytes, says) in [
+            ("config.json", &b"{}"[..], "names no `model_type`"),
+            ("config.json", b"<html>", "holds a web page"),
+            ("tokenizer.json", b"{\"a\":", "malformed JSON"),
+            (
+                "special_tokens_map.json",
+                b"version https://git-lfs.github.com/spec/v1\n",
+                "LFS pointer",
+            ),
+            (
+                "model-00002-of-00002.safetensors",
+                &sample(&["b"])[..],
+                "lacks 1 of the tensors",
+            ),
+            (
+                "model-00001-of-00002.safetensors",
+                &sample(&["a"])[..20],
+                "cut off",
+            ),
+            (
+                INDEX,
+                br#"{"weight_map":{"a":"../../../etc/passwd"}}"#,
+                "no file's name",
+            ),
+        ] {
+            let dir = model();
+            fs::write(dir.path().join(file), bytes).unwrap();
+            let (missing, broken) = examine(dir.path());
+            assert!(missing.is_empty(), "{missing:?}");
+            assert!(
+                broken.len() == 1 && broken[0].contains(says),
+                "{file}: {broken:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The official Python client on the same cache, both ways.
+//!
+//! Ignored on a bare machine: CI installs `huggingface_hub` and sets `LARDER_TEST_PYTHON`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use larder::serve::{Effect, Fault, Matcher, Origin, Serving};
+
+use crate::support::{Scratch, assert_all_visible_bytes_proven, catalogue};
+
+const REPO: &str = "mlx-community/gemma-2-2b-it-4bit";
+
+/// The interpreter of the environment that has the Python client.
+fn python() -> PathBuf {
+    PathBuf::from(
+        std::env::var_os("LARDER_TEST_PYTHON")
+            .expect("LARDER_TEST_PYTHON names the interpreter that has huggingface_hub 2.4.0"),
+    )
+}
+
+/// One cache, one Hub, two clients.
+struct Place {
+    scratch: Scratch,
+    hub: Serving,
+}
+
+impl Place {
+    async fn new(faults: Vec<Fault>) -> Self {
+        Self {
+            scratch: Scratch::new(),
+            hub: Serving::start(catalogue::gemma(), faults).await.unwrap(),
+        }
+    }
+
+    fn hub_cache(&self) -> PathBuf {
+        self.scratch.path().join("hf/hub")
+    }
+
+    fn with_environment(&self, mut command: Command) -> Command {
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.scratch.path())
+            .env("HF_HOME", self.scratch.path().join("hf"))
+            .env("HF_ENDPOINT", self.hub.endpoint())
+            .env("HF_HUB_DISABLE_UPDATE_CHECK", "1")
+            .env("HF_HUB_DISABLE_TELEMETRY", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn larder(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+        command.args(arguments);
+        self.with_environment(command)
+    }
+
+    fn hf(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(python().with_file_name("hf"));
+        command.args(arguments);
+        self.with_environment(command)
+    }
+
+    /// Runs a Python script and returns what it printed.
+    fn script(&self, text: &str) -> String {
+        let mut command = Command::new(python());
+        command.arg("-c").arg(text);
+        said(&run(self.with_environment(command)))
+    }
+
+    /// The warnings of Python's own scan of the cache.
+    fn scan_warnings(&self) -> String {
+        self.script(
+            "from huggingface_hub import scan_cache_dir\n\
+             import os\n\
+             try:\n\
+             \x20   print([str(w) for w in scan_cache_dir().warnings])\n\
+             except Exception as e:\n\
+             \x20   print('no cache' if 'not found' in str(e).lower() else repr(e))",
+        )
+    }
+
+    /// Bytes of file bodies the Hub sent since the last look.
+    fn body_bytes(&self) -> u64 {
+        let bytes = self
+            .hub
+            .requests()
+            .iter()
+            .filter(|request| {
+                request.method == "GET"
+                    && (request.origin == Origin::Cdn || request.path.contains("/resolve"))
+            })
+            .map(|request| request.body_bytes_sent)
+            .sum();
+        self.hub.clear_requests();
+        bytes
+    }
+}
+
+fn run(mut command: Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {:?}\n{}\n{}",
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    output
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Waits until a partial of at least `bytes` lies in the cache.
+fn wait_for_partial(cache: &Path, bytes: u64) -> PathBuf {
+    let until = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < until {
+        let blobs = cache.join("models--mlx-community--gemma-2-2b-it-4bit/blobs");
+        for entry in std::fs::read_dir(blobs).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().ends_with(".incomplete")
+                && entry.metadata().is_ok_and(|found| found.len() >= bytes)
+            {
+                return entry.path();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("no partial of {bytes} bytes appeared");
+}
+
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// The model's weights come slowly enough to be caught in the middle.
+fn slow_weights(bytes_per_s: u64) -> Vec<Fault> {
+    vec![Fault::new(
+        Matcher::path("model.safetensors").origin(Origin::Cdn),
+        Effect::Slow { bytes_per_s },
+    )]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs huggingface_hub; CI runs it"]
+async fn python_accepts_what_larder_wrote() {
+    let place = Place::new(Vec::new()).await;
+    let snapshot = said(&run(place.larder(&["pull", REPO, "--all"])));
+    assert_eq!(place.scan_warnings(), "[]");
+    run(place.hf(&["cache", "verify", REPO, "--fail-on-missing-files", "--fail-on-extra-files"]));
+    let found = place.script(&format!(
+        "from huggingface_hub import snapshot_download, try_to_load_from_cache, HfApi\n\
+         path = snapshot_download('{REPO}', local_files_only=True)\n\
+         names = HfApi().list_repo_files('{REPO}')\n\
+         assert names, 'no files'\n\
+         for name in names:\n\
+         \x20   hit = try_to_load_from_cache('{REPO}', name)\n\
+         \x20   assert isinstance(hit, str), (name, hit)\n\
+         print(path)"
+    ));
+    assert_eq!(found, snapshot);
+    place.body_bytes();
+    run(place.hf(&["download", REPO]));
+    assert_eq!(place.body_bytes(), 0, "`hf download` had nothing to fetch");
+    assert_all_visible_bytes_proven(&place.hub_cache());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs huggingface_hub; CI runs it"]
+async fn python_loads_the_default_selection_offline() {
+    let place = Place::new(Vec::new()).await;
+    let snapshot = said(&run(place.larder(&["pull", REPO])));
+    assert_eq!(place.scan_warnings(), "[]");
+    let found = place.script(&format!(
+        "from huggingface_hub import snapshot_download\n\
+         print(snapshot_download('{REPO}', local_files_only=True, allow_patterns=\
+         ['*.json','model*.safetensors','*.py','tokenizer.model','*.tiktoken','tiktoken.model','*.txt','*.jsonl','*.jinja']))"
+    ));
+    assert_eq!(found, snapshot);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs huggingface_hub; CI runs it"]
+async fn larder_reuses_what_python_fetched() {
+    let place = Place::new(Vec::new()).await;
+    run(place.hf(&["download", REPO]));
+    assert!(place.body_bytes() > 0);
+    run(place.larder(&["pull", REPO, "--all"]));
+    assert_eq!(place.body_bytes(), 0, "larder fetched what was there");
+    assert_eq!(place.scan_warnings(), "[]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs huggingface_hub; CI runs it"]
+async fn scan_is_clean_in_the_middle_and_after_kill_9() {
+    let place = Place::new(slow_weights(400_000)).await;
+    let child = place.larder(&["pull", REPO]).spawn().unwrap();
+    wait_for_partial(&place.hub_cache(), 200_000);
+    assert_eq!(place.scan_warnings(), "[]", "in the middle of a pull");
+    kill(child);
+    assert_eq!(place.scan_warnings(), "[]", "after kill -9");
+    let partial = wait_for_partial(&place.hub_cache(), 200_000);
+    let kept = std::fs::metadata(partial).unwrap().len();
+    place.hub.set_faults(Vec::new());
+    place.hub.clear_requests();
+    run(place.larder(&["pull", REPO, "--all"]));
+    let resumed = place.hub.requests().iter().any(|request| {
+        request.origin == Origin::Cdn && request.range.as_deref() == Some(&format!("bytes={kept}-"))
+    });
+    assert!(resumed, "resumed at byte {kept}");
+    assert_eq!(place.scan_warnings(), "[]");
+    assert_all_visible_bytes_proven(&place.hub_cache());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs huggingface_hub; CI runs it"]
+async fn a_partial_that_python_left_is_adopted() {
+    let place = Place::new(slow_weights(400_000)).await;
+    let child = place.hf(&["download", REPO]).spawn().unwrap();
+    wait_for_partial(&place.hub_cache(), 200_000);
+    kill(child);
+    place.hub.set_faults(Vec::new());
+    place.hub.clear_requests();
+    run(place.larder(&["pull", REPO, "--all"]));
+    let resumed = place.hub.requests().iter().any(|request| {
+        request.origin == Origin::Cdn
+            && request
+                .range
+                .as_deref()
+                .is_some_and(|range| range != "bytes=0-")
+    });
+    assert!(resumed, "{:?}", place.hub.requests());
+    assert_eq!(place.scan_warnings(), "[]");
+    assert_all_visible_bytes_proven(&place.hub_cache());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs huggingface_hub; CI runs it"]
+async fn prune_in_the_middle_of_a_pull_does_no_harm() {
+    let place = Place::new(slow_weights(500_000)).await;
+    let child = place.larder(&["pull", REPO]).spawn().unwrap();
+    wait_for_partial(&place.hub_cache(), 300_000);
+    run(place.hf(&["cache", "prune", "-y"]));
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let fetched: u64 = place.body_bytes();
+    assert!(
+        fetched < catalogue::gemma_bytes() + 8 * 1024 * 1024,
+        "{fetched} bytes"
+    );
+    assert_all_visible_bytes_proven(&place.hub_cache());
+    assert_eq!(place.scan_warnings(), "[]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs huggingface_hub; CI runs it"]
+async fn python_and_larder_at_once_fetch_the_weights_once() {
+    let place = Place::new(slow_weights(1_000_000)).await;
+    let child = place.hf(&["download", REPO]).spawn().unwrap();
+    wait_for_partial(&place.hub_cache(), 100_000);
+    run(place.larder(&["pull", REPO, "--all"]));
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let weights = place
+        .hub
+        .requests()
+        .iter()
+        .filter(|request| request.origin == Origin::Cdn && request.path.contains("model.safetensors"))
+        .map(|request| request.body_bytes_sent)
+        .sum::<u64>();
+    assert!(weights <= catalogue::GEMMA_WEIGHTS_BYTES, "{weights} bytes");
+    assert_all_visible_bytes_proven(&place.hub_cache());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs huggingface_hub; CI runs it"]
+async fn modes_follow_the_umask_as_pythons_do() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    for (umask, file, folder) in [("022", 0o644, 0o755), ("002", 0o664, 0o775)] {
+        let place = Place::new(Vec::new()).await;
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!(
+            "umask {umask} && exec {} pull {REPO} --all",
+            env!("CARGO_BIN_EXE_larder")
+        ));
+        run(place.with_environment(command));
+        let repo = place
+            .hub_cache()
+            .join("models--mlx-community--gemma-2-2b-it-4bit");
+        for path in [repo.join("blobs"), repo.join("refs"), repo.join("trees")] {
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&path), folder, "{} at umask {umask}", path.display());
+            for entry in std::fs::read_dir(&path).unwrap() {
+                let entry = entry.unwrap().path();
+                assert_eq!(mode(&entry), file, "{} at umask {umask}", entry.display());
+            }
+        }
+    }
+}

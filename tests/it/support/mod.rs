@@ -1,0 +1,32 @@
+//! What the tests share: catalogues to serve, folders to throw away, and a reader that believes
+//! nothing and hashes everything.
+
+pub(crate) mod catalogue;
+mod reader;
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use reader::assert_all_visible_bytes_proven;
+
+/// A folder that goes away with the test.
+pub(crate) struct Scratch {
+    folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("larder-test-")
+            .tempdir()
+            .unwrap();
+        // Paths are compared with what larder prints, which is the resolved one.
+        let path = std::fs::canonicalize(folder.path()).unwrap();
+        Self { folder, path }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        assert!(self.folder.path().exists());
+        &self.path
+    }
+}
