@@ -175,6 +175,7 @@ impl<'a> Attempt<'a> {
             blocking(move || Identity::of(&path)).await?
         };
         let Some(identity) = identity else {
+            self.look_for_dangling().await?;
             return Ok(None);
         };
         if *seen == Some(identity) {
@@ -214,6 +215,28 @@ impl<'a> Attempt<'a> {
             Verdict::Unreadable(error) => return Err(from_cache(error).into()),
         };
         Ok(None)
+    }
+
+    /// A pointer to a blob that is not there is damage; the blob's absence alone is not.
+    async fn look_for_dangling(&mut self) -> Result<(), Halt> {
+        let (layout, repo, commit, etag) = (
+            self.job.layout.clone(),
+            self.job.repo.clone(),
+            self.job.commit,
+            self.remote.etag,
+        );
+        let paths = self.paths.clone();
+        let dangling = blocking(move || {
+            paths.into_iter().find(|path| {
+                matches!(
+                    cache::inspect_pointer(&layout, &repo, &commit, path, &etag),
+                    Ok(Pointer::Dangling)
+                )
+            })
+        })
+        .await?;
+        self.wrong = dangling.map(|_| HealingKind::DanglingPointer);
+        Ok(())
     }
 
     async fn say_reusing(&self) {
@@ -575,7 +598,16 @@ impl<'a> Attempt<'a> {
         self.wrong.map(|kind| Healing {
             kind,
             path: Some(self.remote.path.clone()),
-            location: self.blob_path().display().to_string(),
+            location: match kind {
+                HealingKind::DanglingPointer => {
+                    self.job
+                        .layout
+                        .pointer(&self.job.repo, &self.job.commit, &self.remote.path)
+                }
+                _ => self.blob_path(),
+            }
+            .display()
+            .to_string(),
             set_aside: set_aside.map(|path| path.display().to_string()),
         })
     }

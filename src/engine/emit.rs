@@ -2,8 +2,7 @@
 //!
 //! Facts are never lost: sending waits for room. Progress may be dropped: counts are absolute.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
@@ -25,7 +24,8 @@ pub(super) struct Emitter {
 pub(super) struct Clock {
     started_ms: u64,
     started: Instant,
-    last_ms: AtomicU64,
+    /// Held from stamping to sending, so that events arrive in the order of their times.
+    last_ms: Mutex<u64>,
 }
 
 impl Clock {
@@ -41,13 +41,12 @@ impl Clock {
         Self {
             started_ms: millis(since_epoch),
             started: Instant::now(),
-            last_ms: AtomicU64::new(0),
+            last_ms: Mutex::new(0),
         }
     }
 
     fn now_ms(&self) -> u64 {
-        let now = self.started_ms + millis(self.started.elapsed());
-        self.last_ms.fetch_max(now, Ordering::Relaxed).max(now)
+        self.started_ms + millis(self.started.elapsed())
     }
 }
 
@@ -66,8 +65,9 @@ impl Emitter {
     ///
     /// A face that is gone is no reason to stop: the work is finished for the next one.
     pub(super) async fn fact(&self, event: Event) {
-        if self.sender.send(self.stamp(event)).await.is_err() {
-            tracing::debug!("nobody listens to events any more");
+        match self.sender.reserve().await {
+            Ok(permit) => self.stamp_and(event, |stamped| permit.send(stamped)),
+            Err(_) => tracing::debug!("nobody listens to events any more"),
         }
     }
 
@@ -78,16 +78,23 @@ impl Emitter {
 
     /// Sends progress if there is room.
     pub(super) fn progress(&self, event: Event) {
-        if self.sender.try_send(self.stamp(event)).is_err() {
-            tracing::trace!("progress dropped; the next one carries the same count");
+        match self.sender.try_reserve() {
+            Ok(permit) => self.stamp_and(event, |stamped| permit.send(stamped)),
+            Err(_) => tracing::trace!("progress dropped; the next one carries the same count"),
         }
     }
 
-    fn stamp(&self, event: Event) -> Stamped {
-        Stamped {
-            at_ms: self.clock.now_ms(),
+    fn stamp_and(&self, event: Event, send: impl FnOnce(Stamped)) {
+        let mut last_ms = self
+            .clock
+            .last_ms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last_ms = self.clock.now_ms().max(*last_ms);
+        send(Stamped {
+            at_ms: *last_ms,
             job: self.job,
             event,
-        }
+        });
     }
 }
