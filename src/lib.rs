@@ -33,7 +33,7 @@
 //! `tests/it/house.rs` holds this table as a constant and fails on any other door.
 
 pub mod cache;
-// pub mod cli;
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod domain;
@@ -42,4 +42,4 @@ pub mod host;
 pub mod hub;
 pub mod mlx;
 pub mod serve;
-// pub mod store;
+pub mod store;

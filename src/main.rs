@@ -1,5 +1,303 @@
 //! Owns start-up: parse, build the engine, connect it to a face, turn the end into an exit code.
 //!
-//! Never holds logic of its own.
+//! Never holds logic of its own. The second Ctrl-C ends the process here, at once.
 
-fn main() {}
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use larder::cli::{
+    self, Args, ConfigVerb, Format, Globals, Output, PullArgs, Session, Signal, Verb,
+};
+use larder::config::{Config, Environment, Flags};
+use larder::demo::Stage;
+use larder::domain::{Failure, FailureCode};
+use larder::engine::Engine;
+use larder::host;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Threads for the network; hashing and writing have threads of their own.
+const WORKERS: usize = 2;
+/// Old log files that are kept.
+const LOG_FILES: usize = 7;
+
+fn main() -> ExitCode {
+    // Reports of panics; without it they are shorter, and nothing else is lost.
+    let hook = color_eyre::install();
+    let args = match cli::parse(std::env::args_os()) {
+        Ok(args) => args,
+        Err(code) => return ExitCode::from(code),
+    };
+    let environment = Environment::of_process();
+    let output = Output::detect(&args.globals, environment.is_dumb_terminal());
+    if let Err(error) = hook {
+        cli::say(
+            &output,
+            &format!("reports of panics will be short: {error}"),
+        );
+    }
+    ExitCode::from(run(args, &environment, output))
+}
+
+fn run(args: Args, environment: &Environment, output: Output) -> u8 {
+    let started_ms = now_ms();
+    match &args.verb {
+        Verb::Completions { shell } => return cli::completions(*shell, output),
+        Verb::Man { command } => return cli::man(command.as_deref(), output),
+        Verb::Pull(_) | Verb::Ls(_) | Verb::Demo | Verb::Config { .. } => {}
+    }
+    let refuse = |failure, log_file: Option<&Path>| {
+        cli::refuse(&args.verb, failure, output, started_ms, log_file)
+    };
+    let config = match Config::load(&flags(&args), environment) {
+        Ok(config) => config,
+        Err(failure) => return refuse(failure, None),
+    };
+    if let Verb::Config { what } = &args.verb {
+        return match what {
+            ConfigVerb::Path => cli::config_path(&config.config_file, output, started_ms),
+            ConfigVerb::Show => {
+                cli::config_show(&config.config_file, &config.settings, output, started_ms)
+            }
+        };
+    }
+    let log = Log::open(&config, &args.globals);
+    if let Err(why) = &log {
+        cli::say(&output, &format!("no log is kept: {why}"));
+    }
+    let log_file = log.as_ref().ok().map(|log| log.path.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure =
+                Failure::new(FailureCode::Internal, "no tasks can be run on this machine")
+                    .because(error.to_string());
+            return refuse(failure, log_file.as_deref());
+        }
+    };
+    let face = face(&args.verb, config, output, started_ms, log_file.clone());
+    match runtime.block_on(face) {
+        Ok(code) => code,
+        Err(failure) => refuse(failure, log_file.as_deref()),
+    }
+}
+
+/// Runs the face of a command against an engine of its own.
+async fn face(
+    verb: &Verb,
+    config: Config,
+    output: Output,
+    started_ms: u64,
+    log_file: Option<PathBuf>,
+) -> Result<u8, Failure> {
+    let mut tasks = JoinSet::new();
+    let signals = listen(&mut tasks)?;
+    if let Verb::Demo = verb {
+        return demo(config, output, started_ms, log_file, signals).await;
+    }
+    let (engine, handle, mut events) = Engine::new(config)?;
+    tasks.spawn(engine.run());
+    let session = Session {
+        commands: &|command| {
+            if !handle.send(command) {
+                tracing::error!("the engine takes no more commands");
+            }
+        },
+        events: &mut events,
+        signals,
+        log_file,
+        started_ms,
+    };
+    Ok(match verb {
+        Verb::Pull(args) => cli::pull(session, args.clone(), output).await,
+        Verb::Ls(args) => cli::ls(session, args.clone(), output).await,
+        Verb::Demo | Verb::Config { .. } | Verb::Completions { .. } | Verb::Man { .. } => 0,
+    })
+}
+
+/// Runs a pull against the demo's own Hub, into a throw-away cache.
+async fn demo(
+    mut config: Config,
+    output: Output,
+    started_ms: u64,
+    log_file: Option<PathBuf>,
+    signals: watch::Receiver<Option<Signal>>,
+) -> Result<u8, Failure> {
+    let trouble = |what: &str, error: std::io::Error| {
+        Failure::new(FailureCode::Internal, what).because(error.to_string())
+    };
+    let stage = Stage::start()
+        .await
+        .map_err(|error| trouble("the demo's Hub cannot be started", error))?;
+    let cache = tempfile::Builder::new()
+        .prefix("larder-demo-")
+        .tempdir()
+        .map_err(|error| trouble("the demo's cache cannot be made", error))?;
+    let address = stage.endpoint();
+    config.endpoint = address
+        .parse()
+        .map_err(|_| Failure::new(FailureCode::Internal, format!("`{address}` is no address")))?;
+    config.cache_dir = cache.path().join("hub");
+    // The demo's Hub needs no token, and shall be asked also where larder is set to be offline.
+    config.token = None;
+    config.is_offline = false;
+    if !output.is_quiet && output.format == Format::Human {
+        for line in Stage::script() {
+            cli::say(&output, line);
+        }
+    }
+    let (engine, handle, mut events) = Engine::new(config)?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(engine.run());
+    let session = Session {
+        commands: &|command| {
+            if !handle.send(command) {
+                tracing::error!("the engine takes no more commands");
+            }
+        },
+        events: &mut events,
+        signals,
+        log_file,
+        started_ms,
+    };
+    let mut args = PullArgs::of(Stage::repo().to_string());
+    args.typed_as = Some("larder demo".to_owned());
+    let code = cli::pull(session, args, output).await;
+    if code == 0 && !output.is_quiet && output.format == Format::Human {
+        cli::say(
+            &output,
+            &format!(
+                "It is in a throw-away cache that is yours to look at: larder ls --cache-dir {0}/hub; then rm -r {0}",
+                cache.path().display()
+            ),
+        );
+        cli::say(&output, Stage::epilogue());
+    }
+    if code == 0 {
+        // The path on stdout shall lead somewhere; the system's temporary folder forgets it in time.
+        let kept = cache.keep();
+        tracing::info!(cache = %kept.display(), "the demo's cache stays");
+    }
+    Ok(code)
+}
+
+fn flags(args: &Args) -> Flags {
+    Flags {
+        cache_dir: args.globals.cache_dir.clone(),
+        endpoint: args.globals.endpoint.clone(),
+        is_offline: args.globals.offline,
+        connections: match &args.verb {
+            Verb::Pull(pull) => pull.connections.map(usize::from),
+            _ => None,
+        },
+        config_file: None,
+    }
+}
+
+/// Hears the signals that end a command: the first one is passed on, the second one leaves.
+///
+/// Under `nohup` SIGHUP is ignored and stays so: a handler of ours would end what it protects.
+fn listen(tasks: &mut JoinSet<()>) -> Result<watch::Receiver<Option<Signal>>, Failure> {
+    let (sender, receiver) = watch::channel(None);
+    let mut kinds = vec![
+        (SignalKind::interrupt(), Signal::Interrupt),
+        (SignalKind::terminate(), Signal::Terminate),
+    ];
+    if !host::sighup_is_ignored() {
+        kinds.push((SignalKind::hangup(), Signal::Hangup));
+    }
+    for (kind, meaning) in kinds {
+        let mut caught = signal(kind).map_err(|error| {
+            Failure::new(FailureCode::Internal, "signals cannot be heard")
+                .because(error.to_string())
+        })?;
+        let sender = sender.clone();
+        tasks.spawn(async move {
+            while caught.recv().await.is_some() {
+                let is_first = sender.send_if_modified(|heard| {
+                    let is_first = heard.is_none();
+                    if is_first {
+                        *heard = Some(meaning);
+                    }
+                    is_first
+                });
+                if !is_first {
+                    leave(meaning);
+                }
+            }
+        });
+    }
+    Ok(receiver)
+}
+
+/// Ends the process now: whoever asks twice does not want to wait for anything.
+#[expect(
+    clippy::exit,
+    reason = "the state on disk is good at every instant, and the user asked twice"
+)]
+fn leave(signal: Signal) -> ! {
+    std::process::exit(i32::from(signal.exit_code()))
+}
+
+/// The log file of this run; written as long as this lives.
+struct Log {
+    path: PathBuf,
+    _writer: tracing_appender::non_blocking::WorkerGuard,
+}
+
+impl Log {
+    /// Opens today's log in the state folder; old ones are removed after some days.
+    fn open(config: &Config, globals: &Globals) -> Result<Self, String> {
+        let folder = config.state_dir.join("log");
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| format!("`{}`: {error}", folder.display()))?;
+        let appender = tracing_appender::rolling::Builder::new()
+            .rotation(tracing_appender::rolling::Rotation::DAILY)
+            .filename_prefix("larder")
+            .filename_suffix("log")
+            .max_log_files(LOG_FILES)
+            .build(&folder)
+            .map_err(|error| error.to_string())?;
+        let (writer, guard) = tracing_appender::non_blocking(appender);
+        let default = match globals.verbose {
+            0 => "larder=info",
+            1 => "larder=debug",
+            _ => "larder=trace",
+        };
+        // Only larder's own lines by default: HTTP crates may log addresses with their queries.
+        let filter = config.log_filter.as_deref().unwrap_or(default);
+        let filter = tracing_subscriber::EnvFilter::try_new(filter)
+            .map_err(|error| format!("`{filter}` is no log filter: {error}"))?;
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(writer)
+            .with_ansi(false)
+            .try_init()
+            .map_err(|error| error.to_string())?;
+        let today = jiff::Timestamp::from_millisecond(i64::try_from(now_ms()).unwrap_or(0))
+            .map(|now| now.strftime("%Y-%m-%d").to_string())
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            path: folder.join(format!("larder.{today}.log")),
+            _writer: guard,
+        })
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the moment the process started enters here, as data"
+)]
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}

@@ -31,6 +31,11 @@ impl Environment {
         Self(variables)
     }
 
+    /// Whether `TERM` says that the terminal can do nothing.
+    pub fn is_dumb_terminal(&self) -> bool {
+        self.0.get("TERM").is_some_and(|term| term == "dumb")
+    }
+
     /// These variables and no others.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self(

@@ -14,11 +14,11 @@ pub struct Stage {
 }
 
 /// How fast the slow file comes.
-const SLOW_BYTES_PER_S: u64 = 60_000;
+const SLOW_BYTES_PER_S: u64 = 30_000;
 /// Where the weights are cut, in bytes.
 const CUT_AT: u64 = 7_000_000;
 /// How fast the weights come, so that one can watch.
-const WEIGHTS_BYTES_PER_S: u64 = 3_000_000;
+const WEIGHTS_BYTES_PER_S: u64 = 2_000_000;
 
 impl Stage {
     /// Opens the stage.
@@ -31,6 +31,9 @@ impl Stage {
         let commit = repo.commit(model::files());
         repo.branch(Revision::main().as_str(), commit);
         let weights = || Matcher::path(model::WEIGHTS).origin(Origin::Cdn);
+        let slow_weights = Effect::Slow {
+            bytes_per_s: WEIGHTS_BYTES_PER_S,
+        };
         let faults = vec![
             Fault::new(Matcher::path("config.json"), Effect::Status { code: 503 }).times(1),
             Fault::new(
@@ -44,13 +47,10 @@ impl Stage {
                     bytes_per_s: SLOW_BYTES_PER_S,
                 },
             ),
-            Fault::new(weights(), Effect::ResetAfter { bytes: CUT_AT }).times(1),
-            Fault::new(
-                weights(),
-                Effect::Slow {
-                    bytes_per_s: WEIGHTS_BYTES_PER_S,
-                },
-            ),
+            Fault::new(weights(), slow_weights.clone())
+                .and(Effect::ResetAfter { bytes: CUT_AT })
+                .times(1),
+            Fault::new(weights(), slow_weights),
         ];
         Ok(Self {
             serving: Serving::start(catalogue, faults).await?,
@@ -76,6 +76,11 @@ impl Stage {
             "Watch each file get through: retried, refetched, waited for, resumed. Then all of it",
             "is proven against the hashes the Hub promised, and only then does it become visible.",
         ]
+    }
+
+    /// What to do next, for someone who has just seen it.
+    pub const fn epilogue() -> &'static str {
+        "Now a real one: larder pull mlx-community/gemma-2-2b-it-4bit"
     }
 }
 

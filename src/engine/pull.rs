@@ -30,7 +30,12 @@ pub(super) async fn run(
         .fact(Event::PullStarted {
             repo: request.repo.clone(),
             revision: request.revision.clone(),
-            endpoint: shared.config.endpoint.to_string(),
+            endpoint: shared
+                .config
+                .endpoint
+                .as_str()
+                .trim_end_matches('/')
+                .to_owned(),
             cache_dir: shared.config.cache_dir.display().to_string(),
         })
         .await;

@@ -187,23 +187,30 @@ impl Effect {
 #[derive(Clone, Debug)]
 pub struct Fault {
     when: Matcher,
-    what: Effect,
+    what: Vec<Effect>,
     times: Option<u32>,
 }
 
 impl Fault {
     /// A fault on every matching request.
-    pub const fn new(when: Matcher, what: Effect) -> Self {
+    pub fn new(when: Matcher, what: Effect) -> Self {
         Self {
             when,
-            what,
+            what: vec![what],
             times: None,
         }
     }
 
+    /// Also this effect, on what the others left.
+    #[must_use]
+    pub fn and(mut self, what: Effect) -> Self {
+        self.what.push(what);
+        self
+    }
+
     /// Only on the first `times` matching requests.
     #[must_use]
-    pub const fn times(mut self, times: u32) -> Self {
+    pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
         self
     }
@@ -222,15 +229,18 @@ impl Script {
         *self.lock() = faults;
     }
 
-    pub(super) fn effect_on(&self, origin: Origin, method: &str, path: &str) -> Option<Effect> {
+    pub(super) fn effects_on(&self, origin: Origin, method: &str, path: &str) -> Vec<Effect> {
         let mut faults = self.lock();
-        let fault = faults
+        let Some(fault) = faults
             .iter_mut()
-            .find(|fault| fault.times != Some(0) && fault.when.matches(origin, method, path))?;
+            .find(|fault| fault.times != Some(0) && fault.when.matches(origin, method, path))
+        else {
+            return Vec::new();
+        };
         if let Some(times) = &mut fault.times {
             *times -= 1;
         }
-        Some(fault.what.clone())
+        fault.what.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Fault>> {
@@ -250,17 +260,17 @@ mod tests {
             Fault::new(Matcher::path("a"), Effect::Status { code: 500 }).times(1),
             Fault::new(Matcher::path("a"), Effect::Gzip),
         ]);
-        let on = |path| script.effect_on(Origin::Hub, "GET", path);
-        assert!(on("/x/resolve/main/b").is_none());
+        let on = |path| script.effects_on(Origin::Hub, "GET", path);
+        assert!(on("/x/resolve/main/b").is_empty());
         assert!(matches!(
-            on("/x/resolve/main/a"),
-            Some(Effect::Status { code: 500 })
+            on("/x/resolve/main/a").as_slice(),
+            [Effect::Status { code: 500 }]
         ));
-        assert!(matches!(on("/x/resolve/main/a"), Some(Effect::Gzip)));
+        assert!(matches!(on("/x/resolve/main/a").as_slice(), [Effect::Gzip]));
         assert!(
             script
-                .effect_on(Origin::Hub, "HEAD", "/x/resolve/main/a")
-                .is_none()
+                .effects_on(Origin::Hub, "HEAD", "/x/resolve/main/a")
+                .is_empty()
         );
         let cdn = Matcher::any().origin(Origin::Cdn);
         assert!(!cdn.matches(Origin::Hub, "GET", "/"));

@@ -183,20 +183,20 @@ async fn answer(
 ) -> Response<Body> {
     let (at, sent) = record(shared, origin, &request);
     let path = request.uri().path().to_owned();
-    let effect = shared
+    let effects = shared
         .script
-        .effect_on(origin, request.method().as_str(), &path);
-    if effect.as_ref().is_some_and(tamper::ignores_range) {
+        .effects_on(origin, request.method().as_str(), &path);
+    if effects.iter().any(tamper::ignores_range) {
         request.headers_mut().remove(RANGE);
     }
     let honest = match origin {
         Origin::Hub => router::hub(shared, request).await,
         Origin::Cdn => router::cdn(shared, &request),
     };
-    let response = match effect {
-        Some(effect) => tamper::tamper(effect, honest, switch, &path).await,
-        None => honest,
-    };
+    let mut response = honest;
+    for effect in effects {
+        response = tamper::tamper(effect, response, switch, &path).await;
+    }
     if let Some((record, _)) = shared.records().get_mut(at) {
         record.status = response.status().as_u16();
     }

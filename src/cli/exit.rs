@@ -1,0 +1,161 @@
+//! Owns what a command ends with: exit code, failure code, the failures to tell.
+//!
+//! Codes of failures are `domain`'s; here they meet signals and engines that are gone.
+
+use crate::domain::{Failure, FailureCode, Outcome, exit_code};
+
+/// A signal that ends a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// The terminal went away.
+    Hangup,
+    /// Asked to end.
+    Terminate,
+}
+
+impl Signal {
+    /// The exit code of a command it ended: 128 and the signal's number.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Hangup => 129,
+            Self::Terminate => 143,
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Interrupt => "interrupted (SIGINT)",
+            Self::Hangup => "hung up (SIGHUP)",
+            Self::Terminate => "terminated (SIGTERM)",
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// The word for it in documents.
+    pub(super) outcome: &'static str,
+    pub(super) exit_code: u8,
+    /// What is to be told, in order.
+    pub(super) failures: Vec<Failure>,
+}
+
+impl Ending {
+    /// The end of a command that did not even begin.
+    pub(super) fn refused(failure: Failure) -> Self {
+        Self {
+            outcome: "failed",
+            exit_code: failure.code.exit_code(),
+            failures: vec![failure],
+        }
+    }
+
+    /// The code of all failures, `mixed` where they differ, `cancelled` where the user ended it.
+    pub(super) fn failure_code(&self) -> Option<&'static str> {
+        if self.outcome == "cancelled" {
+            return Some(FailureCode::Cancelled.name());
+        }
+        let mut codes = self.failures.iter().map(|failure| failure.code);
+        let first = codes.next()?;
+        Some(if codes.all(|code| code == first) {
+            first.name()
+        } else {
+            "mixed"
+        })
+    }
+}
+
+/// Judges an outcome; `None` when the engine went away without one.
+pub(super) fn judge(outcome: Option<&Outcome>, caught: Option<Signal>) -> Ending {
+    let ok = |outcome| Ending {
+        outcome,
+        exit_code: 0,
+        failures: Vec::new(),
+    };
+    let cancelled = |others: &[Failure]| {
+        let words = caught.map_or("cancelled", Signal::words);
+        let mut failures = vec![
+            Failure::new(FailureCode::Cancelled, words)
+                .because("what was fetched is kept and resumed next time"),
+        ];
+        failures.extend_from_slice(others);
+        Ending {
+            outcome: "cancelled",
+            exit_code: caught.map_or(FailureCode::Cancelled.exit_code(), Signal::exit_code),
+            failures,
+        }
+    };
+    match outcome {
+        // A signal that came too late to stop anything does not make a good end bad.
+        Some(Outcome::Complete(_)) => ok("complete"),
+        Some(Outcome::Planned) => ok("planned"),
+        Some(Outcome::Listed) => ok("listed"),
+        Some(Outcome::Cancelled) => cancelled(&[]),
+        Some(Outcome::Failed { failures }) if caught.is_some() => cancelled(failures),
+        Some(Outcome::Failed { failures }) if !failures.is_empty() => Ending {
+            outcome: "failed",
+            exit_code: exit_code(failures),
+            failures: failures.clone(),
+        },
+        Some(Outcome::Failed { .. }) => Ending::refused(Failure::new(
+            FailureCode::Internal,
+            "the command failed without saying why",
+        )),
+        None if caught.is_some() => cancelled(&[]),
+        None => Ending::refused(Failure::new(
+            FailureCode::Internal,
+            "the engine stopped before the command ended",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(codes: &[FailureCode]) -> Outcome {
+        Outcome::Failed {
+            failures: codes.iter().map(|&code| Failure::new(code, "x")).collect(),
+        }
+    }
+
+    #[test]
+    fn outcomes_have_their_codes() {
+        use FailureCode::{Dns, Gated, Reset};
+        for (outcome, caught, exit, code) in [
+            (Some(Outcome::Listed), None, 0, None),
+            (Some(Outcome::Planned), Some(Signal::Interrupt), 0, None),
+            (Some(failed(&[Reset, Reset])), None, 5, Some("reset")),
+            (Some(failed(&[Reset, Dns])), None, 5, Some("mixed")),
+            (Some(failed(&[Reset, Gated])), None, 1, Some("mixed")),
+            (Some(failed(&[])), None, 70, Some("internal")),
+            (
+                Some(failed(&[Reset])),
+                Some(Signal::Terminate),
+                143,
+                Some("cancelled"),
+            ),
+            (
+                Some(Outcome::Cancelled),
+                Some(Signal::Hangup),
+                129,
+                Some("cancelled"),
+            ),
+            (Some(Outcome::Cancelled), None, 130, Some("cancelled")),
+            (None, Some(Signal::Interrupt), 130, Some("cancelled")),
+            (None, None, 70, Some("internal")),
+        ] {
+            let ending = judge(outcome.as_ref(), caught);
+            assert_eq!(
+                (ending.exit_code, ending.failure_code()),
+                (exit, code),
+                "{outcome:?}"
+            );
+            assert_eq!(ending.failures.is_empty(), code.is_none());
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Owns the filters of `ls`, in the grammar of `hf cache ls`: `KEY OP VALUE`.
+//!
+//! Never asks a clock: ages are counted from the `now_ms` that is passed in.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::domain::{ModelRow, RepoKind};
+
+/// A condition on a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    text: String,
+    condition: Condition,
+}
+
+/// Why a filter cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FilterError(String);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Condition {
+    Size(Comparison, u64),
+    /// Longer ago than so many milliseconds, for `>`.
+    Accessed(Comparison, u64),
+    Modified(Comparison, u64),
+    Kind(RepoKind),
+    Ref(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Equal,
+    NotEqual,
+    Greater,
+    Less,
+    GreaterOrEqual,
+    LessOrEqual,
+}
+
+impl Comparison {
+    fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Self::Equal => ordering.is_eq(),
+            Self::NotEqual => ordering.is_ne(),
+            Self::Greater => ordering.is_gt(),
+            Self::Less => ordering.is_lt(),
+            Self::GreaterOrEqual => ordering.is_ge(),
+            Self::LessOrEqual => ordering.is_le(),
+        }
+    }
+}
+
+impl Filter {
+    /// Whether `row` passes at `now_ms`. A time that is not known passes nothing.
+    pub fn matches(&self, row: &ModelRow, now_ms: u64) -> bool {
+        let age = |comparison: Comparison, then_ms: Option<u64>, age_ms: u64| {
+            then_ms.is_some_and(|then| comparison.holds(now_ms.saturating_sub(then).cmp(&age_ms)))
+        };
+        match &self.condition {
+            Condition::Size(comparison, bytes) => comparison.holds(row.size_bytes.cmp(bytes)),
+            Condition::Accessed(comparison, ms) => age(*comparison, row.accessed_ms, *ms),
+            Condition::Modified(comparison, ms) => age(*comparison, row.modified_ms, *ms),
+            Condition::Kind(kind) => row.repo.kind() == *kind,
+            Condition::Ref(name) => row.refs.contains(name),
+        }
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Filter {
+    type Err = FilterError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let reject = |why: String| Err(FilterError(why));
+        let at = text.find(['=', '!', '<', '>']).ok_or_else(|| {
+            FilterError("it needs KEY OP VALUE, e.g. `size>1GB` or `accessed>30d`".to_owned())
+        })?;
+        let (key, rest) = text.split_at(at);
+        let (comparison, value) = if let Some(value) = rest.strip_prefix("==") {
+            return reject(format!("use one `=`: `{}={}`", key.trim(), value.trim()));
+        } else if let Some(value) = rest.strip_prefix("!=") {
+            (Comparison::NotEqual, value)
+        } else if let Some(value) = rest.strip_prefix(">=") {
+            (Comparison::GreaterOrEqual, value)
+        } else if let Some(value) = rest.strip_prefix("<=") {
+            (Comparison::LessOrEqual, value)
+        } else if let Some(value) = rest.strip_prefix('>') {
+            (Comparison::Greater, value)
+        } else if let Some(value) = rest.strip_prefix('<') {
+            (Comparison::Less, value)
+        } else if let Some(value) = rest.strip_prefix('=') {
+            (Comparison::Equal, value)
+        } else {
+            return reject("the operators are = != > < >= <=".to_owned());
+        };
+        let (key, value) = (key.trim().to_ascii_lowercase(), value.trim());
+        if value.is_empty() {
+            return reject(format!("`{key}` needs a value"));
+        }
+        let condition = match key.as_str() {
+            "size" => Condition::Size(comparison, parse_size(value)?),
+            "accessed" => Condition::Accessed(comparison, parse_age(value)?),
+            "modified" => Condition::Modified(comparison, parse_age(value)?),
+            "type" | "refs" if comparison != Comparison::Equal => {
+                return reject(format!("`{key}` can only be compared with `=`"));
+            }
+            "type" => match value.to_ascii_lowercase().as_str() {
+                "model" => Condition::Kind(RepoKind::Model),
+                "dataset" => Condition::Kind(RepoKind::Dataset),
+                "space" => Condition::Kind(RepoKind::Space),
+                _ => return reject("the types are model, dataset and space".to_owned()),
+            },
+            "refs" => Condition::Ref(value.to_owned()),
+            _ => return reject("the keys are size, type, refs, accessed and modified".to_owned()),
+        };
+        Ok(Self {
+            text: text.to_owned(),
+            condition,
+        })
+    }
+}
+
+/// Splits `1.5GB` into number and unit.
+fn quantity(text: &str) -> Option<(f64, String)> {
+    let unit_at = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let number: f64 = number.parse().ok()?;
+    Some((number, unit.trim().to_ascii_lowercase()))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the number has no sign by its grammar, and a float to integer cast saturates"
+)]
+fn scaled(number: f64, unit: f64) -> u64 {
+    (number * unit).round() as u64
+}
+
+/// Decimal sizes: `500`, `10k`, `1.5GB`.
+fn parse_size(text: &str) -> Result<u64, FilterError> {
+    let wrong = || FilterError(format!("`{text}` is not a size such as 500M or 1.5GB"));
+    let (number, unit) = quantity(text).ok_or_else(wrong)?;
+    let factor = match unit.strip_suffix('b').unwrap_or(&unit) {
+        "" => 1.0,
+        "k" => 1e3,
+        "m" => 1e6,
+        "g" => 1e9,
+        "t" => 1e12,
+        "p" => 1e15,
+        _ => return Err(wrong()),
+    };
+    Ok(scaled(number, factor))
+}
+
+/// Ages in milliseconds: `30s 5m 2h 7d 2w 6mo 1y`.
+fn parse_age(text: &str) -> Result<u64, FilterError> {
+    let wrong = || {
+        FilterError(format!(
+            "`{text}` is not an age such as 12h, 7d, 2w, 6mo or 1y"
+        ))
+    };
+    let (number, unit) = quantity(text).ok_or_else(wrong)?;
+    let seconds = match unit.as_str() {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        "w" => 7.0 * 86_400.0,
+        "mo" => 30.0 * 86_400.0,
+        "y" => 365.0 * 86_400.0,
+        _ => return Err(wrong()),
+    };
+    Ok(scaled(number, seconds * 1_000.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::script::{START_MS, model_row};
+
+    fn matches(filter: &str) -> bool {
+        // 1.5 GB, read 3 days ago, changed 40 days ago, named by `main`.
+        let row = model_row("org/m", 1_500_000_000);
+        let filter: Filter = filter.parse().unwrap();
+        filter.matches(&row, START_MS)
+    }
+
+    #[test]
+    fn conditions_mean_what_hf_means() {
+        for (filter, expected) in [
+            ("size>1GB", true),
+            ("size > 1.5g", false),
+            ("size>=1.5GB", true),
+            ("size=1500000000", true),
+            ("size!=1500m", false),
+            ("SIZE<2t", true),
+            ("accessed>2d", true),
+            ("accessed>1w", false),
+            ("accessed<=3d", true),
+            ("modified>1mo", true),
+            ("modified<1y", true),
+            ("modified<12h", false),
+            ("type=model", true),
+            ("type=dataset", false),
+            ("refs=main", true),
+            ("refs=v1", false),
+        ] {
+            assert_eq!(matches(filter), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_not_known_passes_nothing() {
+        let mut row = model_row("org/m", 1);
+        row.accessed_ms = None;
+        for filter in ["accessed>1d", "accessed<1d", "accessed!=1d"] {
+            let filter: Filter = filter.parse().unwrap();
+            assert!(!filter.matches(&row, START_MS), "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let errors: Vec<String> = [
+            "size",
+            "size==1",
+            "size>",
+            "size>big",
+            "size>1x",
+            "size>-1",
+            "age>1d",
+            "type>model",
+            "type=dog",
+            "refs!=main",
+            "accessed>7",
+            "size!1",
+            "=",
+            "accessed>1.2.3d",
+        ]
+        .iter()
+        .map(|text| format!("{text}: {}", text.parse::<Filter>().unwrap_err()))
+        .collect();
+        insta::assert_snapshot!(errors.join("\n"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_breaks_the_grammar(text in ".{0,40}") {
+            let _ = text.parse::<Filter>();
+        }
+    }
+}

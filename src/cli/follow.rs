@@ -1,0 +1,142 @@
+//! Owns the loop of every command: events into the store, log lines out, signals into a cancel.
+//!
+//! Never judges how it went: that is `exit`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::document;
+use super::exit::Signal;
+use super::output::{Format, Output};
+use super::print::Printer;
+use super::progress::Talk;
+use crate::domain::{Command, Event, FileSelection, Stamped};
+use crate::store::{Store, reduce};
+
+/// Events folded between two looks at anything else.
+const BATCH: usize = 256;
+/// How often bars are drawn.
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// A command's connection to the engine and the rest of the process; `main` makes it.
+pub struct Session<'a> {
+    /// Sends a command to the engine.
+    pub commands: &'a dyn Fn(Command),
+    /// What the engine says.
+    pub events: &'a mut mpsc::Receiver<Stamped>,
+    /// The first signal that asks to end. The second is `main`'s: it leaves at once.
+    pub signals: watch::Receiver<Option<Signal>>,
+    /// The log file, named where something failed.
+    pub log_file: Option<PathBuf>,
+    /// When the command began, milliseconds since the Unix epoch: time enters as data.
+    pub started_ms: u64,
+}
+
+/// The two streams of a command.
+pub(super) struct Console<'a> {
+    pub(super) output: Output,
+    pub(super) printer: Printer<'a>,
+    pub(super) talk: Talk<'a>,
+}
+
+impl Console<'static> {
+    /// The process's own streams.
+    pub(super) fn new(output: Output) -> Self {
+        Self {
+            output,
+            printer: Printer::stdout(),
+            talk: Talk::stderr(output),
+        }
+    }
+}
+
+impl Console<'_> {
+    /// Ends a command: a stdout that could not be written makes a good end bad.
+    pub(super) fn close(mut self, exit_code: u8) -> u8 {
+        match self.printer.failure() {
+            Some(failure) if exit_code == 0 => {
+                let ending = super::exit::Ending::refused(failure);
+                self.talk
+                    .failures(&ending, super::remedy::Subject::default(), None);
+                ending.exit_code
+            }
+            _ => exit_code,
+        }
+    }
+}
+
+/// The engine's time, carried on between its events.
+struct Clock {
+    at_ms: u64,
+    heard: Instant,
+}
+
+impl Clock {
+    fn hear(&mut self, at_ms: u64) {
+        self.at_ms = at_ms;
+        self.heard = Instant::now();
+    }
+
+    fn now_ms(&self) -> u64 {
+        let since = u64::try_from(self.heard.elapsed().as_millis()).unwrap_or(0);
+        self.at_ms.saturating_add(since)
+    }
+}
+
+/// Folds events until the command ended or the engine is gone; the signal caught on the way.
+pub(super) async fn follow(
+    session: &mut Session<'_>,
+    store: &mut Store,
+    console: &mut Console<'_>,
+) -> Option<Signal> {
+    let mut caught = None;
+    let mut hears_signals = true;
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut clock = Clock {
+        at_ms: session.started_ms,
+        heard: Instant::now(),
+    };
+    let mut redraw = tokio::time::interval(REDRAW);
+    redraw.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    // A signal may have come before anybody listened.
+    session.signals.mark_changed();
+    loop {
+        tokio::select! {
+            biased;
+            changed = session.signals.changed(), if hears_signals => {
+                hears_signals = changed.is_ok();
+                let signal = *session.signals.borrow_and_update();
+                if let (Some(signal), None) = (signal, caught) {
+                    caught = Some(signal);
+                    console.talk.remark("stopping: what was fetched is kept; once more leaves at once");
+                    (session.commands)(Command::Cancel(FileSelection::All));
+                }
+            }
+            received = session.events.recv_many(&mut batch, BATCH) => {
+                if received == 0 {
+                    return caught;
+                }
+                let mut has_ended = false;
+                for stamped in batch.drain(..) {
+                    reduce(store, &stamped);
+                    clock.hear(stamped.at_ms);
+                    if console.output.format == Format::Events {
+                        console.printer.line(&document::event(&stamped));
+                    }
+                    // Line by line, so that what is said does not depend on how events bunch.
+                    console.talk.update(store);
+                    has_ended |= matches!(stamped.event, Event::Ended(_));
+                }
+                if has_ended {
+                    return caught;
+                }
+            }
+            _ = redraw.tick(), if console.talk.is_drawing() => {
+                console.talk.draw(store, clock.now_ms());
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Owns stderr: lines of the log, bars, failures. Stdout is `print`'s.
+//!
+//! Never holds facts: what is said is read from the store. A stderr that cannot be written is
+//! nobody's business, and is ignored.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use indicatif::ProgressDrawTarget;
+
+use super::bars::Bars;
+use super::exit::Ending;
+use super::output::Output;
+use super::remedy::{self, Subject};
+use crate::domain::sanitize;
+use crate::store::{Intent, Level, LogLine, Store, size};
+
+/// Failures told in full; the rest is a count, and `--json` has them all.
+const TOLD: usize = 5;
+/// Redraws a second.
+const REDRAWS: u8 = 10;
+
+/// Talks to the user.
+pub(super) struct Talk<'a> {
+    sink: Box<dyn Write + 'a>,
+    output: Output,
+    bars: Option<Bars>,
+    /// Log lines said so far.
+    said: u64,
+    /// Whether the plan's files are still to be listed.
+    lists_files: bool,
+}
+
+impl<'a> Talk<'a> {
+    /// On standard error.
+    pub(super) fn stderr(output: Output) -> Talk<'static> {
+        let mut talk = Talk::new(io::stderr(), output);
+        if output.has_bars {
+            let target = ProgressDrawTarget::stderr_with_hz(REDRAWS);
+            talk.bars = Some(Bars::new(target, output.stderr.has_color));
+        }
+        talk
+    }
+
+    /// On any writer, without bars.
+    pub(super) fn new(sink: impl Write + 'a, output: Output) -> Self {
+        Self {
+            sink: Box::new(sink),
+            output,
+            bars: None,
+            said: 0,
+            lists_files: !output.has_bars,
+        }
+    }
+
+    /// Leaves out the list of files, for a command whose stdout has it.
+    pub(super) const fn without_files(mut self) -> Self {
+        self.lists_files = false;
+        self
+    }
+
+    /// Says what the log has that was not said yet.
+    pub(super) fn update(&mut self, store: &Store) {
+        let log = store.log();
+        let lines: Vec<String> = log
+            .since(self.said)
+            .filter(|line| self.is_wanted(line))
+            .map(|line| self.painted(line))
+            .collect();
+        self.said = log.written();
+        for line in lines {
+            self.line(&line);
+        }
+        if self.lists_files && store.plan().is_some() {
+            self.lists_files = false;
+            if !self.output.is_quiet {
+                self.list_files(store);
+            }
+        }
+    }
+
+    /// Draws the bars, where there are any.
+    pub(super) fn draw(&mut self, store: &Store, now_ms: u64) {
+        let size = terminal_size::terminal_size_of(io::stderr());
+        if let Some(bars) = &mut self.bars {
+            let (columns, rows) = size.map_or(
+                (
+                    self.output.stderr.columns.unwrap_or(80),
+                    self.output.stderr.rows.unwrap_or(24),
+                ),
+                |(width, height)| (width.0, height.0),
+            );
+            bars.refresh(store, now_ms, columns, rows);
+        }
+    }
+
+    /// Whether [`Talk::draw`] shows anything.
+    pub(super) const fn is_drawing(&self) -> bool {
+        self.bars.is_some()
+    }
+
+    /// Takes the bars away; what follows are lines.
+    pub(super) fn settle(&mut self) {
+        if let Some(mut bars) = self.bars.take() {
+            bars.clear();
+        }
+    }
+
+    /// Says a line, unless quiet was asked for.
+    pub(super) fn remark(&mut self, text: &str) {
+        if !self.output.is_quiet {
+            self.line(text);
+        }
+    }
+
+    /// Tells every failure in three lines, and where the log is.
+    pub(super) fn failures(
+        &mut self,
+        ending: &Ending,
+        subject: Subject<'_>,
+        log_file: Option<&Path>,
+    ) {
+        if ending.failures.is_empty() {
+            return;
+        }
+        for failure in ending.failures.iter().take(TOLD) {
+            let told = remedy::tell(failure, subject);
+            let what = self.paint(Level::Error, &format!("error: {}", sanitize(&told.what)));
+            self.line(&what);
+            self.line(&format!("  why:  {}", sanitize(&told.why)));
+            self.line(&format!("  next: {}", sanitize(&told.next)));
+        }
+        let more = ending.failures.len().saturating_sub(TOLD);
+        if more > 0 {
+            self.line(&format!("and {more} more; `--json` lists them all"));
+        }
+        if let Some(path) = log_file {
+            self.line(&format!(
+                "  log:  {}",
+                sanitize(&path.display().to_string())
+            ));
+        }
+    }
+
+    fn is_wanted(&self, line: &LogLine) -> bool {
+        if self.output.is_quiet {
+            return false;
+        }
+        // Bars show the small steps; lines have to say them.
+        let least = if self.bars.is_some() && self.output.verbose == 0 {
+            Level::Info
+        } else {
+            Level::Debug
+        };
+        line.level >= least
+    }
+
+    fn painted(&self, line: &LogLine) -> String {
+        self.paint(line.level, &line.text)
+    }
+
+    /// Colour beside the words that say the same.
+    fn paint(&self, level: Level, text: &str) -> String {
+        if !self.output.stderr.has_color {
+            return text.to_owned();
+        }
+        match level {
+            Level::Debug | Level::Info => text.to_owned(),
+            Level::Warning => format!("\u{1b}[33m{text}\u{1b}[0m"),
+            Level::Error => format!("\u{1b}[31m{text}\u{1b}[0m"),
+        }
+    }
+
+    fn list_files(&mut self, store: &Store) {
+        let lines: Vec<String> = store
+            .files()
+            .enumerate()
+            .map(|(at, view)| {
+                let what = match view.intent {
+                    Intent::Fetch => "to fetch",
+                    Intent::Resume => "to resume",
+                    Intent::Reuse => "here already",
+                    Intent::Same => "same content as another",
+                };
+                format!(
+                    "{}. {}, {}, {what}",
+                    at + 1,
+                    sanitize(view.path.as_str()),
+                    size(view.size_bytes)
+                )
+            })
+            .collect();
+        for line in lines {
+            self.line(&line);
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        match &self.bars {
+            Some(bars) => bars.println(text),
+            None => {
+                let _ = self
+                    .sink
+                    .write_all(format!("{text}\n").as_bytes())
+                    .and_then(|()| self.sink.flush());
+            }
+        }
+    }
+}
+
+/// Says a line on stderr, unless quiet was asked for: the narration of `demo`.
+pub fn say(output: &Output, text: &str) {
+    Talk::new(io::stderr(), *output).remark(&sanitize(text));
+}

@@ -1,0 +1,264 @@
+//! Owns the words about a failure: what failed, why, what to do next.
+//!
+//! **Law**: every command named here exists, every code has its words; the matches are exhaustive.
+
+use crate::domain::{Failure, FailureCode, Remedy};
+use crate::store::{duration, size};
+
+const TOKENS: &str = "https://huggingface.co/settings/tokens";
+
+/// What the command was about, so that the advice can name it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Subject<'a> {
+    /// The repo as a user types it.
+    pub(super) repo: Option<&'a str>,
+    /// The command that failed.
+    pub(super) command: &'a str,
+    /// How to call it again; `None` where the repo says enough.
+    pub(super) call: Option<&'a str>,
+}
+
+/// The three lines about a failure.
+pub(super) struct Told {
+    pub(super) what: String,
+    pub(super) why: String,
+    pub(super) next: String,
+}
+
+/// Tells a failure.
+pub(super) fn tell(failure: &Failure, subject: Subject<'_>) -> Told {
+    let mut what = format!("{}: {}", failure.code, failure.summary);
+    let place: Vec<&str> = [&failure.path, &failure.url]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        // The summary may name the file already.
+        .filter(|place| !failure.summary.contains(place))
+        .collect();
+    if !place.is_empty() {
+        what = format!("{what} ({})", place.join(", "));
+    }
+    let why = if failure.causes.is_empty() {
+        meaning(failure.code).to_owned()
+    } else {
+        failure.causes.join("; ")
+    };
+    Told {
+        what,
+        why,
+        next: advice(failure, subject),
+    }
+}
+
+/// What a code means where the failure itself names no cause.
+const fn meaning(code: FailureCode) -> &'static str {
+    match code {
+        FailureCode::Usage => "the command line does not say what to do",
+        FailureCode::Refused => "it was refused as asked",
+        FailureCode::ReadOnly => "this mode changes nothing",
+        FailureCode::NoWeights => "the repo holds no weights that MLX reads",
+        FailureCode::Incomplete => "files of the model are missing",
+        FailureCode::Findings => "something in the cache is broken",
+        FailureCode::LockBusy => "another program holds the lock and made no progress",
+        FailureCode::Offline => "the network may not be asked, or there is none",
+        FailureCode::Dns => "the host's name has no address here",
+        FailureCode::Connect => "no connection could be made",
+        FailureCode::Timeout => "the server did not answer in time",
+        FailureCode::Stalled => "no bytes arrived for too long",
+        FailureCode::Server => "the server has a problem of its own",
+        FailureCode::Reset => "the connection was cut",
+        FailureCode::Tls => "the server's certificate is not trusted",
+        FailureCode::Proxy => "the proxy did not let it through",
+        FailureCode::CaptivePortal => "something else answered in the Hub's place",
+        FailureCode::RateLimited => "too many requests from this address or token",
+        FailureCode::TokenInvalid => "the Hub does not know the token",
+        FailureCode::TokenScope => "the token's rights do not cover this repo",
+        FailureCode::Gated => "the owner wants the terms accepted first",
+        FailureCode::RepoNotFound => "no such repo, or a private one: the Hub does not say which",
+        FailureCode::RepoDisabled => "the Hub has taken it out of service",
+        FailureCode::RevisionNotFound => "the repo has no such branch, tag or commit",
+        FailureCode::FileNotFound => "the repo has no such file at this commit",
+        FailureCode::DiskFull => "the disk has too little space",
+        FailureCode::Permission => "the system denies access",
+        FailureCode::NotWritable => "it cannot be written",
+        FailureCode::NameCollision => "two files would have one name on this disk",
+        FailureCode::UnsafePath => "its name could leave the cache",
+        FailureCode::ChecksumMismatch => "the bytes do not hash to what the Hub promised",
+        FailureCode::SizeMismatch => "it is not as long as the Hub promised",
+        FailureCode::ChangedUpstream => "the source has other content than the Hub's listing",
+        FailureCode::Cancelled => "it was stopped",
+        FailureCode::Internal => "larder has a bug",
+    }
+}
+
+/// What to do next, in words of the command line.
+fn advice(failure: &Failure, subject: Subject<'_>) -> String {
+    let repo = subject.repo.unwrap_or("ORG/NAME");
+    let again = match (subject.call, subject.command) {
+        (Some(call), _) => call.to_owned(),
+        (None, "ls") => "larder ls".to_owned(),
+        (None, "demo") => "larder demo".to_owned(),
+        (None, _) => format!("larder pull {repo}"),
+    };
+    match failure.help() {
+        Remedy::FixCall => {
+            let command = if subject.command.is_empty() {
+                "larder"
+            } else {
+                &format!("larder {}", subject.command)
+            };
+            format!("`{command} --help` shows the right call")
+        }
+        Remedy::FetchAll => format!("fetch it anyway with `{again} --all`, or choose another repo"),
+        Remedy::PullAgain => format!("`larder pull {repo}` fetches what is missing and heals it"),
+        Remedy::WaitForLock => {
+            format!("let the other program finish or end it, then run `{again}`: nothing is lost")
+        }
+        Remedy::CheckNetwork => {
+            format!("check the network, then run `{again}`: it goes on with what is here")
+        }
+        Remedy::GoOnline => {
+            format!("go online and run `{again}` without `--offline` and with HF_HUB_OFFLINE unset")
+        }
+        Remedy::CheckTls => {
+            "have the issuer above trusted by this system, or use a network without that proxy; \
+             the clock must be right, too"
+                .to_owned()
+        }
+        Remedy::CheckProxy => {
+            "check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, or the system's proxy settings"
+                .to_owned()
+        }
+        Remedy::LogInToNetwork => {
+            format!("open any page in a browser, log in to the network, then run `{again}`")
+        }
+        Remedy::WaitForRateLimit => {
+            let when = failure.retry_after_ms.map_or_else(
+                || "in some minutes".to_owned(),
+                |ms| format!("in {}", duration(ms)),
+            );
+            format!("run `{again}` {when}; a token raises the limit: set HF_TOKEN from {TOKENS}")
+        }
+        Remedy::LogIn => {
+            format!("set HF_TOKEN to a token from {TOKENS}, or unset it: public repos need none")
+        }
+        Remedy::WidenToken => {
+            format!(
+                "give the token read access to `{repo}` at {TOKENS}, or set another in HF_TOKEN"
+            )
+        }
+        Remedy::AcceptTerms => format!(
+            "accept the terms at https://huggingface.co/{repo}, then run `{again}` with HF_TOKEN \
+             set to a token from {TOKENS}"
+        ),
+        Remedy::CheckName => format!(
+            "check the spelling at https://huggingface.co/{repo}; for a private repo set HF_TOKEN \
+             to a token from {TOKENS}"
+        ),
+        Remedy::ChooseAnother => {
+            "choose another repo, e.g. from https://huggingface.co/mlx-community".to_owned()
+        }
+        Remedy::FreeSpace => {
+            let space = match (failure.needed_bytes, failure.free_bytes) {
+                (Some(needed), Some(free)) => {
+                    format!("{} are needed and {} are free: ", size(needed), size(free))
+                }
+                (Some(needed), None) => format!("{} are needed: ", size(needed)),
+                (None, _) => String::new(),
+            };
+            format!("{space}free some, or use another disk with `{again} --cache-dir DIR`")
+        }
+        Remedy::FixPermissions => format!(
+            "correct owner and mode of the place named above, or use another with `{again} --cache-dir DIR`"
+        ),
+        Remedy::ExcludeFile => format!("leave it out: `{again} --exclude GLOB`"),
+        Remedy::TryAgainLater => {
+            format!("nothing wrong was kept; run `{again}` later, or ask another `--endpoint URL`")
+        }
+        Remedy::Resume => format!("`{again}` goes on where it stopped"),
+        Remedy::ReportBug => format!(
+            "please report it with the log file; `{again} -vv` says more, and nothing unproven was kept"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_told() {
+        let subject = Subject {
+            repo: Some("org/model"),
+            command: "pull",
+            call: None,
+        };
+        let mut text = String::new();
+        for code in FailureCode::ALL {
+            let failure = Failure::new(code, "what happened").at_path("model.safetensors");
+            let told = tell(&failure, subject);
+            text.push_str(&format!(
+                "{}\n  why:  {}\n  next: {}\n",
+                told.what, told.why, told.next
+            ));
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn numbers_and_causes_are_told() {
+        let mut failure = Failure::new(FailureCode::DiskFull, "`org/m` does not fit")
+            .because("nothing was written")
+            .because("quota");
+        failure.needed_bytes = Some(1_350_000_000);
+        failure.free_bytes = Some(20_000);
+        let told = tell(&failure, Subject::default());
+        assert_eq!(told.why, "nothing was written; quota");
+        assert!(
+            told.next
+                .starts_with("1.35 GB are needed and 20 kB are free"),
+            "{}",
+            told.next
+        );
+        let mut limited = Failure::new(FailureCode::RateLimited, "x");
+        limited.retry_after_ms = Some(125_000);
+        assert!(tell(&limited, Subject::default()).next.contains("in 3 min"));
+    }
+
+    #[test]
+    fn commands_in_the_advice_exist() {
+        use clap::CommandFactory as _;
+        let command = super::super::args::Args::command();
+        let verbs: Vec<&str> = command
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .collect();
+        let mut flags: Vec<String> = Vec::new();
+        for sub in command.get_subcommands().chain([&command]) {
+            flags.extend(
+                sub.get_arguments()
+                    .filter_map(|arg| arg.get_long())
+                    .map(str::to_owned),
+            );
+        }
+        flags.push("help".to_owned());
+        for code in FailureCode::ALL {
+            for place in ["pull", "ls", ""] {
+                let subject = Subject {
+                    repo: None,
+                    command: place,
+                    call: None,
+                };
+                let next = tell(&Failure::new(code, "x"), subject).next;
+                for word in next.split("larder ").skip(1) {
+                    let verb = word.split([' ', '`']).next().unwrap();
+                    assert!(verb.starts_with("--") || verbs.contains(&verb), "{next}");
+                }
+                for flag in next.split("--").skip(1) {
+                    let flag = flag.split([' ', '`']).next().unwrap().to_owned();
+                    assert!(flags.contains(&flag), "{next}");
+                }
+            }
+        }
+    }
+}

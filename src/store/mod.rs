@@ -1,0 +1,24 @@
+//! Owns the memory of this run: events go in, what a face shows comes out.
+//!
+//! Never asks a clock, never does I/O, knows no async: the same events always give the same
+//! picture. Time enters as `at_ms` of an event or as `now_ms` of a question.
+
+mod entry;
+mod log;
+mod rate;
+mod reduce;
+mod select;
+mod state;
+mod words;
+
+#[cfg(test)]
+mod law;
+#[cfg(test)]
+pub(crate) mod script;
+
+pub use entry::FileStatus;
+pub use log::{Level, Log, LogLine};
+pub use reduce::reduce;
+pub use select::{Counts, FileView, Intent};
+pub use state::{Listing, Phase, Store, Target};
+pub use words::{count, duration, size};

@@ -1,0 +1,422 @@
+//! Owns folding events into the store.
+//!
+//! **Law**: every event has its arm; older attempts and other jobs change nothing; lost progress
+//! is healed by the next count; counts fall only by `Rewound`.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use super::entry::{Entry, FileStatus};
+use super::log::{Level, Log};
+use super::state::{Listing, Phase, Pull, Store, Target};
+use super::words;
+use crate::domain::{Event, FileId, JobId, Outcome, PullPlan, Stamped};
+
+/// Folds one event.
+pub fn reduce(store: &mut Store, stamped: &Stamped) {
+    store.last_ms = store.last_ms.max(stamped.at_ms);
+    let at_ms = store.last_ms;
+    let job = stamped.job;
+    match &stamped.event {
+        Event::PullStarted {
+            repo,
+            revision,
+            endpoint,
+            cache_dir,
+        } => {
+            if store.pull.as_ref().is_none_or(|pull| pull.job < job) {
+                let target = Target {
+                    repo: repo.clone(),
+                    revision: revision.clone(),
+                    commit: None,
+                    endpoint: endpoint.clone(),
+                    cache_dir: cache_dir.clone(),
+                };
+                let line = format!("asking {endpoint} for {repo} @ {revision}; cache {cache_dir}");
+                store.log.write(at_ms, Level::Info, None, &line);
+                store.pull = Some(Pull::new(job, target, at_ms));
+            }
+        }
+        Event::ModelsListed { models } => {
+            if let Some(listing) = listing_of(store, job) {
+                listing.models.clone_from(models);
+            }
+        }
+        Event::FilesListed { model, files } => {
+            if let Some(listing) = listing_of(store, job) {
+                listing.files.push(((**model).clone(), files.clone()));
+            }
+        }
+        Event::Ended(outcome) if store.pull.as_ref().is_none_or(|pull| pull.job != job) => {
+            if let Some(listing) = listing_of(store, job) {
+                listing.outcome = Some(outcome.clone());
+            }
+        }
+        Event::ListingRetried { .. }
+        | Event::Resolved { .. }
+        | Event::Planned(_)
+        | Event::Waiting { .. }
+        | Event::Reusing { .. }
+        | Event::Connecting { .. }
+        | Event::Downloading { .. }
+        | Event::Progress { .. }
+        | Event::Stalled { .. }
+        | Event::Rewound { .. }
+        | Event::PartialRestored { .. }
+        | Event::Verifying { .. }
+        | Event::Finished { .. }
+        | Event::Reused { .. }
+        | Event::Failed { .. }
+        | Event::Cancelled { .. }
+        | Event::Healed(_)
+        | Event::Noted { .. }
+        | Event::Reopened { .. }
+        | Event::Ended(_) => {
+            if let Some(pull) = store.pull.as_mut().filter(|pull| pull.job == job) {
+                fold_pull(pull, &mut store.log, at_ms, &stamped.event);
+            } else if let Event::Noted { note } = &stamped.event {
+                store.log.write(at_ms, Level::Info, None, note);
+            }
+        }
+    }
+}
+
+/// The listing that `job` fills: a newer job begins it afresh, an older one is not heard.
+fn listing_of(store: &mut Store, job: JobId) -> Option<&mut Listing> {
+    let listing = &mut store.listing;
+    if listing.job.is_some_and(|newest| job < newest) {
+        return None;
+    }
+    if listing.job != Some(job) {
+        *listing = Listing {
+            job: Some(job),
+            ..Listing::default()
+        };
+    }
+    Some(listing)
+}
+
+/// What a pull makes of its events.
+fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
+    match event {
+        Event::ListingRetried { failure, retry } => {
+            let line = words::retry_line(failure, 0, *retry);
+            log.write(at_ms, Level::Warning, None, &line);
+        }
+        Event::Resolved {
+            repo,
+            commit,
+            files,
+        } => {
+            pull.target.repo = repo.clone();
+            pull.target.commit = Some(*commit);
+            let line = format!(
+                "{repo} @ {} is {}, {}",
+                pull.target.revision,
+                commit.short(),
+                words::count(*files, "file")
+            );
+            log.write(at_ms, Level::Debug, None, &line);
+        }
+        Event::Planned(plan) => planned(pull, log, at_ms, plan),
+        Event::Healed(healing) => {
+            log.write(at_ms, Level::Warning, None, &words::healing_line(healing));
+            pull.healed.push(healing.clone());
+        }
+        Event::Noted { note } => {
+            log.write(at_ms, Level::Info, None, note);
+            pull.notes.push(note.clone());
+        }
+        Event::Reopened { files } => {
+            pull.outcome = None;
+            pull.ended_ms = None;
+            pull.phase = if pull.plan.is_some() {
+                Phase::Fetching
+            } else {
+                Phase::Listing
+            };
+            for file in files {
+                if let Some(entry) = pull.entry_mut(*file) {
+                    entry.reopen();
+                }
+            }
+            log.write(at_ms, Level::Info, None, "trying again");
+        }
+        Event::Ended(outcome) => ended(pull, log, at_ms, outcome),
+        Event::Waiting { file, attempt, .. }
+        | Event::Reusing { file, attempt }
+        | Event::Connecting { file, attempt, .. }
+        | Event::Downloading { file, attempt, .. }
+        | Event::Progress { file, attempt, .. }
+        | Event::Stalled { file, attempt, .. }
+        | Event::Rewound { file, attempt, .. }
+        | Event::PartialRestored { file, attempt, .. }
+        | Event::Verifying { file, attempt }
+        | Event::Finished { file, attempt, .. }
+        | Event::Reused { file, attempt, .. }
+        | Event::Failed { file, attempt, .. }
+        | Event::Cancelled { file, attempt, .. } => {
+            fold_file(pull, log, at_ms, *file, *attempt, event);
+        }
+        // Handled before a pull is asked.
+        Event::PullStarted { .. } | Event::ModelsListed { .. } | Event::FilesListed { .. } => {}
+    }
+}
+
+fn planned(pull: &mut Pull, log: &mut Log, at_ms: u64, plan: &PullPlan) {
+    pull.target.repo = plan.repo.clone();
+    pull.target.commit = Some(plan.commit);
+    pull.phase = Phase::Fetching;
+    pull.entries = plan.files.iter().cloned().map(Entry::new).collect();
+    pull.plan = Some(plan.clone());
+    log.write(at_ms, Level::Info, None, &words::plan_line(plan));
+    if plan.left_out > 0 {
+        let line = format!(
+            "{} of the repo not selected",
+            words::count(plan.left_out, "file")
+        );
+        log.write(at_ms, Level::Debug, None, &line);
+    }
+}
+
+fn ended(pull: &mut Pull, log: &mut Log, at_ms: u64, outcome: &Outcome) {
+    pull.phase = Phase::Ended;
+    pull.ended_ms = Some(at_ms);
+    pull.outcome = Some(outcome.clone());
+    match outcome {
+        Outcome::Complete(result) => {
+            let total_bytes = pull.plan.as_ref().map_or(0, |plan| plan.total_bytes);
+            let line =
+                words::complete_line(result, pull.entries.len(), total_bytes, pull.reused_bytes());
+            let reference = words::ref_line(
+                &result.reference,
+                pull.target.revision.as_str(),
+                result.commit,
+            );
+            if let Some((is_kept, line)) = reference {
+                let level = if is_kept { Level::Warning } else { Level::Info };
+                log.write(at_ms, level, None, &line);
+            }
+            log.write(at_ms, Level::Info, None, &line);
+        }
+        Outcome::Failed { failures } => {
+            let (done, all) = pull.files_in_place();
+            let line = if pull.plan.is_some() {
+                format!(
+                    "failed · {done} of {all} files in place · {}",
+                    words::count(failures.len(), "failure")
+                )
+            } else {
+                "failed".to_owned()
+            };
+            log.write(at_ms, Level::Error, None, &line);
+        }
+        Outcome::Cancelled => {
+            let (done, all) = pull.files_in_place();
+            let line = format!(
+                "cancelled · {done} of {all} files in place · what is here is resumed next time"
+            );
+            log.write(at_ms, Level::Warning, None, &line);
+        }
+        Outcome::Planned => {
+            log.write(at_ms, Level::Info, None, "planned only, nothing written");
+        }
+        Outcome::Listed => {}
+    }
+}
+
+/// What a file makes of its events.
+fn fold_file(
+    pull: &mut Pull,
+    log: &mut Log,
+    at_ms: u64,
+    file: FileId,
+    attempt: u32,
+    event: &Event,
+) {
+    let rate = &mut pull.rate;
+    let at = usize::try_from(file.0).unwrap_or(usize::MAX);
+    let Some(entry) = pull
+        .entries
+        .get_mut(at)
+        // A mirrored file has no transfer of its own.
+        .filter(|entry| entry.planned.file == file && entry.planned.same_as.is_none())
+    else {
+        return;
+    };
+    let is_believed = if matches!(event, Event::Cancelled { .. }) {
+        entry.admits_cancel(attempt)
+    } else {
+        entry.admits(attempt)
+    };
+    if !is_believed {
+        return;
+    }
+    let before = entry.status.clone();
+    let path = entry.planned.path.clone();
+    let mut say = |level, text: &str| {
+        log.write(at_ms, level, Some(file), &format!("{path}: {text}"));
+    };
+    match event {
+        Event::Waiting { lock, .. } => {
+            if !matches!(before, FileStatus::Waiting { .. }) {
+                say(Level::Info, &words::wait_line(lock));
+            }
+            entry.status = FileStatus::Waiting { lock: lock.clone() };
+        }
+        Event::Reusing { .. } => {
+            if before != FileStatus::Verifying {
+                say(Level::Debug, "verifying what is here");
+            }
+            entry.status = FileStatus::Verifying;
+        }
+        Event::Connecting { source, .. } => {
+            say(Level::Debug, &format!("connecting to {source}"));
+            entry.status = FileStatus::Connecting {
+                source: source.clone(),
+            };
+        }
+        Event::Downloading { from_bytes, .. } => {
+            let line = if *from_bytes > 0 {
+                format!("downloading, resumed at {}", words::size(*from_bytes))
+            } else {
+                format!("downloading {}", words::size(entry.planned.size_bytes))
+            };
+            say(Level::Debug, &line);
+            entry.begin_receiving(at_ms, *from_bytes);
+            rate.begin(at_ms);
+        }
+        Event::Progress { bytes, .. } => {
+            if !matches!(before, FileStatus::Downloading | FileStatus::Stalled { .. }) {
+                return;
+            }
+            let new_bytes = entry.advance(at_ms, *bytes);
+            if new_bytes > 0 {
+                rate.add(at_ms, new_bytes);
+                if let FileStatus::Stalled { silent_ms } = before {
+                    let line = format!("bytes arrive again after {}", words::duration(silent_ms));
+                    say(Level::Warning, &line);
+                }
+                entry.status = FileStatus::Downloading;
+            }
+            if let Some(tenths) = entry.tell_tenths() {
+                let line = format!(
+                    "{} %, {} of {}",
+                    tenths * 10,
+                    words::size(entry.bytes),
+                    words::size(entry.planned.size_bytes)
+                );
+                say(Level::Debug, &line);
+            }
+        }
+        Event::Stalled { silent_ms, .. } => {
+            if !matches!(before, FileStatus::Stalled { .. }) {
+                let line = format!(
+                    "stalled at {}: no bytes for {}",
+                    words::size(entry.bytes),
+                    words::duration(*silent_ms)
+                );
+                say(Level::Warning, &line);
+            }
+            entry.status = FileStatus::Stalled {
+                silent_ms: *silent_ms,
+            };
+        }
+        Event::Rewound {
+            from_bytes,
+            to_bytes,
+            why,
+            ..
+        } => {
+            let line = format!(
+                "back from {} to {}: {why}",
+                words::size(*from_bytes),
+                words::size(*to_bytes)
+            );
+            say(Level::Warning, &line);
+            entry.rewind(*to_bytes);
+        }
+        Event::PartialRestored { bytes, .. } => {
+            let line = format!(
+                "another program deleted the partial; {} put back",
+                words::size(*bytes)
+            );
+            say(Level::Warning, &line);
+        }
+        Event::Verifying { .. } => {
+            // All bytes are here, whatever progress was lost; what was hashed from disk before a
+            // transfer began did not come over the network.
+            if entry.has_received {
+                rate.add(at_ms, entry.advance(at_ms, entry.planned.size_bytes));
+            }
+            say(Level::Debug, "verifying");
+            entry.status = FileStatus::Verifying;
+        }
+        Event::Finished { fetched_bytes, .. } => {
+            let line = format!("done, {}", words::size(entry.planned.size_bytes));
+            say(Level::Info, &line);
+            entry.settle(FileStatus::Done, *fetched_bytes, true);
+        }
+        Event::Reused {
+            origin,
+            is_verified,
+            ..
+        } => {
+            let line = format!(
+                "reused, {}, {}",
+                words::size(entry.planned.size_bytes),
+                words::origin_words(origin)
+            );
+            say(Level::Info, &line);
+            let status = FileStatus::Reused {
+                origin: origin.clone(),
+            };
+            entry.settle(status, 0, *is_verified);
+        }
+        Event::Failed { failure, retry, .. } => {
+            let failure_box = Box::new(failure.clone());
+            match retry {
+                Some(retry) => {
+                    say(
+                        Level::Warning,
+                        &words::retry_line(failure, entry.bytes, *retry),
+                    );
+                    entry.end_attempt(FileStatus::Retrying {
+                        at_ms: at_ms.saturating_add(retry.wait_ms),
+                        failure: retry.failure,
+                        of: retry.of,
+                        why: failure_box,
+                    });
+                }
+                None => {
+                    say(Level::Error, &format!("failed: {}", failure.summary));
+                    entry.end_attempt(FileStatus::Failed {
+                        failure: failure_box,
+                    });
+                }
+            }
+            for cause in &failure.causes {
+                say(Level::Debug, &format!("because {cause}"));
+            }
+        }
+        Event::Cancelled { is_paused, .. } => {
+            let (line, status) = if *is_paused {
+                ("paused", FileStatus::Paused)
+            } else {
+                ("cancelled", FileStatus::Cancelled)
+            };
+            say(Level::Debug, line);
+            entry.end_attempt(status);
+        }
+        // Not about one file: `fold_pull` has them.
+        Event::PullStarted { .. }
+        | Event::ListingRetried { .. }
+        | Event::Resolved { .. }
+        | Event::Planned(_)
+        | Event::Healed(_)
+        | Event::Noted { .. }
+        | Event::ModelsListed { .. }
+        | Event::FilesListed { .. }
+        | Event::Reopened { .. }
+        | Event::Ended(_) => {}
+    }
+}

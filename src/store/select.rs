@@ -1,0 +1,351 @@
+//! Owns every number and row that a face shows, answered from the store.
+//!
+//! Never formats and never asks a clock: what depends on now takes `now_ms`.
+
+use super::entry::{Entry, FileStatus};
+use super::log::Log;
+use super::state::{Listing, Phase, Pull, Store, Target};
+use crate::domain::{
+    Etag, Failure, FileId, Healing, Outcome, PlannedFile, PullPlan, PullResult, RepoPath,
+};
+
+/// An ETA from less history than this would be a guess.
+const ETA_AFTER_MS: u64 = 2_000;
+/// A longer ETA says nothing but "long".
+const ETA_UP_TO_MS: u64 = 99 * 3_600_000;
+
+/// What a plan is going to do with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Fetch all of it.
+    Fetch,
+    /// Fetch what is missing after the bytes that are here.
+    Resume,
+    /// Prove and use what is here.
+    Reuse,
+    /// Another file of the plan has the same content.
+    Same,
+}
+
+impl Intent {
+    /// The word for it in tables and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Resume => "resume",
+            Self::Reuse => "reuse",
+            Self::Same => "same",
+        }
+    }
+}
+
+/// A file's row.
+#[derive(Clone, Copy, Debug)]
+pub struct FileView<'a> {
+    /// Its id.
+    pub file: FileId,
+    /// Path inside the repo; not sanitised.
+    pub path: &'a RepoPath,
+    /// Length in bytes.
+    pub size_bytes: u64,
+    /// The content's name.
+    pub etag: Etag,
+    /// What the plan said about it.
+    pub intent: Intent,
+    /// Bytes of it on disk, proven or streaming.
+    pub bytes: u64,
+    /// Bytes over the network in this run; 0 for a mirrored row.
+    pub fetched_bytes: u64,
+    /// Attempts begun; those of the transfer for a mirrored row.
+    pub attempts: u32,
+    /// Its state; that of the transfer for a mirrored row.
+    pub status: &'a FileStatus,
+    /// The file whose transfer this row mirrors, where the content is the same.
+    pub same_as: Option<FileId>,
+    /// Whether its hash was checked; `None` until it is in place.
+    pub is_verified: Option<bool>,
+}
+
+impl FileView<'_> {
+    /// Whole percent of it on disk; 100 for an empty file that is in place.
+    pub const fn percent(&self) -> u64 {
+        if self.size_bytes == 0 {
+            return if self.status.is_in_place() { 100 } else { 0 };
+        }
+        // Dividing first would round large files to zero, multiplying first could overflow.
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "bytes never exceed the size, so this is at most 100"
+        )]
+        let percent = (self.bytes as u128 * 100 / self.size_bytes as u128) as u64;
+        percent
+    }
+}
+
+/// How many files and bytes are in place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Files in place.
+    pub files_done: usize,
+    /// Files of the plan.
+    pub files_total: usize,
+    /// Files something is going on with.
+    pub files_active: usize,
+    /// Files that nothing was tried of yet.
+    pub files_queued: usize,
+    /// Files that failed for good.
+    pub files_failed: usize,
+    /// Bytes on disk, each content once.
+    pub bytes_done: u64,
+    /// Bytes of all files, each content once.
+    pub bytes_total: u64,
+}
+
+impl Store {
+    /// The log.
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The last look at the cache.
+    pub const fn listing(&self) -> &Listing {
+        &self.listing
+    }
+
+    /// Time of the newest event, milliseconds since the Unix epoch; `None` before the first.
+    pub fn last_ms(&self) -> Option<u64> {
+        (self.last_ms > 0).then_some(self.last_ms)
+    }
+
+    /// What the pull is about; `None` before one started.
+    pub fn target(&self) -> Option<&Target> {
+        self.pull.as_ref().map(|pull| &pull.target)
+    }
+
+    /// How far the pull is.
+    pub fn phase(&self) -> Option<Phase> {
+        self.pull.as_ref().map(|pull| pull.phase)
+    }
+
+    /// The plan, once made.
+    pub fn plan(&self) -> Option<&PullPlan> {
+        self.pull.as_ref()?.plan.as_ref()
+    }
+
+    /// How the pull ended; `None` while it goes on.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.pull.as_ref()?.outcome.as_ref()
+    }
+
+    /// The result, if the pull ended well.
+    pub fn result(&self) -> Option<&PullResult> {
+        match self.outcome()? {
+            Outcome::Complete(result) => Some(result),
+            Outcome::Planned | Outcome::Listed | Outcome::Failed { .. } | Outcome::Cancelled => {
+                None
+            }
+        }
+    }
+
+    /// Why the pull failed: what it ended with, or what ended its files so far.
+    pub fn failures(&self) -> Vec<&Failure> {
+        if let Some(Outcome::Failed { failures }) = self.outcome() {
+            return failures.iter().collect();
+        }
+        self.files()
+            .filter(|view| view.same_as.is_none())
+            .filter_map(|view| match view.status {
+                FileStatus::Failed { failure } => Some(&**failure),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Files that a retry is for: failed or cancelled.
+    pub fn retryable_files(&self) -> Vec<FileId> {
+        self.files()
+            .filter(|view| view.same_as.is_none())
+            .filter(|view| {
+                matches!(
+                    view.status,
+                    FileStatus::Failed { .. } | FileStatus::Cancelled
+                )
+            })
+            .map(|view| view.file)
+            .collect()
+    }
+
+    /// Every row, in the order of the plan.
+    pub fn files(&self) -> impl Iterator<Item = FileView<'_>> {
+        self.pull.iter().flat_map(|pull| {
+            pull.entries
+                .iter()
+                .map(|entry| view(entry, pull.owner(entry)))
+        })
+    }
+
+    /// One row.
+    pub fn file(&self, file: FileId) -> Option<FileView<'_>> {
+        let pull = self.pull.as_ref()?;
+        let entry = pull.entry(file)?;
+        Some(view(entry, pull.owner(entry)))
+    }
+
+    /// Files and bytes in place.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for view in self.files() {
+            counts.files_total += 1;
+            counts.files_done += usize::from(view.status.is_in_place());
+            counts.files_active += usize::from(view.status.is_active());
+            counts.files_queued += usize::from(*view.status == FileStatus::Queued);
+            counts.files_failed += usize::from(matches!(view.status, FileStatus::Failed { .. }));
+            if view.same_as.is_none() {
+                counts.bytes_done += view.bytes;
+                counts.bytes_total += view.size_bytes;
+            }
+        }
+        counts
+    }
+
+    /// Bytes over the network in this run, repeats included.
+    pub fn fetched_bytes(&self) -> u64 {
+        let Some(pull) = &self.pull else { return 0 };
+        self.result().map_or_else(
+            || pull.owners().map(Entry::fetched_bytes).sum(),
+            |result| result.fetched_bytes,
+        )
+    }
+
+    /// Bytes in place that did not have to be fetched in this run.
+    pub fn reused_bytes(&self) -> u64 {
+        self.pull.as_ref().map_or(0, Pull::reused_bytes)
+    }
+
+    /// Bytes per second over the last five seconds, falling to zero in silence.
+    pub fn speed(&self, now_ms: u64) -> u64 {
+        self.pull
+            .as_ref()
+            .filter(|pull| pull.phase == Phase::Fetching)
+            .map_or(0, |pull| pull.rate.speed(now_ms))
+    }
+
+    /// Bytes per second of one file; 0 where it does not download.
+    pub fn file_speed(&self, file: FileId, now_ms: u64) -> u64 {
+        self.pull
+            .as_ref()
+            .and_then(|pull| pull.entry(file))
+            .filter(|entry| entry.status.is_active())
+            .map_or(0, |entry| entry.rate.speed(now_ms))
+    }
+
+    /// Milliseconds until every byte is here at the current speed; `None` where that means
+    /// nothing: too little history, no bytes arriving, or nothing missing.
+    pub fn eta_ms(&self, now_ms: u64) -> Option<u64> {
+        let pull = self
+            .pull
+            .as_ref()
+            .filter(|pull| pull.phase == Phase::Fetching)?;
+        let speed = pull.rate.speed(now_ms);
+        let missing: u64 = pull.owners().map(Entry::missing_bytes).sum();
+        if speed == 0 || missing == 0 || pull.rate.age(now_ms) < ETA_AFTER_MS {
+            return None;
+        }
+        let eta = u128::from(missing) * 1_000 / u128::from(speed);
+        u64::try_from(eta).ok().filter(|&eta| eta <= ETA_UP_TO_MS)
+    }
+
+    /// What was found broken and put right.
+    pub fn healed(&self) -> &[Healing] {
+        self.pull.as_ref().map_or(&[], |pull| &pull.healed)
+    }
+
+    /// What was worth a line, once each.
+    pub fn notes(&self) -> &[String] {
+        self.pull.as_ref().map_or(&[], |pull| &pull.notes)
+    }
+
+    /// When the pull started, milliseconds since the Unix epoch.
+    pub fn started_ms(&self) -> Option<u64> {
+        self.pull.as_ref().map(|pull| pull.started_ms)
+    }
+
+    /// How long the pull took, or has taken by the newest event.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.pull.as_ref().map_or(0, |pull| {
+            pull.ended_ms
+                .unwrap_or(self.last_ms)
+                .saturating_sub(pull.started_ms)
+        })
+    }
+}
+
+impl Pull {
+    /// Files with a transfer of their own: each content once.
+    fn owners(&self) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.planned.same_as.is_none())
+    }
+
+    /// The entry whose transfer a file shares; itself for most.
+    fn owner<'a>(&'a self, entry: &'a Entry) -> &'a Entry {
+        entry
+            .planned
+            .same_as
+            .and_then(|owner| self.entry(owner))
+            .unwrap_or(entry)
+    }
+
+    /// Files in place, and all.
+    pub(super) fn files_in_place(&self) -> (usize, usize) {
+        let done = self
+            .entries
+            .iter()
+            .filter(|entry| self.owner(entry).status.is_in_place())
+            .count();
+        (done, self.entries.len())
+    }
+
+    /// Bytes in place that did not have to be fetched.
+    pub(super) fn reused_bytes(&self) -> u64 {
+        self.owners()
+            .filter(|entry| entry.status.is_in_place())
+            .map(|entry| {
+                entry
+                    .planned
+                    .size_bytes
+                    .saturating_sub(entry.fetched_bytes())
+            })
+            .sum()
+    }
+}
+
+fn view<'a>(entry: &'a Entry, owner: &'a Entry) -> FileView<'a> {
+    let is_mirror = entry.planned.same_as.is_some();
+    FileView {
+        file: entry.planned.file,
+        path: &entry.planned.path,
+        size_bytes: entry.planned.size_bytes,
+        etag: entry.planned.etag,
+        intent: intent(&entry.planned),
+        bytes: owner.bytes,
+        fetched_bytes: if is_mirror { 0 } else { owner.fetched_bytes() },
+        attempts: owner.attempt,
+        status: &owner.status,
+        same_as: entry.planned.same_as,
+        is_verified: owner.is_verified,
+    }
+}
+
+const fn intent(planned: &PlannedFile) -> Intent {
+    if planned.same_as.is_some() {
+        Intent::Same
+    } else if planned.is_reuse {
+        Intent::Reuse
+    } else if planned.have_bytes > 0 {
+        Intent::Resume
+    } else {
+        Intent::Fetch
+    }
+}

@@ -1,0 +1,110 @@
+//! Owns what is remembered: one pull, one listing, the log.
+//!
+//! Never interprets: folding is `reduce`, answering is `select`.
+
+use super::entry::Entry;
+use super::log::Log;
+use super::rate::Rate;
+use crate::domain::{
+    Commit, FileId, FileRow, Healing, JobId, ModelRow, Outcome, PullPlan, RepoId, Revision,
+};
+
+/// Everything known of this run. Filled by [`super::reduce`] alone.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    /// The pull, from its start on.
+    pub(super) pull: Option<Pull>,
+    /// The last look at the cache.
+    pub(super) listing: Listing,
+    pub(super) log: Log,
+    /// Time of the newest event; 0 before the first.
+    pub(super) last_ms: u64,
+}
+
+/// What a pull is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The repo: as typed, and in the Hub's spelling once that is known.
+    pub repo: RepoId,
+    /// The revision as typed.
+    pub revision: Revision,
+    /// The commit, once resolved.
+    pub commit: Option<Commit>,
+    /// The endpoint asked.
+    pub endpoint: String,
+    /// The cache folder.
+    pub cache_dir: String,
+}
+
+/// How far a pull is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The Hub or the disk is being asked what there is.
+    Listing,
+    /// The plan is made, files are on their way.
+    Fetching,
+    /// It ended; a retry may open it again.
+    Ended,
+}
+
+/// A pull.
+#[derive(Clone, Debug)]
+pub(super) struct Pull {
+    pub(super) job: JobId,
+    pub(super) target: Target,
+    pub(super) phase: Phase,
+    pub(super) started_ms: u64,
+    pub(super) ended_ms: Option<u64>,
+    pub(super) plan: Option<PullPlan>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) healed: Vec<Healing>,
+    pub(super) notes: Vec<String>,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) rate: Rate,
+}
+
+impl Pull {
+    pub(super) const fn new(job: JobId, target: Target, at_ms: u64) -> Self {
+        Self {
+            job,
+            target,
+            phase: Phase::Listing,
+            started_ms: at_ms,
+            ended_ms: None,
+            plan: None,
+            entries: Vec::new(),
+            healed: Vec::new(),
+            notes: Vec::new(),
+            outcome: None,
+            rate: Rate::new(),
+        }
+    }
+
+    /// A planned file's memory. Ids are places in the plan, and the plan says so itself.
+    pub(super) fn entry(&self, file: FileId) -> Option<&Entry> {
+        let at = usize::try_from(file.0).ok()?;
+        self.entries
+            .get(at)
+            .filter(|entry| entry.planned.file == file)
+    }
+
+    pub(super) fn entry_mut(&mut self, file: FileId) -> Option<&mut Entry> {
+        let at = usize::try_from(file.0).ok()?;
+        self.entries
+            .get_mut(at)
+            .filter(|entry| entry.planned.file == file)
+    }
+}
+
+/// What a look at the cache found.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Models, one per snapshot, in the order of the scan.
+    pub models: Vec<ModelRow>,
+    /// Files of single models, where those were asked for.
+    pub files: Vec<(ModelRow, Vec<FileRow>)>,
+    /// How it ended; `None` while it goes on.
+    pub outcome: Option<Outcome>,
+    /// Whose answer it is.
+    pub(super) job: Option<JobId>,
+}

@@ -1,0 +1,220 @@
+//! Owns the sentences of the log and the words for sizes and times.
+//!
+//! Never decides whether a line is written: that is `reduce`.
+
+use humansize::{DECIMAL, format_size};
+
+use crate::domain::{
+    Commit, Failure, Healing, HealingKind, LockWait, Origin, PullPlan, PullResult, RefMove, RetryIn,
+};
+
+/// A size as Finder shows it: decimal units, e.g. `1.35 GB`.
+pub fn size(bytes: u64) -> String {
+    format_size(bytes, DECIMAL)
+}
+
+/// A time span for people, e.g. `2.1 s`, `14 s`, `3 min`, `2 h 5 min`, `3 d`.
+pub fn duration(ms: u64) -> String {
+    let seconds = ms.div_ceil(1_000);
+    match seconds {
+        _ if ms < 10_000 => {
+            let tenths = ms.div_ceil(100);
+            if tenths.is_multiple_of(10) {
+                format!("{} s", tenths / 10)
+            } else {
+                format!("{}.{} s", tenths / 10, tenths % 10)
+            }
+        }
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} min", seconds.div_ceil(60)),
+        7_200..=172_799 => {
+            let (hours, minutes) = (seconds / 3_600, seconds % 3_600 / 60);
+            if minutes == 0 {
+                format!("{hours} h")
+            } else {
+                format!("{hours} h {minutes} min")
+            }
+        }
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A number with its noun, e.g. `1 file`, `6 files`.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
+}
+
+/// What a plan is going to do.
+pub(super) fn plan_line(plan: &PullPlan) -> String {
+    let reused = plan.total_bytes.saturating_sub(plan.fetch_bytes);
+    let from = if plan.is_offline {
+        " (offline: by the listing on disk)"
+    } else {
+        ""
+    };
+    format!(
+        "{} @ {} → {}: {}, {}, {} to fetch, {} here already{from}",
+        plan.repo,
+        plan.revision,
+        plan.commit.short(),
+        count(plan.files.len(), "file"),
+        size(plan.total_bytes),
+        size(plan.fetch_bytes),
+        size(reused),
+    )
+}
+
+/// Why an attempt failed and what comes next.
+pub(super) fn retry_line(failure: &Failure, bytes: u64, retry: RetryIn) -> String {
+    let next = if bytes > 0 {
+        format!(" at {}; resuming", size(bytes))
+    } else {
+        "; trying again".to_owned()
+    };
+    format!(
+        "{}{next} in {} ({} of {})",
+        failure.summary,
+        duration(retry.wait_ms),
+        retry.failure,
+        retry.of
+    )
+}
+
+/// Whom a file waits for.
+pub(super) fn wait_line(lock: &LockWait) -> String {
+    let holder = match (&lock.program, lock.pid) {
+        (Some(program), Some(pid)) => format!("{program} (pid {pid})"),
+        (Some(program), None) => program.clone(),
+        (None, Some(pid)) => format!("process {pid}"),
+        (None, None) => "another program".to_owned(),
+    };
+    let progress = lock
+        .other_bytes
+        .map(|bytes| format!(", which has {}", size(bytes)))
+        .unwrap_or_default();
+    format!(
+        "waiting for {holder}{progress}; it holds the lock {}",
+        lock.lock
+    )
+}
+
+/// Where reused bytes came from.
+pub(super) fn origin_words(origin: &Origin) -> String {
+    match origin {
+        Origin::Cache => "already in the cache".to_owned(),
+        Origin::Snapshot => "taken from a regular file in the snapshot".to_owned(),
+        Origin::OtherRepo { folder } => format!("taken from {folder}"),
+        Origin::Empty => "empty, nothing to fetch".to_owned(),
+    }
+}
+
+/// What was broken and what became of it.
+pub(super) fn healing_line(healing: &Healing) -> String {
+    let what = match healing.kind {
+        HealingKind::WrongHash => "the blob's bytes did not hash to its name",
+        HealingKind::Truncated => "the blob was shorter than its file",
+        HealingKind::TooLong => "the blob was longer than its file",
+        HealingKind::LfsPointer => "the text of an LFS pointer stood in the blob's place",
+        HealingKind::DanglingPointer => "the pointer led to a blob that is not there",
+        HealingKind::ForeignPointer => "the pointer led out of the repo's folder",
+        HealingKind::WrongPointer => "the pointer led to another blob than the listing names",
+        HealingKind::RegularFile => "a regular file stood in the pointer's place",
+        HealingKind::MalformedRef => "the ref did not hold one commit hash",
+        HealingKind::StaleNoExist => "a marker said that this file does not exist",
+        HealingKind::Leftover => "a larder that died had left something behind",
+    };
+    let place = healing.path.as_ref().map_or_else(
+        || healing.location.clone(),
+        std::string::ToString::to_string,
+    );
+    let kept = healing
+        .set_aside
+        .as_ref()
+        .map(|aside| format!(", set aside at {aside}"))
+        .unwrap_or_default();
+    format!("{place}: {what}; healed{kept}")
+}
+
+/// What became of the ref, and whether that is a reason to look twice.
+pub(super) fn ref_line(reference: &RefMove, name: &str, commit: Commit) -> Option<(bool, String)> {
+    match reference {
+        RefMove::None | RefMove::Unchanged => None,
+        RefMove::Moved { from: None } => {
+            Some((false, format!("ref {name} names {} now", commit.short())))
+        }
+        RefMove::Moved { from: Some(from) } => Some((
+            false,
+            format!(
+                "ref {name} moved from {} to {}",
+                from.short(),
+                commit.short()
+            ),
+        )),
+        RefMove::Kept { at, why } => Some((
+            true,
+            format!(
+                "ref {name} stays at {}: {why}; the snapshot is there under {}",
+                at.map_or_else(|| "its old value".to_owned(), |commit| commit.short()),
+                commit.short()
+            ),
+        )),
+    }
+}
+
+/// The one line about a pull that went well.
+pub(super) fn complete_line(
+    result: &PullResult,
+    files: usize,
+    total_bytes: u64,
+    reused_bytes: u64,
+) -> String {
+    let proof = if result.is_verified {
+        "verified"
+    } else {
+        "sizes trusted, not verified"
+    };
+    format!(
+        "complete · {} · {}, {} fetched, {} reused · {proof}",
+        count(files, "file"),
+        size(total_bytes),
+        size(result.fetched_bytes),
+        size(reused_bytes)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_short() {
+        for (ms, words) in [
+            (0, "0 s"),
+            (40, "0.1 s"),
+            (2_100, "2.1 s"),
+            (2_000, "2 s"),
+            (9_999, "10 s"),
+            (14_000, "14 s"),
+            (61_000, "61 s"),
+            (180_000, "3 min"),
+            (7_500_000, "2 h 5 min"),
+            (3_600_000 * 3, "3 h"),
+            (86_400_000 * 3, "3 d"),
+        ] {
+            assert_eq!(duration(ms), words, "{ms}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_decimal() {
+        assert_eq!(size(999), "999 B");
+        assert_eq!(size(4_100), "4.10 kB");
+        assert_eq!(size(1_350_000_000), "1.35 GB");
+        assert_eq!(count(1, "file"), "1 file");
+        assert_eq!(count(0, "file"), "0 files");
+    }
+}
