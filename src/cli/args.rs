@@ -257,7 +257,7 @@ impl PullArgs {
     ///
     /// # Errors
     /// `usage` when the text names no repo, or names a revision or file twice.
-    pub fn request(&self) -> Result<PullRequest, Failure> {
+    pub fn request(&self) -> Result<PullRequest, Box<Failure>> {
         let reference = parse_repo(&self.repo)?;
         let flag = self
             .revision
@@ -267,11 +267,13 @@ impl PullArgs {
             .map_err(|error| Failure::new(FailureCode::Usage, error.to_string()))?;
         let revision = match (reference.revision, flag) {
             (Some(named), Some(flag)) if named != flag => {
-                return Err(Failure::new(
-                    FailureCode::Usage,
-                    format!("`{}` and `--revision {flag}` do not agree", self.repo),
-                )
-                .because(format!("the repo argument says `{named}`")));
+                return Err(Box::new(
+                    Failure::new(
+                        FailureCode::Usage,
+                        format!("`{}` and `--revision {flag}` do not agree", self.repo),
+                    )
+                    .because(format!("the repo argument says `{named}`")),
+                ));
             }
             (Some(revision), _) | (None, Some(revision)) => revision,
             (None, None) => Revision::main(),
@@ -279,11 +281,13 @@ impl PullArgs {
         let mut files = self.files.clone();
         if let Some(file) = reference.file {
             if self.all || !self.include.is_empty() || !self.exclude.is_empty() {
-                return Err(Failure::new(
-                    FailureCode::Usage,
-                    format!("the link names the file `{file}` and cannot be used with patterns"),
-                )
-                .because("a pull is either of named files or by pattern"));
+                return Err(Box::new(
+                    Failure::new(
+                        FailureCode::Usage,
+                        format!("the link names `{file}` and cannot be used with patterns"),
+                    )
+                    .because("a pull is either of named files or by pattern"),
+                ));
             }
             files.insert(0, file.as_str().to_owned());
         }
@@ -310,9 +314,10 @@ fn quoted(word: &str) -> String {
 }
 
 /// Reads a REPO argument.
-pub(super) fn parse_repo(text: &str) -> Result<RepoReference, Failure> {
-    RepoReference::parse(text)
-        .map_err(|error| Failure::new(FailureCode::Usage, error.to_string()).at_path(text))
+pub(super) fn parse_repo(text: &str) -> Result<RepoReference, Box<Failure>> {
+    RepoReference::parse(text).map_err(|error| {
+        Box::new(Failure::new(FailureCode::Usage, error.to_string()).at_path(text))
+    })
 }
 
 #[cfg(test)]

@@ -23,11 +23,54 @@ pub(super) struct Bars {
     multi: MultiProgress,
     overall: ProgressBar,
     rows: BTreeMap<FileId, ProgressBar>,
+    /// What is on the screen.
+    shown: Option<Picture>,
     has_color: bool,
 }
 
+/// What the bars show, fitted to the terminal.
+#[derive(PartialEq, Eq)]
+struct Picture {
+    layout: Layout,
+    rows: Vec<Row>,
+    overall: String,
+}
+
+#[derive(PartialEq, Eq)]
+struct Row {
+    file: FileId,
+    size_bytes: u64,
+    bytes: u64,
+    name: String,
+    message: String,
+}
+
+impl Picture {
+    fn of(store: &Store, now_ms: u64, layout: Layout, lines: u16) -> Self {
+        let most = usize::from(lines).saturating_sub(3).clamp(1, MOST_ROWS);
+        let rows: Vec<Row> = store
+            .files()
+            .filter(|view| view.same_as.is_none() && view.status.is_active())
+            .take(most)
+            .map(|view| Row {
+                file: view.file,
+                size_bytes: view.size_bytes,
+                bytes: view.bytes,
+                name: fit(&sanitize(view.path.as_str()), layout.name),
+                message: cut(&row_message(store, &view, now_ms), layout.message),
+            })
+            .collect();
+        let hidden = store.counts().files_active.saturating_sub(rows.len());
+        Self {
+            layout,
+            rows,
+            overall: cut(&overall_line(store, now_ms, hidden), layout.columns),
+        }
+    }
+}
+
 /// What fits into a row.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Layout {
     /// Columns that may be used: one less than there are, since some terminals wrap at the last.
     columns: usize,
@@ -60,6 +103,7 @@ impl Bars {
             multi,
             overall,
             rows: BTreeMap::new(),
+            shown: None,
             has_color,
         }
     }
@@ -70,47 +114,53 @@ impl Bars {
         let _ = self.multi.println(line);
     }
 
-    /// Shows the store as it is at `now_ms`.
+    /// Shows the store as it is at `now_ms`; draws only what changed.
     pub(super) fn refresh(&mut self, store: &Store, now_ms: u64, columns: u16, lines: u16) {
         let layout = Layout::new(columns);
-        let most = usize::from(lines).saturating_sub(3).clamp(1, MOST_ROWS);
-        let views: Vec<FileView<'_>> = store
-            .files()
-            .filter(|view| view.same_as.is_none() && view.status.is_active())
-            .take(most)
-            .collect();
+        let picture = Picture::of(store, now_ms, layout, lines);
+        if self.shown.as_ref() == Some(&picture) {
+            return;
+        }
         self.rows.retain(|file, row| {
-            let stays = views.iter().any(|view| view.file == *file);
+            let stays = picture.rows.iter().any(|new| new.file == *file);
             if !stays {
                 row.finish_and_clear();
                 self.multi.remove(row);
             }
             stays
         });
-        for view in &views {
-            let row = self.rows.entry(view.file).or_insert_with(|| {
-                self.multi
-                    .insert_before(&self.overall, ProgressBar::new(view.size_bytes))
-            });
-            row.set_style(row_style(layout, self.has_color));
-            row.set_length(view.size_bytes.max(1));
-            row.set_position(view.bytes);
-            row.set_prefix(fit(&sanitize(view.path.as_str()), layout.name));
-            row.set_message(cut(&row_message(store, view, now_ms), layout.message));
+        for new in &picture.rows {
+            let style = row_style(layout, self.has_color);
+            if let Some(row) = self.rows.get(&new.file) {
+                row.set_style(style);
+                row.set_position(new.bytes);
+                row.set_prefix(new.name.clone());
+                row.set_message(new.message.clone());
+            } else {
+                // Complete before it is shown, so that no half of it ever flashes up.
+                let row = ProgressBar::hidden()
+                    .with_style(style)
+                    .with_prefix(new.name.clone())
+                    .with_message(new.message.clone())
+                    .with_position(new.bytes);
+                row.set_length(new.size_bytes.max(1));
+                let row = self.multi.insert_before(&self.overall, row);
+                row.tick();
+                self.rows.insert(new.file, row);
+            }
         }
-        let hidden = store.counts().files_active.saturating_sub(views.len());
-        self.overall
-            .set_message(cut(&overall_line(store, now_ms, hidden), layout.columns));
+        self.overall.set_message(picture.overall.clone());
         self.overall.force_draw();
+        self.shown = Some(picture);
     }
 
     /// Takes the bars away.
     pub(super) fn clear(&mut self) {
-        for row in std::mem::take(&mut self.rows).into_values() {
-            row.finish_and_clear();
-        }
-        self.overall.finish_and_clear();
         let _ = self.multi.clear();
+        // What is dropped from here on must not draw itself once more.
+        self.multi.set_draw_target(ProgressDrawTarget::hidden());
+        self.rows.clear();
+        self.overall.finish_and_clear();
     }
 }
 
@@ -171,30 +221,31 @@ fn overall_line(store: &Store, now_ms: u64, hidden: usize) -> String {
         Some(Phase::Ended) | None => return String::new(),
     }
     let counts = store.counts();
-    let mut line = format!(
-        "{} of {} files · {} of {}",
-        counts.files_done,
-        counts.files_total,
-        size(counts.bytes_done),
-        size(counts.bytes_total)
-    );
+    let mut parts = vec![
+        format!("{} of {} files", counts.files_done, counts.files_total),
+        format!(
+            "{} of {}",
+            size(counts.bytes_done),
+            size(counts.bytes_total)
+        ),
+    ];
     let speed = store.speed(now_ms);
     if speed > 0 {
-        line.push_str(&format!(" · {}/s", size(speed)));
+        parts.push(format!("{}/s", size(speed)));
     }
     if let Some(eta_ms) = store.eta_ms(now_ms) {
-        line.push_str(&format!(" · {} left", duration(eta_ms)));
+        parts.push(format!("{} left", duration(eta_ms)));
     }
-    if hidden > 0 {
-        line.push_str(&format!(" · {hidden} more active"));
+    for (number, words) in [
+        (hidden, "more active"),
+        (counts.files_queued, "queued"),
+        (counts.files_failed, "failed"),
+    ] {
+        if number > 0 {
+            parts.push(format!("{number} {words}"));
+        }
     }
-    if counts.files_queued > 0 {
-        line.push_str(&format!(" · {} queued", counts.files_queued));
-    }
-    if counts.files_failed > 0 {
-        line.push_str(&format!(" · {} failed", counts.files_failed));
-    }
-    line
+    parts.join(" · ")
 }
 
 #[cfg(test)]
@@ -228,15 +279,22 @@ mod tests {
             let screen = parser.screen();
             let rows: Vec<String> = screen.rows(0, screen.size().1.get()).collect();
             let used = rows.iter().rposition(|row| !row.trim().is_empty());
-            rows[..used.map_or(0, |last| last + 1)]
-                .iter()
-                .map(|row| format!("|{}\n", row.trim_end()))
-                .collect()
+            let mut text = String::new();
+            for row in &rows[..used.map_or(0, |last| last + 1)] {
+                text.extend(["|", row.trim_end(), "\n"]);
+            }
+            text
         }
 
-        fn put(&self, text: &str) -> io::Result<()> {
+        fn put(&self, text: &str) {
             self.0.lock().unwrap().process(text.as_bytes());
-            Ok(())
+        }
+
+        /// Moves the cursor; a count of 0 would mean 1 to a terminal.
+        fn step(&self, n: usize, direction: char) {
+            if n > 0 {
+                self.put(&format!("\x1b[{n}{direction}"));
+            }
         }
     }
 
@@ -254,41 +312,32 @@ mod tests {
             self.0.lock().unwrap().screen().size().0.get()
         }
         fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-            if n == 0 {
-                Ok(())
-            } else {
-                self.put(&format!("\x1b[{n}A"))
-            }
+            self.step(n, 'A');
+            Ok(())
         }
         fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-            if n == 0 {
-                Ok(())
-            } else {
-                self.put(&format!("\x1b[{n}B"))
-            }
+            self.step(n, 'B');
+            Ok(())
         }
         fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-            if n == 0 {
-                Ok(())
-            } else {
-                self.put(&format!("\x1b[{n}C"))
-            }
+            self.step(n, 'C');
+            Ok(())
         }
         fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-            if n == 0 {
-                Ok(())
-            } else {
-                self.put(&format!("\x1b[{n}D"))
-            }
+            self.step(n, 'D');
+            Ok(())
         }
         fn write_line(&self, s: &str) -> io::Result<()> {
-            self.put(&format!("{s}\r\n"))
+            self.put(&format!("{s}\r\n"));
+            Ok(())
         }
         fn write_str(&self, s: &str) -> io::Result<()> {
-            self.put(s)
+            self.put(s);
+            Ok(())
         }
         fn clear_line(&self) -> io::Result<()> {
-            self.put("\r\x1b[2K")
+            self.put("\r\x1b[2K");
+            Ok(())
         }
         fn flush(&self) -> io::Result<()> {
             Ok(())

@@ -363,6 +363,14 @@ mod tests {
                     .to_vec(),
             }),
         ]);
+        events.extend(every_shape());
+        events
+    }
+
+    /// The events whose parts have shapes of their own.
+    fn every_shape() -> Vec<Event> {
+        let (file, attempt) = (FileId(0), 1);
+        let mut events = Vec::new();
         for origin in [
             Origin::Cache,
             Origin::Snapshot,

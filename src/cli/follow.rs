@@ -115,6 +115,9 @@ pub(super) async fn follow(
                     (session.commands)(Command::Cancel(FileSelection::All));
                 }
             }
+            _ = redraw.tick(), if console.talk.is_drawing() => {
+                console.talk.draw(store, clock.now_ms());
+            }
             received = session.events.recv_many(&mut batch, BATCH) => {
                 if received == 0 {
                     return caught;
@@ -133,9 +136,6 @@ pub(super) async fn follow(
                 if has_ended {
                     return caught;
                 }
-            }
-            _ = redraw.tick(), if console.talk.is_drawing() => {
-                console.talk.draw(store, clock.now_ms());
             }
         }
     }

@@ -27,7 +27,7 @@ async fn run(mut session: Session<'_>, args: &LsArgs, mut console: Console<'_>) 
     let mut store = Store::default();
     let mut wanted = None;
     let mut ending = match args.repo.as_deref().map(parse_repo).transpose() {
-        Err(failure) => Ending::refused(failure),
+        Err(failure) => Ending::refused(*failure),
         Ok(reference) => {
             let repo = reference.as_ref().map(|reference| reference.repo.clone());
             wanted = reference;
@@ -147,7 +147,7 @@ fn models_table(rows: &[Row<'_>], columns: Option<u16>, now_ms: u64) -> String {
         .flexible("STATE", 10)
         .column("LAST USED");
     for (row, _) in rows {
-        table.row(vec![
+        table.row(&[
             row.repo.to_string(),
             revision_words(row),
             size(row.size_bytes),
@@ -175,14 +175,14 @@ fn files_text(rows: &[Row<'_>], columns: Option<u16>, now_ms: u64) -> String {
         );
         text.extend(head.lines().map(|line| format!("{}\n", sanitize(line))));
         for problem in &row.problems {
-            text.push_str(&format!("problem: {}\n", sanitize(problem)));
+            text.extend(["problem: ", &sanitize(problem), "\n"]);
         }
         let mut table = Table::new()
             .flexible("FILE", 20)
             .numbers("SIZE")
             .flexible("STATE", 10);
         for file in files.unwrap_or_default() {
-            table.row(vec![
+            table.row(&[
                 file.path.clone(),
                 file.size_bytes.map_or_else(|| "-".to_owned(), size),
                 file_state(file),

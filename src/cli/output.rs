@@ -47,9 +47,9 @@ pub struct Output {
 }
 
 /// Columns of a terminal that does not say.
-const DEFAULT_COLUMNS: u16 = 80;
+pub(super) const DEFAULT_COLUMNS: u16 = 80;
 /// Lines of a terminal that does not say.
-const DEFAULT_ROWS: u16 = 24;
+pub(super) const DEFAULT_ROWS: u16 = 24;
 
 impl Output {
     /// Looks at the streams; `is_dumb` says that `TERM` is `dumb`.

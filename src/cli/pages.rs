@@ -13,7 +13,6 @@ use crate::domain::{Failure, FailureCode};
 /// Prints completions for a shell; the exit code.
 pub fn completions(shell: Shell, output: Output) -> u8 {
     let mut console = Console::new(output);
-    console.talk.settle();
     console.printer.text(&completions_text(shell));
     console.close(0)
 }
@@ -21,14 +20,13 @@ pub fn completions(shell: Shell, output: Output) -> u8 {
 /// Prints the manual page of larder or of one command; the exit code.
 pub fn man(command: Option<&str>, output: Output) -> u8 {
     let mut console = Console::new(output);
-    console.talk.settle();
     match man_text(command) {
         Ok(text) => {
             console.printer.text(&text);
             console.close(0)
         }
         Err(failure) => {
-            let ending = Ending::refused(failure);
+            let ending = Ending::refused(*failure);
             let subject = Subject {
                 repo: None,
                 command: "man",
@@ -46,7 +44,7 @@ fn completions_text(shell: Shell) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn man_text(name: Option<&str>) -> Result<String, Failure> {
+fn man_text(name: Option<&str>) -> Result<String, Box<Failure>> {
     let mut command = Args::command();
     command.build();
     let page = match name {

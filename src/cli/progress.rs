@@ -10,7 +10,7 @@ use indicatif::ProgressDrawTarget;
 
 use super::bars::Bars;
 use super::exit::Ending;
-use super::output::Output;
+use super::output::{DEFAULT_COLUMNS, DEFAULT_ROWS, Output};
 use super::remedy::{self, Subject};
 use crate::domain::sanitize;
 use crate::store::{Intent, Level, LogLine, Store, size};
@@ -24,7 +24,9 @@ const REDRAWS: u8 = 10;
 pub(super) struct Talk<'a> {
     sink: Box<dyn Write + 'a>,
     output: Output,
+    /// Made when there is something to draw; gone for good after [`Talk::settle`].
     bars: Option<Bars>,
+    has_bars: bool,
     /// Log lines said so far.
     said: u64,
     /// Whether the plan's files are still to be listed.
@@ -34,12 +36,10 @@ pub(super) struct Talk<'a> {
 impl<'a> Talk<'a> {
     /// On standard error.
     pub(super) fn stderr(output: Output) -> Talk<'static> {
-        let mut talk = Talk::new(io::stderr(), output);
-        if output.has_bars {
-            let target = ProgressDrawTarget::stderr_with_hz(REDRAWS);
-            talk.bars = Some(Bars::new(target, output.stderr.has_color));
+        Talk {
+            has_bars: output.has_bars,
+            ..Talk::new(io::stderr(), output)
         }
-        talk
     }
 
     /// On any writer, without bars.
@@ -48,6 +48,7 @@ impl<'a> Talk<'a> {
             sink: Box::new(sink),
             output,
             bars: None,
+            has_bars: false,
             said: 0,
             lists_files: !output.has_bars,
         }
@@ -79,28 +80,36 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Draws the bars, where there are any.
+    /// Draws the bars of a pull, where bars are wanted.
     pub(super) fn draw(&mut self, store: &Store, now_ms: u64) {
-        let size = terminal_size::terminal_size_of(io::stderr());
-        if let Some(bars) = &mut self.bars {
-            let (columns, rows) = size.map_or(
-                (
-                    self.output.stderr.columns.unwrap_or(80),
-                    self.output.stderr.rows.unwrap_or(24),
-                ),
-                |(width, height)| (width.0, height.0),
-            );
-            bars.refresh(store, now_ms, columns, rows);
+        if !self.has_bars || store.phase().is_none() {
+            return;
         }
+        let terminal = self.output.stderr;
+        let bars = self.bars.get_or_insert_with(|| {
+            Bars::new(
+                ProgressDrawTarget::stderr_with_hz(REDRAWS),
+                terminal.has_color,
+            )
+        });
+        let (columns, rows) = terminal_size::terminal_size_of(io::stderr()).map_or(
+            (
+                terminal.columns.unwrap_or(DEFAULT_COLUMNS),
+                terminal.rows.unwrap_or(DEFAULT_ROWS),
+            ),
+            |(width, height)| (width.0, height.0),
+        );
+        bars.refresh(store, now_ms, columns, rows);
     }
 
-    /// Whether [`Talk::draw`] shows anything.
+    /// Whether [`Talk::draw`] may show anything.
     pub(super) const fn is_drawing(&self) -> bool {
-        self.bars.is_some()
+        self.has_bars
     }
 
     /// Takes the bars away; what follows are lines.
     pub(super) fn settle(&mut self) {
+        self.has_bars = false;
         if let Some(mut bars) = self.bars.take() {
             bars.clear();
         }
@@ -147,7 +156,7 @@ impl<'a> Talk<'a> {
             return false;
         }
         // Bars show the small steps; lines have to say them.
-        let least = if self.bars.is_some() && self.output.verbose == 0 {
+        let least = if self.has_bars && self.output.verbose == 0 {
             Level::Info
         } else {
             Level::Debug

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::args::{PullArgs, Verb};
+use super::args::{PullArgs, Verb, parse_repo};
 use super::document::{self, Closing};
 use super::exit::{Ending, judge};
 use super::follow::{Console, Session, follow};
@@ -26,7 +26,7 @@ pub async fn pull(session: Session<'_>, args: PullArgs, output: Output) -> u8 {
 async fn run(mut session: Session<'_>, args: &PullArgs, mut console: Console<'_>) -> u8 {
     let mut store = Store::default();
     let ending = match args.request() {
-        Err(failure) => Ending::refused(failure),
+        Err(failure) => Ending::refused(*failure),
         Ok(request) => {
             (session.commands)(Command::Pull(request));
             let caught = follow(&mut session, &mut store, &mut console).await;
@@ -34,10 +34,14 @@ async fn run(mut session: Session<'_>, args: &PullArgs, mut console: Console<'_>
         }
     };
     console.talk.settle();
-    let repo = store.target().map(|target| target.repo.to_string());
+    let repo = store
+        .target()
+        .map(|target| target.repo.clone())
+        .or_else(|| Some(parse_repo(&args.repo).ok()?.repo))
+        .map(|repo| repo.to_string());
     let call = args.call();
     let subject = Subject {
-        repo: Some(repo.as_deref().unwrap_or(&args.repo)),
+        repo: repo.as_deref(),
         command: "pull",
         call: Some(&call),
     };
@@ -90,7 +94,6 @@ fn refuse_on(
     mut console: Console<'_>,
 ) -> u8 {
     let ending = Ending::refused(failure);
-    console.talk.settle();
     let (command, repo) = match verb {
         Verb::Pull(args) => ("pull", Some(args.repo.as_str())),
         Verb::Ls(args) => ("ls", args.repo.as_deref()),
@@ -136,7 +139,7 @@ fn plan_table(store: &Store, plan: &PullPlan, columns: Option<u16>) -> String {
         .numbers("SIZE")
         .flexible("ACTION", 12);
     for view in store.files() {
-        table.row(vec![
+        table.row(&[
             view.path.as_str().to_owned(),
             size(view.size_bytes),
             action(store, plan, &view),

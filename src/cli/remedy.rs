@@ -197,10 +197,14 @@ mod tests {
         for code in FailureCode::ALL {
             let failure = Failure::new(code, "what happened").at_path("model.safetensors");
             let told = tell(&failure, subject);
-            text.push_str(&format!(
-                "{}\n  why:  {}\n  next: {}\n",
-                told.what, told.why, told.next
-            ));
+            text.extend([
+                &told.what,
+                "\n  why:  ",
+                &told.why,
+                "\n  next: ",
+                &told.next,
+                "\n",
+            ]);
         }
         insta::assert_snapshot!(text);
     }

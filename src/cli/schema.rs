@@ -24,4 +24,34 @@ mod tests {
             );
         }
     }
+
+    /// The names of the fields of a schema's object.
+    fn fields(shape: &serde_json::Value) -> impl Iterator<Item = &String> {
+        shape["properties"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name)
+    }
+
+    #[test]
+    fn the_guide_names_every_field() {
+        let guide = include_str!("../../assets/guides/json.md");
+        for text in [PULL_SCHEMA, LS_SCHEMA, CONFIG_SCHEMA, EVENT_SCHEMA] {
+            let schema: serde_json::Value = serde_json::from_str(text).unwrap();
+            let parts = schema["$defs"].as_object().unwrap().values();
+            let events = schema["oneOf"].as_array().into_iter().flatten();
+            for shape in std::iter::once(&schema).chain(parts).chain(events) {
+                for name in fields(shape) {
+                    assert!(
+                        guide.contains(&format!("`{name}`")),
+                        "{name} is not in the guide"
+                    );
+                }
+                if let Some(event) = shape["properties"]["event"]["const"].as_str() {
+                    assert!(guide.contains(&format!("`{event}`")), "{event}");
+                }
+            }
+        }
+    }
 }

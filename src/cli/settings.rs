@@ -38,7 +38,6 @@ fn print(
     started_ms: u64,
     mut console: Console<'_>,
 ) -> u8 {
-    console.talk.settle();
     match (console.output.format, settings) {
         (Format::Human, None) => console.printer.line(&config_file.display().to_string()),
         (Format::Human, Some(settings)) => {
@@ -47,7 +46,7 @@ fn print(
                 .flexible("VALUE", 16)
                 .flexible("FROM", 12);
             for setting in settings {
-                table.row(vec![
+                table.row(&[
                     setting.name.to_owned(),
                     setting.value.clone(),
                     setting.origin.clone(),

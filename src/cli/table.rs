@@ -58,7 +58,7 @@ impl Table {
     }
 
     /// Adds a row of as many cells as there are columns.
-    pub(super) fn row(&mut self, cells: Vec<String>) {
+    pub(super) fn row(&mut self, cells: &[String]) {
         debug_assert_eq!(cells.len(), self.columns.len());
         self.rows
             .push(cells.iter().map(|cell| sanitize(cell)).collect());
@@ -178,7 +178,7 @@ mod tests {
         fn flexible_tables_keep_the_limit(names in prop::collection::vec("\\PC{0,120}", 0..6), limit in 30..100u16) {
             let mut table = Table::new().flexible("NAME", 8).numbers("SIZE").flexible("STATE", 5);
             for name in names {
-                table.row(vec![name.clone(), "1.35 GB".to_owned(), name]);
+                table.row(&[name.clone(), "1.35 GB".to_owned(), name]);
             }
             for line in table.render(Some(limit)).lines() {
                 prop_assert!(line.width() <= usize::from(limit), "{:?}", line);

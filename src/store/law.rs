@@ -149,6 +149,23 @@ fn retry_opens_what_failed() {
 }
 
 #[test]
+fn lost_progress_of_an_earlier_attempt_is_counted_by_the_next() {
+    let script = Script::planned()
+        .connecting(3, 1)
+        .downloading(3, 1, 100)
+        .failed(3, 1, script::reset(), None)
+        .connecting(3, 2)
+        .downloading(3, 2, 400)
+        .progress(10, 3, 2, 450);
+    let view_bytes = |script: &Script| {
+        let store = script.fold();
+        let view = store.file(FileId(3)).unwrap();
+        (view.bytes, view.fetched_bytes)
+    };
+    assert_eq!(view_bytes(&script), (450, 350));
+}
+
+#[test]
 fn a_stall_has_two_lines_however_often_it_is_told() {
     let store = Script::complete().fold();
     let stalls = texts(&store)

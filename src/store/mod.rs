@@ -7,6 +7,7 @@ mod entry;
 mod log;
 mod rate;
 mod reduce;
+mod scene;
 mod select;
 mod state;
 mod words;

@@ -5,11 +5,12 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::entry::{Entry, FileStatus};
+use super::entry::Entry;
 use super::log::{Level, Log};
+use super::scene;
 use super::state::{Listing, Phase, Pull, Store, Target};
 use super::words;
-use crate::domain::{Event, FileId, JobId, Outcome, PullPlan, Stamped};
+use crate::domain::{Event, JobId, Outcome, PullPlan, Stamped};
 
 /// Folds one event.
 pub fn reduce(store: &mut Store, stamped: &Stamped) {
@@ -155,7 +156,7 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
         | Event::Reused { file, attempt, .. }
         | Event::Failed { file, attempt, .. }
         | Event::Cancelled { file, attempt, .. } => {
-            fold_file(pull, log, at_ms, *file, *attempt, event);
+            scene::play(pull, log, at_ms, *file, *attempt, event);
         }
         // Handled before a pull is asked.
         Event::PullStarted { .. } | Event::ModelsListed { .. } | Event::FilesListed { .. } => {}
@@ -221,202 +222,5 @@ fn ended(pull: &mut Pull, log: &mut Log, at_ms: u64, outcome: &Outcome) {
             log.write(at_ms, Level::Info, None, "planned only, nothing written");
         }
         Outcome::Listed => {}
-    }
-}
-
-/// What a file makes of its events.
-fn fold_file(
-    pull: &mut Pull,
-    log: &mut Log,
-    at_ms: u64,
-    file: FileId,
-    attempt: u32,
-    event: &Event,
-) {
-    let rate = &mut pull.rate;
-    let at = usize::try_from(file.0).unwrap_or(usize::MAX);
-    let Some(entry) = pull
-        .entries
-        .get_mut(at)
-        // A mirrored file has no transfer of its own.
-        .filter(|entry| entry.planned.file == file && entry.planned.same_as.is_none())
-    else {
-        return;
-    };
-    let is_believed = if matches!(event, Event::Cancelled { .. }) {
-        entry.admits_cancel(attempt)
-    } else {
-        entry.admits(attempt)
-    };
-    if !is_believed {
-        return;
-    }
-    let before = entry.status.clone();
-    let path = entry.planned.path.clone();
-    let mut say = |level, text: &str| {
-        log.write(at_ms, level, Some(file), &format!("{path}: {text}"));
-    };
-    match event {
-        Event::Waiting { lock, .. } => {
-            if !matches!(before, FileStatus::Waiting { .. }) {
-                say(Level::Info, &words::wait_line(lock));
-            }
-            entry.status = FileStatus::Waiting { lock: lock.clone() };
-        }
-        Event::Reusing { .. } => {
-            if before != FileStatus::Verifying {
-                say(Level::Debug, "verifying what is here");
-            }
-            entry.status = FileStatus::Verifying;
-        }
-        Event::Connecting { source, .. } => {
-            say(Level::Debug, &format!("connecting to {source}"));
-            entry.status = FileStatus::Connecting {
-                source: source.clone(),
-            };
-        }
-        Event::Downloading { from_bytes, .. } => {
-            let line = if *from_bytes > 0 {
-                format!("downloading, resumed at {}", words::size(*from_bytes))
-            } else {
-                format!("downloading {}", words::size(entry.planned.size_bytes))
-            };
-            say(Level::Debug, &line);
-            entry.begin_receiving(at_ms, *from_bytes);
-            rate.begin(at_ms);
-        }
-        Event::Progress { bytes, .. } => {
-            if !matches!(before, FileStatus::Downloading | FileStatus::Stalled { .. }) {
-                return;
-            }
-            let new_bytes = entry.advance(at_ms, *bytes);
-            if new_bytes > 0 {
-                rate.add(at_ms, new_bytes);
-                if let FileStatus::Stalled { silent_ms } = before {
-                    let line = format!("bytes arrive again after {}", words::duration(silent_ms));
-                    say(Level::Warning, &line);
-                }
-                entry.status = FileStatus::Downloading;
-            }
-            if let Some(tenths) = entry.tell_tenths() {
-                let line = format!(
-                    "{} %, {} of {}",
-                    tenths * 10,
-                    words::size(entry.bytes),
-                    words::size(entry.planned.size_bytes)
-                );
-                say(Level::Debug, &line);
-            }
-        }
-        Event::Stalled { silent_ms, .. } => {
-            if !matches!(before, FileStatus::Stalled { .. }) {
-                let line = format!(
-                    "stalled at {}: no bytes for {}",
-                    words::size(entry.bytes),
-                    words::duration(*silent_ms)
-                );
-                say(Level::Warning, &line);
-            }
-            entry.status = FileStatus::Stalled {
-                silent_ms: *silent_ms,
-            };
-        }
-        Event::Rewound {
-            from_bytes,
-            to_bytes,
-            why,
-            ..
-        } => {
-            let line = format!(
-                "back from {} to {}: {why}",
-                words::size(*from_bytes),
-                words::size(*to_bytes)
-            );
-            say(Level::Warning, &line);
-            entry.rewind(*to_bytes);
-        }
-        Event::PartialRestored { bytes, .. } => {
-            let line = format!(
-                "another program deleted the partial; {} put back",
-                words::size(*bytes)
-            );
-            say(Level::Warning, &line);
-        }
-        Event::Verifying { .. } => {
-            // All bytes are here, whatever progress was lost; what was hashed from disk before a
-            // transfer began did not come over the network.
-            if entry.has_received {
-                rate.add(at_ms, entry.advance(at_ms, entry.planned.size_bytes));
-            }
-            say(Level::Debug, "verifying");
-            entry.status = FileStatus::Verifying;
-        }
-        Event::Finished { fetched_bytes, .. } => {
-            let line = format!("done, {}", words::size(entry.planned.size_bytes));
-            say(Level::Info, &line);
-            entry.settle(FileStatus::Done, *fetched_bytes, true);
-        }
-        Event::Reused {
-            origin,
-            is_verified,
-            ..
-        } => {
-            let line = format!(
-                "reused, {}, {}",
-                words::size(entry.planned.size_bytes),
-                words::origin_words(origin)
-            );
-            say(Level::Info, &line);
-            let status = FileStatus::Reused {
-                origin: origin.clone(),
-            };
-            entry.settle(status, 0, *is_verified);
-        }
-        Event::Failed { failure, retry, .. } => {
-            let failure_box = Box::new(failure.clone());
-            match retry {
-                Some(retry) => {
-                    say(
-                        Level::Warning,
-                        &words::retry_line(failure, entry.bytes, *retry),
-                    );
-                    entry.end_attempt(FileStatus::Retrying {
-                        at_ms: at_ms.saturating_add(retry.wait_ms),
-                        failure: retry.failure,
-                        of: retry.of,
-                        why: failure_box,
-                    });
-                }
-                None => {
-                    say(Level::Error, &format!("failed: {}", failure.summary));
-                    entry.end_attempt(FileStatus::Failed {
-                        failure: failure_box,
-                    });
-                }
-            }
-            for cause in &failure.causes {
-                say(Level::Debug, &format!("because {cause}"));
-            }
-        }
-        Event::Cancelled { is_paused, .. } => {
-            let (line, status) = if *is_paused {
-                ("paused", FileStatus::Paused)
-            } else {
-                ("cancelled", FileStatus::Cancelled)
-            };
-            say(Level::Debug, line);
-            entry.end_attempt(status);
-        }
-        // Not about one file: `fold_pull` has them.
-        Event::PullStarted { .. }
-        | Event::ListingRetried { .. }
-        | Event::Resolved { .. }
-        | Event::Planned(_)
-        | Event::Healed(_)
-        | Event::Noted { .. }
-        | Event::ModelsListed { .. }
-        | Event::FilesListed { .. }
-        | Event::Reopened { .. }
-        | Event::Ended(_) => {}
     }
 }

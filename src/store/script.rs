@@ -187,15 +187,43 @@ impl Script {
         )
     }
 
-    /// The story of a whole pull: a wait, a resume, a stall, a reset, a healing, a rewind.
-    pub(crate) fn eventful() -> Self {
+    pub(crate) fn reusing(self, file: u32, attempt: u32) -> Self {
+        let file = FileId(file);
+        self.then(1, Event::Reusing { file, attempt })
+    }
+
+    pub(crate) fn waiting(self, after_ms: u64, file: u32, attempt: u32) -> Self {
         let lock = LockWait {
             lock: "/cache/.locks/models--mlx-community--gemma-2-2b-it-4bit/00.lock".to_owned(),
             pid: Some(4121),
             program: Some("python3".to_owned()),
             other_bytes: Some(2_000),
         };
-        let (model, tokenizer) = (FileId(3), FileId(2));
+        let file = FileId(file);
+        self.then(
+            after_ms,
+            Event::Waiting {
+                file,
+                attempt,
+                lock,
+            },
+        )
+    }
+
+    pub(crate) fn stalled(self, after_ms: u64, file: u32, attempt: u32, silent_ms: u64) -> Self {
+        let file = FileId(file);
+        self.then(
+            after_ms,
+            Event::Stalled {
+                file,
+                attempt,
+                silent_ms,
+            },
+        )
+    }
+
+    /// The small files of a pull: one healed and waited for, one reused.
+    fn small_files() -> Self {
         Self::planned()
             .then(
                 1,
@@ -206,32 +234,12 @@ impl Script {
                     set_aside: Some("/cache/blobs/00.corrupt".to_owned()),
                 }),
             )
-            .then(
-                1,
-                Event::Waiting {
-                    file: FileId(0),
-                    attempt: 1,
-                    lock: lock.clone(),
-                },
-            )
-            .then(
-                1_000,
-                Event::Waiting {
-                    file: FileId(0),
-                    attempt: 1,
-                    lock,
-                },
-            )
+            .waiting(1, 0, 1)
+            .waiting(1_000, 0, 1)
             .connecting(0, 1)
             .downloading(0, 1, 0)
             .fetched(0, 1, 4_100)
-            .then(
-                1,
-                Event::Reusing {
-                    file: FileId(1),
-                    attempt: 1,
-                },
-            )
+            .reusing(1, 1)
             .then(
                 3,
                 Event::Reused {
@@ -241,13 +249,17 @@ impl Script {
                     is_verified: true,
                 },
             )
-            .then(
-                1,
-                Event::Reusing {
-                    file: tokenizer,
-                    attempt: 1,
-                },
-            )
+    }
+
+    /// The story of a whole pull: a wait, a resume, a stall, a reset, a healing, a rewind.
+    pub(crate) fn eventful() -> Self {
+        let retry = RetryIn {
+            wait_ms: 2_100,
+            failure: 1,
+            of: 5,
+        };
+        Self::small_files()
+            .reusing(2, 1)
             .connecting(2, 1)
             .downloading(2, 1, 5_000_000)
             .connecting(3, 1)
@@ -256,33 +268,10 @@ impl Script {
             .progress(500, 3, 1, 140_000_000)
             .fetched(2, 1, 12_000_000)
             .progress(1_000, 3, 1, 402_000_000)
-            .then(
-                5_000,
-                Event::Stalled {
-                    file: model,
-                    attempt: 1,
-                    silent_ms: 5_000,
-                },
-            )
-            .then(
-                1_000,
-                Event::Stalled {
-                    file: model,
-                    attempt: 1,
-                    silent_ms: 6_000,
-                },
-            )
+            .stalled(5_000, 3, 1, 5_000)
+            .stalled(1_000, 3, 1, 6_000)
             .progress(900, 3, 1, 410_000_000)
-            .failed(
-                3,
-                1,
-                reset(),
-                Some(RetryIn {
-                    wait_ms: 2_100,
-                    failure: 1,
-                    of: 5,
-                }),
-            )
+            .failed(3, 1, reset(), Some(retry))
             .connecting(4, 1)
             .downloading(4, 1, 0)
             .fetched(4, 1, 636)
@@ -292,7 +281,7 @@ impl Script {
             .then(
                 1,
                 Event::Rewound {
-                    file: model,
+                    file: FileId(3),
                     attempt: 2,
                     from_bytes: 700_000_000,
                     to_bytes: 0,
@@ -304,7 +293,7 @@ impl Script {
             .then(
                 3,
                 Event::PartialRestored {
-                    file: model,
+                    file: FileId(3),
                     attempt: 2,
                     bytes: 900_000_000,
                 },

@@ -9,7 +9,7 @@ use crate::domain::{
     Commit, FileId, FileRow, Healing, JobId, ModelRow, Outcome, PullPlan, RepoId, Revision,
 };
 
-/// Everything known of this run. Filled by [`super::reduce`] alone.
+/// Everything known of this run. Filled by [`super::reduce()`] alone.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     /// The pull, from its start on.

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use larder::serve::{Effect, Fault, Matcher, Origin, Serving};
+use larder::serve::{Catalogue, Effect, Fault, Matcher, Origin, Serving};
 
 use crate::support::{Scratch, assert_all_visible_bytes_proven, catalogue};
 
 const REPO: &str = "mlx-community/gemma-2-2b-it-4bit";
+/// A model large enough to catch Python in the middle.
+const BIG: &str = "someone/big";
 
 /// The interpreter of the environment that has the Python client.
 fn python() -> PathBuf {
@@ -28,9 +30,13 @@ struct Place {
 
 impl Place {
     async fn new(faults: Vec<Fault>) -> Self {
+        Self::serving(catalogue::gemma(), faults).await
+    }
+
+    async fn serving(catalogue: Catalogue, faults: Vec<Fault>) -> Self {
         Self {
             scratch: Scratch::new(),
-            hub: Serving::start(catalogue::gemma(), faults).await.unwrap(),
+            hub: Serving::start(catalogue, faults).await.unwrap(),
         }
     }
 
@@ -117,12 +123,23 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// Everything in the `blobs/` of every repo.
+fn partials(cache: &Path) -> Vec<std::fs::DirEntry> {
+    std::fs::read_dir(cache)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|repo| std::fs::read_dir(repo.path().join("blobs")).ok())
+        .flatten()
+        .flatten()
+        .collect()
+}
+
 /// Waits until a partial of at least `bytes` lies in the cache.
 fn wait_for_partial(cache: &Path, bytes: u64) -> PathBuf {
     let until = Instant::now() + Duration::from_secs(30);
     while Instant::now() < until {
-        let blobs = cache.join("models--mlx-community--gemma-2-2b-it-4bit/blobs");
-        for entry in std::fs::read_dir(blobs).into_iter().flatten().flatten() {
+        for entry in partials(cache) {
             if entry.file_name().to_string_lossy().ends_with(".incomplete")
                 && entry.metadata().is_ok_and(|found| found.len() >= bytes)
             {
@@ -153,7 +170,13 @@ async fn python_accepts_what_larder_wrote() {
     let place = Place::new(Vec::new()).await;
     let snapshot = said(&run(place.larder(&["pull", REPO, "--all"])));
     assert_eq!(place.scan_warnings(), "[]");
-    run(place.hf(&["cache", "verify", REPO, "--fail-on-missing-files", "--fail-on-extra-files"]));
+    run(place.hf(&[
+        "cache",
+        "verify",
+        REPO,
+        "--fail-on-missing-files",
+        "--fail-on-extra-files",
+    ]));
     let found = place.script(&format!(
         "from huggingface_hub import snapshot_download, try_to_load_from_cache, HfApi\n\
          path = snapshot_download('{REPO}', local_files_only=True)\n\
@@ -221,21 +244,22 @@ async fn scan_is_clean_in_the_middle_and_after_kill_9() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs huggingface_hub; CI runs it"]
 async fn a_partial_that_python_left_is_adopted() {
-    let place = Place::new(slow_weights(400_000)).await;
-    let child = place.hf(&["download", REPO]).spawn().unwrap();
-    wait_for_partial(&place.hub_cache(), 200_000);
+    let place = Place::serving(catalogue::big(), slow_weights(15_000_000)).await;
+    let child = place.hf(&["download", BIG]).spawn().unwrap();
+    let partial = wait_for_partial(&place.hub_cache(), 10_000_000);
     kill(child);
+    let left = std::fs::metadata(partial).unwrap().len();
     place.hub.set_faults(Vec::new());
     place.hub.clear_requests();
-    run(place.larder(&["pull", REPO, "--all"]));
+    run(place.larder(&["pull", BIG]));
     let resumed = place.hub.requests().iter().any(|request| {
-        request.origin == Origin::Cdn
-            && request
-                .range
-                .as_deref()
-                .is_some_and(|range| range != "bytes=0-")
+        request.origin == Origin::Cdn && request.range.as_deref() == Some(&format!("bytes={left}-"))
     });
-    assert!(resumed, "{:?}", place.hub.requests());
+    assert!(
+        resumed,
+        "{left} bytes were left: {:?}",
+        place.hub.requests()
+    );
     assert_eq!(place.scan_warnings(), "[]");
     assert_all_visible_bytes_proven(&place.hub_cache());
 }
@@ -265,20 +289,20 @@ async fn prune_in_the_middle_of_a_pull_does_no_harm() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs huggingface_hub; CI runs it"]
 async fn python_and_larder_at_once_fetch_the_weights_once() {
-    let place = Place::new(slow_weights(1_000_000)).await;
-    let child = place.hf(&["download", REPO]).spawn().unwrap();
-    wait_for_partial(&place.hub_cache(), 100_000);
-    run(place.larder(&["pull", REPO, "--all"]));
+    let place = Place::serving(catalogue::big(), slow_weights(15_000_000)).await;
+    let child = place.hf(&["download", BIG]).spawn().unwrap();
+    wait_for_partial(&place.hub_cache(), 1);
+    run(place.larder(&["pull", BIG]));
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     let weights = place
         .hub
         .requests()
         .iter()
-        .filter(|request| request.origin == Origin::Cdn && request.path.contains("model.safetensors"))
+        .filter(|request| request.origin == Origin::Cdn)
         .map(|request| request.body_bytes_sent)
         .sum::<u64>();
-    assert!(weights <= catalogue::GEMMA_WEIGHTS_BYTES, "{weights} bytes");
+    assert_eq!(weights, catalogue::BIG_WEIGHTS_BYTES);
     assert_all_visible_bytes_proven(&place.hub_cache());
 }
 

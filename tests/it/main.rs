@@ -14,4 +14,5 @@
 mod fetch;
 mod heal;
 mod house;
+mod interop;
 mod support;

@@ -188,3 +188,22 @@ pub(crate) fn huge() -> Catalogue {
     repo.branch("main", commit);
     catalogue
 }
+
+/// Length of the weights of [`big`]: several of the 10 MB steps in which Python writes.
+pub(crate) const BIG_WEIGHTS_BYTES: u64 = 45_000_000;
+
+/// `someone/big`: weights that take a while.
+pub(crate) fn big() -> Catalogue {
+    let mut catalogue = Catalogue::new();
+    let repo = catalogue.repo(&model("someone/big"));
+    let weights = Content::Generated {
+        seed: 3,
+        len: BIG_WEIGHTS_BYTES,
+    };
+    let commit = repo.commit(vec![
+        SourceFile::lfs("model.safetensors", weights),
+        SourceFile::git("config.json", "{\"model_type\": \"llama\"}"),
+    ]);
+    repo.branch("main", commit);
+    catalogue
+}
