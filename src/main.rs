@@ -170,14 +170,16 @@ async fn demo(
     args.typed_as = Some("larder demo".to_owned());
     let code = cli::pull(session, args, output).await;
     if code == 0 && !output.is_quiet && output.format == Format::Human {
-        cli::say(
-            &output,
-            &format!(
-                "It is in a throw-away cache that is yours to look at: larder ls --cache-dir {0}/hub; then rm -r {0}",
-                cache.path().display()
-            ),
-        );
-        cli::say(&output, Stage::epilogue());
+        let cache = cache.path().display();
+        for line in [
+            String::new(),
+            "This was a throw-away cache; look at it, then remove it:".to_owned(),
+            format!("  larder ls --cache-dir {cache}/hub"),
+            format!("  rm -r {cache}"),
+            Stage::epilogue().to_owned(),
+        ] {
+            cli::say(&output, &line);
+        }
     }
     if code == 0 {
         // The path on stdout shall lead somewhere; the system's temporary folder forgets it in time.

@@ -70,11 +70,12 @@ impl Stage {
     /// What is about to happen, for someone who sees larder for the first time.
     pub const fn script() -> &'static [&'static str] {
         &[
-            "A small model is served from this machine; nothing leaves it.",
-            "config.json is refused once (503), tokenizer_config.json arrives with one wrong byte,",
-            "tokenizer.json is slow, and the connection of model.safetensors is reset half-way.",
-            "Watch each file get through: retried, refetched, waited for, resumed. Then all of it",
-            "is proven against the hashes the Hub promised, and only then does it become visible.",
+            "A small model is served from this machine; nothing leaves it. On the way",
+            "config.json is refused once (503), tokenizer_config.json arrives with a",
+            "wrong byte, tokenizer.json is slow, and the connection of",
+            "model.safetensors is reset half-way. Each gets through, all of it is proven",
+            "against the hashes the Hub promised, and only then does it become visible.",
+            "",
         ]
     }
 
@@ -93,6 +94,6 @@ mod tests {
         let stage = Stage::start().await.unwrap();
         assert!(stage.endpoint().starts_with("http://127.0.0.1:"));
         assert_eq!(model::files().len(), 6);
-        assert!(Stage::script().iter().all(|line| line.len() <= 90));
+        assert!(Stage::script().iter().all(|line| line.len() <= 78));
     }
 }

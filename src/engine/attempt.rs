@@ -558,9 +558,9 @@ impl<'a> Attempt<'a> {
 
     async fn mismatch(&self, before: u64, was_adopted: bool) -> Halt {
         let why = if was_adopted {
-            "what was resumed does not match the hash; starting from the beginning"
+            "what was resumed does not match the hash"
         } else {
-            "the bytes do not match the hash; fetching them again"
+            "the bytes do not match the hash"
         };
         self.job
             .emitter
@@ -575,13 +575,12 @@ impl<'a> Attempt<'a> {
         let failure = Failure::new(
             FailureCode::ChecksumMismatch,
             format!(
-                "`{}` does not match its {}",
-                self.remote.path,
+                "the bytes do not match the promised {}",
                 self.remote.etag.algorithm()
             ),
         )
         .because(format!(
-            "the Hub promised {}; the bytes from `{}` hash to something else and were discarded",
+            "the Hub promised {}; what `{}` sent hashes to something else and was discarded",
             self.remote.etag.short(),
             self.job.source.name()
         ))

@@ -14,7 +14,9 @@ use super::attempt::{Attempt, Done};
 use super::control::{Control, Wish};
 use super::emit::millis;
 use super::job::{Halt, Job};
-use crate::domain::{Event, Failure, FailureCode, FileId, Healing, RemoteFile, RepoPath, RetryIn};
+use crate::domain::{
+    Event, Failure, FailureCode, FileId, Healing, RemoteFile, RepoPath, RetryIn, sanitize,
+};
 use crate::hub::backoff;
 
 /// How a transfer ended.
@@ -74,7 +76,10 @@ impl Transfer {
                     }
                 }
                 Err((halt, new_bytes)) => {
-                    let (failure, wait) = patience.judge(halt, new_bytes, &job);
+                    let (mut failure, wait) = patience.judge(halt, new_bytes, &job);
+                    if failure.path.is_none() {
+                        failure.path = Some(sanitize(self.remote.path.as_str()));
+                    }
                     let retry = wait.map(|wait| RetryIn {
                         wait_ms: millis(wait),
                         failure: patience.failures,

@@ -253,14 +253,11 @@ fn tell_progress(attempt: &Attempt<'_>, written: &AtomicU64) {
 }
 
 fn stalled(attempt: &Attempt<'_>, silence: Duration) -> Failure {
-    Failure::new(
-        FailureCode::Stalled,
-        format!("`{}` stalled", attempt.remote.path),
-    )
-    .because(format!(
-        "no byte arrived from `{}` for {} s",
-        attempt.job.source.name(),
-        silence.as_secs()
-    ))
-    .at_path(attempt.remote.path.as_str())
+    Failure::new(FailureCode::Stalled, "the transfer stalled")
+        .because(format!(
+            "no byte arrived from `{}` for {} s",
+            attempt.job.source.name(),
+            silence.as_secs()
+        ))
+        .at_path(attempt.remote.path.as_str())
 }

@@ -256,7 +256,7 @@ impl Repo {
     }
 
     /// The commit a revision names: a branch, or a hash.
-    pub(super) fn resolve(&self, revision: &str) -> Option<Commit> {
+    pub fn commit_of(&self, revision: &str) -> Option<Commit> {
         self.branches.get(revision).copied().or_else(|| {
             Commit::new(revision)
                 .ok()
@@ -266,7 +266,7 @@ impl Repo {
 
     /// Every file of the commit a revision names: path, name, content.
     pub fn files(&self, revision: &str) -> Vec<(String, Etag, Content)> {
-        self.resolve(revision)
+        self.commit_of(revision)
             .and_then(|commit| self.commits.get(&commit))
             .into_iter()
             .flatten()
@@ -349,8 +349,8 @@ mod tests {
         assert_eq!(one, same);
         assert_ne!(one, other);
         repo.branch("main", other);
-        assert_eq!(repo.resolve("main"), Some(other));
-        assert_eq!(repo.resolve(&one.to_string()), Some(one));
-        assert_eq!(repo.resolve("nowhere"), None);
+        assert_eq!(repo.commit_of("main"), Some(other));
+        assert_eq!(repo.commit_of(&one.to_string()), Some(one));
+        assert_eq!(repo.commit_of("nowhere"), None);
     }
 }

@@ -218,7 +218,7 @@ fn api(
     if verb == "refs" {
         return refs(repo);
     }
-    let Some(commit) = repo.resolve(revision) else {
+    let Some(commit) = repo.commit_of(revision) else {
         return no_revision(revision);
     };
     let files = &repo.commits[&commit];
@@ -382,7 +382,7 @@ fn resolve(
     let [_, revision, inside @ ..] = target.rest else {
         return not_found();
     };
-    let Some(commit) = repo.resolve(revision) else {
+    let Some(commit) = repo.commit_of(revision) else {
         return no_revision(revision);
     };
     if let Access::Gated { token: right } = &repo.access

@@ -75,12 +75,13 @@ pub(super) fn retry_line(failure: &Failure, bytes: u64, retry: RetryIn) -> Strin
     } else {
         "; trying again".to_owned()
     };
+    let when = match retry.wait_ms {
+        0 => "at once".to_owned(),
+        ms => format!("in {}", duration(ms)),
+    };
     format!(
-        "{}{next} in {} ({} of {})",
-        failure.summary,
-        duration(retry.wait_ms),
-        retry.failure,
-        retry.of
+        "{}{next} {when} ({} of {})",
+        failure.summary, retry.failure, retry.of
     )
 }
 

@@ -11,6 +11,7 @@
     reason = "tests read the environment that CI gives them and measure real time"
 )]
 
+mod crash;
 mod fetch;
 mod heal;
 mod house;
