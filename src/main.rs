@@ -38,10 +38,10 @@ fn main() -> ExitCode {
             &format!("reports of panics will be short: {error}"),
         );
     }
-    ExitCode::from(run(args, &environment, output))
+    ExitCode::from(run(&args, &environment, output))
 }
 
-fn run(args: Args, environment: &Environment, output: Output) -> u8 {
+fn run(args: &Args, environment: &Environment, output: Output) -> u8 {
     let started_ms = now_ms();
     match &args.verb {
         Verb::Completions { shell } => return cli::completions(*shell, output),
@@ -51,7 +51,7 @@ fn run(args: Args, environment: &Environment, output: Output) -> u8 {
     let refuse = |failure, log_file: Option<&Path>| {
         cli::refuse(&args.verb, failure, output, started_ms, log_file)
     };
-    let config = match Config::load(&flags(&args), environment) {
+    let config = match Config::load(&flags(args), environment) {
         Ok(config) => config,
         Err(failure) => return refuse(failure, None),
     };

@@ -144,7 +144,7 @@ fn weights() -> Bytes {
     }
     let mut head = Value::Object(header).to_string();
     // The format pads the header with spaces to a multiple of eight.
-    while head.len() % 8 != 0 {
+    while !head.len().is_multiple_of(8) {
         head.push(' ');
     }
     let data = Content::Generated { seed: 26, len: end }.bytes();

@@ -72,7 +72,7 @@ impl Identity {
 pub(super) struct Attempt<'a> {
     pub(super) job: &'a Arc<Job>,
     pub(super) file: FileId,
-    pub(super) attempt: u32,
+    pub(super) number: u32,
     pub(super) remote: RemoteFile,
     paths: Vec<RepoPath>,
     pub(super) stop: CancellationToken,
@@ -85,7 +85,7 @@ pub(super) struct Attempt<'a> {
 }
 
 /// How long another program may make no progress before waiting for it ends.
-const LOCK_PATIENCE: Duration = Duration::from_secs(300);
+const LOCK_PATIENCE: Duration = Duration::from_mins(5);
 /// How often a busy lock is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 /// How often waiting is told.
@@ -96,7 +96,7 @@ impl<'a> Attempt<'a> {
         Self {
             job,
             file: transfer.file,
-            attempt: transfer.attempts,
+            number: transfer.attempts,
             remote: transfer.remote.clone(),
             paths: transfer.paths.clone(),
             stop: stop.clone(),
@@ -117,10 +117,10 @@ impl<'a> Attempt<'a> {
     async fn steps(&mut self) -> Result<Done, Halt> {
         let mut slot = self.slot().await?;
         let mut seen = None;
-        if !self.job.is_forced {
-            if let Some(done) = self.reuse_in_place(&mut seen).await? {
-                return Ok(done);
-            }
+        if !self.job.is_forced
+            && let Some(done) = self.reuse_in_place(&mut seen).await?
+        {
+            return Ok(done);
         }
         let (lock, slot_again) = self.lock(slot).await?;
         slot = slot_again;
@@ -244,7 +244,7 @@ impl<'a> Attempt<'a> {
             .emitter
             .fact(Event::Reusing {
                 file: self.file,
-                attempt: self.attempt,
+                attempt: self.number,
             })
             .await;
     }
@@ -309,7 +309,7 @@ impl<'a> Attempt<'a> {
             .emitter
             .fact(Event::Waiting {
                 file: self.file,
-                attempt: self.attempt,
+                attempt: self.number,
                 lock: LockWait {
                     lock: busy.path.display().to_string(),
                     pid: busy.holder.as_ref().map(|holder| holder.pid),
@@ -500,7 +500,7 @@ impl<'a> Attempt<'a> {
             .emitter
             .fact(Event::Connecting {
                 file: self.file,
-                attempt: self.attempt,
+                attempt: self.number,
                 source: self.job.source.name().to_owned(),
             })
             .await;
@@ -522,7 +522,7 @@ impl<'a> Attempt<'a> {
             .emitter
             .fact(Event::Verifying {
                 file: self.file,
-                attempt: self.attempt,
+                attempt: self.number,
             })
             .await;
         // A truncated blob that seeded the partial is a proven prefix of what replaces it.
@@ -566,7 +566,7 @@ impl<'a> Attempt<'a> {
             .emitter
             .fact(Event::Rewound {
                 file: self.file,
-                attempt: self.attempt,
+                attempt: self.number,
                 from_bytes: before,
                 to_bytes: 0,
                 why: why.to_owned(),

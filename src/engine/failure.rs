@@ -9,6 +9,10 @@ use crate::domain::{Failure, FailureCode};
 use crate::hub::{self, TransportKind};
 
 /// A failure from the wire.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one line of words for each cause, in one table"
+)]
 pub(super) fn from_hub(error: hub::Error) -> Failure {
     use hub::Error;
 

@@ -259,8 +259,8 @@ async fn read_index(
                 if failures >= policy.attempts || !(failure.code.is_retryable() || once_afresh) {
                     return Err(failure.into());
                 }
-                let wait = backoff(policy, failures, fastrand::f64());
-                or_stop(stop, tokio::time::sleep(wait)).await?;
+                let pause = backoff(policy, failures, fastrand::f64());
+                or_stop(stop, tokio::time::sleep(pause)).await?;
             }
         }
     }

@@ -42,7 +42,7 @@ impl Source {
     }
 
     /// Asks for the bytes of `want` from `from` on. The answer may start earlier; see
-    /// [`Body::from_bytes`].
+    /// [`Body::first_byte`].
     pub(super) async fn open(&self, want: &Want, from: u64) -> Result<Body, hub::Error> {
         match self {
             Self::Hub { client, .. } => client.body(want, from).await.map(Body::Hub),
@@ -52,7 +52,7 @@ impl Source {
 
 impl Body {
     /// The offset of the first byte that will come.
-    pub(super) fn from_bytes(&self) -> u64 {
+    pub(super) fn first_byte(&self) -> u64 {
         match self {
             Self::Hub(body) => body.from_bytes(),
         }

@@ -55,7 +55,7 @@ pub(super) async fn download(
             return Err(Attempt::halt_of(error));
         }
     };
-    let bench = if body.from_bytes() == have {
+    let bench = if body.first_byte() == have {
         bench
     } else {
         rewind(
@@ -71,11 +71,11 @@ pub(super) async fn download(
         .emitter
         .fact(Event::Downloading {
             file: attempt.file,
-            attempt: attempt.attempt,
-            from_bytes: body.from_bytes(),
+            attempt: attempt.number,
+            from_bytes: body.first_byte(),
         })
         .await;
-    let from = body.from_bytes();
+    let from = body.first_byte();
     let is_encoded = body.is_encoded();
     let written = Arc::new(AtomicU64::new(from));
     let restored = Arc::new(AtomicU64::new(0));
@@ -139,7 +139,7 @@ async fn rewind(
             .emitter
             .fact(Event::Rewound {
                 file: attempt.file,
-                attempt: attempt.attempt,
+                attempt: attempt.number,
                 from_bytes,
                 to_bytes: 0,
                 why: why.to_owned(),
@@ -219,7 +219,7 @@ async fn read_all(
                     .emitter
                     .fact(Event::Stalled {
                         file: attempt.file,
-                        attempt: attempt.attempt,
+                        attempt: attempt.number,
                         silent_ms: millis(silence),
                     })
                     .await;
@@ -232,7 +232,7 @@ async fn read_all(
                 .emitter
                 .fact(Event::PartialRestored {
                     file: attempt.file,
-                    attempt: attempt.attempt,
+                    attempt: attempt.number,
                     bytes,
                 })
                 .await;
@@ -247,7 +247,7 @@ async fn read_all(
 fn tell_progress(attempt: &Attempt<'_>, written: &AtomicU64) {
     attempt.job.emitter.progress(Event::Progress {
         file: attempt.file,
-        attempt: attempt.attempt,
+        attempt: attempt.number,
         bytes: written.load(Ordering::Relaxed),
     });
 }

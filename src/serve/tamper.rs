@@ -7,7 +7,7 @@ use axum::body::{Body, BodyDataStream, to_bytes};
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LOCATION, RETRY_AFTER,
 };
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use axum::http::{HeaderName, Response, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _, stream};
 
@@ -310,7 +310,7 @@ fn pointer_text(honest: &Response<Body>) -> Response<Body> {
         lfs_pointer(&Etag::Sha256([7; 32]), 1_000),
     );
     for name in [X_REPO_COMMIT, X_LINKED_SIZE, ETAG] {
-        if let Some(value) = honest.headers().get(&name).map(HeaderValue::clone) {
+        if let Some(value) = honest.headers().get(&name).cloned() {
             response.headers_mut().insert(name, value);
         }
     }

@@ -116,7 +116,7 @@ impl Place {
         assert!(handle.send(Command::Pull(request)));
         let mut events = Vec::new();
         let outcome = loop {
-            let stamped = tokio::time::timeout(Duration::from_secs(60), events_out.recv())
+            let stamped = tokio::time::timeout(Duration::from_mins(1), events_out.recv())
                 .await
                 .expect("an event within a minute")
                 .expect("the engine is alive");

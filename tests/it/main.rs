@@ -6,6 +6,7 @@
     clippy::panic,
     reason = "the exemption for tests does not reach helpers outside #[test]"
 )]
+#![expect(clippy::too_many_lines, reason = "tables of cases are long and simple")]
 #![expect(
     clippy::disallowed_methods,
     reason = "tests read the environment that CI gives them and measure real time"
