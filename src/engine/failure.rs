@@ -169,6 +169,9 @@ pub(super) fn from_hub(error: hub::Error) -> Failure {
         .because(format!("content encoding `{encoding}`"))
         .at_url(url),
         Error::Status {
+            status: 407, url, ..
+        } => Failure::new(FailureCode::Proxy, "the proxy asks for a user and password").at_url(url),
+        Error::Status {
             status,
             url,
             message,

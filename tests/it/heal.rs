@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use larder::domain::{Event, FailureCode, HealingKind, Origin, Outcome, PullRequest, RefMove};
-use larder::serve::{Effect, Fault, Matcher};
+use larder::serve::{Effect, Fault, Matcher, Origin as From};
 
 use crate::fetch::{Place, Pulled, request};
 use crate::support::catalogue;
@@ -421,4 +421,110 @@ async fn without_symlinks_files_are_placed_whole() {
         2,
         "one resolve and one body in all"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_pulls_at_once_fetch_everything_once() {
+    let slow = Fault::new(
+        Matcher::path("model.safetensors"),
+        Effect::Slow {
+            bytes_per_s: 4_000_000,
+        },
+    );
+    let place = Place::new(catalogue::gemma(), vec![slow]).await;
+    let (one, other) = tokio::join!(
+        place.pull_unchecked(request(GEMMA)),
+        place.pull_unchecked(request(GEMMA))
+    );
+    for pulled in [&one, &other] {
+        assert!(
+            matches!(pulled.outcome, Outcome::Complete(_)),
+            "{:?}",
+            pulled.outcome
+        );
+    }
+    let requests = place.hub.requests();
+    let weights: u64 = requests
+        .iter()
+        .filter(|request| request.origin == From::Cdn && request.path.contains("model.safetensors"))
+        .map(|request| request.body_bytes_sent)
+        .sum();
+    assert_eq!(weights, catalogue::GEMMA_WEIGHTS_BYTES);
+    let waited = [&one, &other].iter().any(|pulled| {
+        let is_wait =
+            |stamped: &larder::domain::Stamped| matches!(stamped.event, Event::Waiting { .. });
+        pulled.events.iter().any(is_wait)
+    });
+    assert!(waited, "one of them waited for the other");
+    crate::support::assert_all_visible_bytes_proven(&place.config.cache_dir);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_moves_in_the_middle_does_not_mix_two_commits() {
+    let slow = Fault::new(
+        Matcher::path("model.safetensors"),
+        Effect::Slow {
+            bytes_per_s: 4_000_000,
+        },
+    );
+    let place = Place::new(catalogue::gemma(), vec![slow]).await;
+    let mut planned = None;
+    let pulled = place
+        .pull_commanding(request(GEMMA), |stamped| {
+            if let Event::Planned(plan) = &stamped.event {
+                planned = Some(plan.commit);
+                catalogue::push_gemma_update(&place.hub);
+            }
+            None
+        })
+        .await;
+    let Outcome::Complete(result) = pulled.outcome else {
+        panic!("{:?}", pulled.outcome)
+    };
+    assert_eq!(Some(result.commit), planned);
+    crate::support::assert_all_visible_bytes_proven(&place.config.cache_dir);
+    let again = place.pull(request(GEMMA)).await;
+    let Outcome::Complete(result) = again.outcome else {
+        panic!("{:?}", again.outcome)
+    };
+    assert_ne!(Some(result.commit), planned);
+    assert!(matches!(result.reference, RefMove::Moved { from } if from == planned));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_that_nothing_points_to_and_foreign_folders_are_left_alone() {
+    let place = pulled_place().await;
+    let orphan = place.repo_folder().join("blobs").join("0".repeat(64));
+    fs::write(&orphan, "nobody's").unwrap();
+    let foreign = place.config.cache_dir.join(".metadata/models--x");
+    fs::create_dir_all(&foreign).unwrap();
+    place.pull_unchecked(request(GEMMA)).await;
+    assert!(orphan.exists() && foreign.is_dir());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_behind_a_link_and_under_an_absent_volume() {
+    let mut place = Place::new(catalogue::gemma(), Vec::new()).await;
+    let real = place.config.cache_dir.parent().unwrap().join("real");
+    let link = real.with_file_name("link");
+    fs::create_dir_all(&real).unwrap();
+    symlink(&real, &link).unwrap();
+    place.config.cache_dir = link;
+    let pulled = place.pull(request(GEMMA)).await;
+    let Outcome::Complete(result) = pulled.outcome else {
+        panic!("{:?}", pulled.outcome)
+    };
+    assert!(
+        Path::new(&result.snapshot).starts_with(&real),
+        "{}",
+        result.snapshot
+    );
+
+    place.config.cache_dir = PathBuf::from("/mnt/larder-test-volume-that-is-not-there/hub");
+    let pulled = place.pull(request(GEMMA)).await;
+    let Outcome::Failed { failures } = pulled.outcome else {
+        panic!("{:?}", pulled.outcome)
+    };
+    assert_eq!(failures[0].code, FailureCode::NotWritable);
+    assert!(!place.config.cache_dir.exists());
 }

@@ -17,4 +17,5 @@ mod fetch;
 mod heal;
 mod house;
 mod interop;
+mod serve;
 mod support;
