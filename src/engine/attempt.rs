@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{from_cache, from_hub};
+use super::failure::from_hub;
 use super::job::{Halt, Job, blocking, or_stop};
 use super::transfer::Transfer;
 use super::writer::{Bench, download};
@@ -193,7 +193,7 @@ impl<'a> Attempt<'a> {
         let at = path.clone();
         let verdict = blocking(move || cache::check(&at, &etag, size, check, &mut watch))
             .await?
-            .map_err(from_cache)?;
+            .map_err(Halt::of_cache)?;
         let reused = |is_verified| {
             Ok(Some(Done::Reused {
                 origin: Origin::Cache,
@@ -212,7 +212,7 @@ impl<'a> Attempt<'a> {
             Verdict::TooLong { .. } => Some(HealingKind::TooLong),
             Verdict::WrongHash => Some(HealingKind::WrongHash),
             Verdict::LfsPointer => Some(HealingKind::LfsPointer),
-            Verdict::Unreadable(error) => return Err(from_cache(error).into()),
+            Verdict::Unreadable(error) => return Err(Halt::of_cache(error)),
         };
         Ok(None)
     }
@@ -281,7 +281,7 @@ impl<'a> Attempt<'a> {
                 Ok((tried, bytes))
             })
             .await?
-            .map_err(from_cache)?;
+            .map_err(Halt::of_cache)?;
             let busy = match tried {
                 (LockAttempt::Held(lock), _) => return Ok((lock, held)),
                 (LockAttempt::Busy(busy), bytes) => {
@@ -353,7 +353,7 @@ impl<'a> Attempt<'a> {
             let promoted =
                 blocking(move || cache::place_empty(&layout, &repo, &remote.etag, &lock))
                     .await?
-                    .map_err(from_cache)?;
+                    .map_err(Halt::of_cache)?;
             return Ok(Ok(Done::Reused {
                 origin: Origin::Empty,
                 is_verified: true,
@@ -470,11 +470,7 @@ impl<'a> Attempt<'a> {
                 .map(|(partial, found)| (Bench { lock, partial }, found))
         })
         .await?;
-        let (bench, found) = match opened {
-            Ok(opened) => opened,
-            Err(cache::Error::Interrupted) => return Err(Halt::Interrupted),
-            Err(error) => return Err(from_cache(error).into()),
-        };
+        let (bench, found) = opened.map_err(Halt::of_cache)?;
         for name in found.discarded {
             let note = format!("the partial `{name}` could not be used and was given up");
             self.job.emitter.fact(Event::Noted { note }).await;
@@ -552,7 +548,7 @@ impl<'a> Attempt<'a> {
                 healing: self.healing(promoted.set_aside),
             }),
             Err(cache::Error::HashMismatch { .. }) => Err(self.mismatch(before, was_adopted).await),
-            Err(error) => Err(from_cache(error).into()),
+            Err(error) => Err(Halt::of_cache(error)),
         }
     }
 

@@ -7,8 +7,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::emit::Emitter;
+use super::failure::from_cache;
 use super::sources::Source;
-use crate::cache::Layout;
+use crate::cache::{self, Layout};
 use crate::config::Config;
 use crate::domain::{Commit, Failure, FailureCode, RepoId};
 
@@ -71,6 +72,16 @@ pub(super) enum Halt {
     Mismatch(Failure),
     /// The same request may be made again at once, differently: without range, or with a new link.
     Again(Failure),
+}
+
+impl Halt {
+    /// What an error of the disk means for an attempt.
+    pub(super) fn of_cache(error: cache::Error) -> Self {
+        match error {
+            cache::Error::Interrupted => Self::Interrupted,
+            error => Self::Failed(from_cache(error)),
+        }
+    }
 }
 
 impl From<Failure> for Halt {

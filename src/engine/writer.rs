@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::attempt::Attempt;
 use super::emit::millis;
-use super::failure::from_cache;
 use super::job::{Halt, blocking, or_stop};
 use super::sources::Body;
 use crate::cache::{self, BlobLock, Partial};
@@ -94,7 +93,7 @@ pub(super) async fn download(
         .fetched_bytes
         .fetch_add(new_bytes, Ordering::Relaxed);
     let (bench, wrote) = wrote?;
-    wrote.map_err(|error| Halt::Failed(from_cache(error)))?;
+    wrote.map_err(Halt::of_cache)?;
     match read {
         Ok(()) => Ok(bench),
         Err(halt) => {
@@ -132,7 +131,7 @@ async fn rewind(
         (partial, restarted)
     })
     .await?;
-    restarted.map_err(from_cache)?;
+    restarted.map_err(Halt::of_cache)?;
     if from_bytes > 0 {
         attempt
             .job
