@@ -12,9 +12,11 @@
     reason = "tests read the environment that CI gives them and measure real time"
 )]
 
+mod cli;
 mod crash;
 mod fetch;
 mod heal;
 mod house;
 mod interop;
 mod support;
+mod terminal;
