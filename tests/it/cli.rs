@@ -501,7 +501,8 @@ async fn networks_disks_and_wrong_bytes_are_told_without_the_token() {
             ],
             7,
             "not-writable",
-        ),
+        )
+        .unasked(),
         Case::new(&["pull", "someone/unsafe"], 7, "unsafe-path"),
         Case::new(&["pull", GEMMA], 8, "checksum-mismatch")
             .fault(weights(), Effect::FlipByte { at: 7 }),
