@@ -7,12 +7,13 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use larder::serve::{Catalogue, Fault, Serving};
 
-use super::{Scratch, files_below};
+use super::{Scratch, catalogue, files_below};
 
 /// After this a run has hung.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -109,8 +110,9 @@ impl Home {
         found.unwrap()
     }
 
-    /// A partial of at least so many bytes; the folder may change while one looks.
+    /// A partial of the weights of at least so many bytes; the folder may change meanwhile.
     pub(crate) fn partial(&self, bytes: u64) -> Option<PathBuf> {
+        static ETAG: LazyLock<String> = LazyLock::new(catalogue::gemma_weights_etag);
         fs::read_dir(self.blobs())
             .into_iter()
             .flatten()
@@ -120,6 +122,7 @@ impl Home {
                     .path()
                     .extension()
                     .is_some_and(|end| end == "incomplete")
+                    && entry.file_name().to_string_lossy().starts_with(&*ETAG)
                     && entry.metadata().is_ok_and(|found| found.len() >= bytes)
             })
             .map(|entry| entry.path())
