@@ -112,6 +112,10 @@ impl Ran {
             !told.is_empty() && told.iter().all(|named| named == code)
         };
         assert!(is_told, "`{code}` is not told: {self:#?}");
+        // How many files fail before the job ends is a race; five of them are told.
+        if told.len() == 5 {
+            lines.next_if(|line| line.starts_with("and ") && line.contains(" more; "));
+        }
         let log = lines.next().and_then(|line| line.strip_prefix("  log:  "));
         assert!(
             log.is_some_and(|path| Path::new(path).is_file()),

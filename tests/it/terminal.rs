@@ -274,7 +274,7 @@ fn document(home: &Home) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bars_fit_the_terminal_and_the_summary_stays() {
-    let home = home(slow(2_000_000)).await;
+    let home = home(slow(1_000_000)).await;
     let mut terminal = Terminal::start(&home, &["pull", GEMMA]);
     let mut seen = 0;
     terminal.wait_for("bar of the weights that moves", |screen| {
@@ -322,7 +322,7 @@ async fn plain_dumb_and_quiet_terminals_get_no_bars() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_may_change_its_size() {
-    let home = home(slow(1_000_000)).await;
+    let home = home(slow(500_000)).await;
     let mut terminal = Terminal::start(&home, &["pull", GEMMA]);
     let bar = |screen: &str| screen.contains("model.safetensors") && screen.contains('█');
     terminal.wait_for("bar", bar);
