@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::Args;
 use super::print::Printer;
-use crate::domain::{RepoReference, sanitize_line};
+use crate::domain::{RepoReference, sanitize, sanitize_line};
 
 /// What to print in the place of a command, and the exit code.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +40,12 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Args, u8> {
 }
 
 fn read(argv: impl IntoIterator<Item = OsString>, has_color: bool) -> Result<Args, Answer> {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    // An explanation repeats the words it is about, and they may have been pasted from anywhere.
+    let is_harmless = argv.iter().all(|word| {
+        let word = word.to_string_lossy();
+        sanitize(&word) == word
+    });
     Args::try_parse_from(argv).map_err(|error| {
         if let Some(text) = mistaken_command(&error) {
             return Answer {
@@ -49,12 +55,17 @@ fn read(argv: impl IntoIterator<Item = OsString>, has_color: bool) -> Result<Arg
             };
         }
         let rendered = error.render();
+        let text = match (is_harmless, has_color) {
+            (true, true) => rendered.ansi().to_string(),
+            (true, false) => rendered.to_string(),
+            (false, _) => rendered
+                .to_string()
+                .lines()
+                .flat_map(|line| [sanitize(line), "\n".to_owned()])
+                .collect(),
+        };
         Answer {
-            text: if has_color {
-                rendered.ansi().to_string()
-            } else {
-                rendered.to_string()
-            },
+            text,
             exit_code: u8::try_from(error.exit_code()).unwrap_or(2),
             is_data: !error.use_stderr(),
         }
@@ -128,6 +139,21 @@ mod tests {
             assert!(answer.text.contains(hint), "{word}: {}", answer.text);
             assert_eq!((answer.exit_code, answer.is_data), (2, false));
             assert!(!answer.text.contains('\u{1b}'));
+        }
+    }
+
+    #[test]
+    fn words_that_a_terminal_would_obey_are_repeated_as_text() {
+        for has_color in [false, true] {
+            for word in ["--\u{1b}[2J", "--\u{9b}2J", "--a\u{202e}b"] {
+                let argv = ["larder", "pull", "o/m", word].map(OsString::from);
+                let answer = read(argv, has_color).unwrap_err();
+                assert_eq!(answer.exit_code, 2);
+                for c in ['\u{1b}', '\u{9b}', '\u{202e}'] {
+                    assert!(!answer.text.contains(c), "{:?}", answer.text);
+                }
+                assert!(answer.text.contains("Usage:"), "{}", answer.text);
+            }
         }
     }
 

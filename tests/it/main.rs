@@ -12,6 +12,7 @@
     reason = "tests read the environment that CI gives them and measure real time"
 )]
 
+mod cli;
 mod crash;
 mod fetch;
 mod heal;
@@ -19,3 +20,4 @@ mod house;
 mod interop;
 mod serve;
 mod support;
+mod terminal;

@@ -2,6 +2,7 @@
 //! nothing and hashes everything.
 
 pub(crate) mod catalogue;
+pub(crate) mod program;
 mod reader;
 
 use std::path::{Path, PathBuf};
