@@ -197,12 +197,21 @@ impl Board {
     }
 
     fn settled(&self) -> Settled {
-        let mut failures = Vec::new();
+        let mut failures: Vec<Failure> = Vec::new();
         let mut any_cancelled = false;
         let mut is_verified = true;
         for slot in &self.slots {
             match &slot.state {
-                State::Ended(Ending::Failed(failure)) => failures.push(failure.clone()),
+                State::Ended(Ending::Failed(failure)) => {
+                    // What ends the job is the same for every file that met it: told once.
+                    let is_told = |other: &Failure| {
+                        failure.code.ends_job()
+                            && (other.code, &other.summary) == (failure.code, &failure.summary)
+                    };
+                    if !failures.iter().any(is_told) {
+                        failures.push(failure.clone());
+                    }
+                }
                 State::Ended(Ending::Proven {
                     is_verified: by_hash,
                 }) => is_verified &= by_hash,

@@ -211,17 +211,11 @@ pub(super) fn from_cache(error: cache::Error) -> Failure {
 
     let summary = error.to_string();
     match error {
-        Error::Io { path, source, .. } => {
-            // A file where a folder has to be: the user's to move, not a bug of ours.
-            let code = if source.kind() == std::io::ErrorKind::NotADirectory {
-                FailureCode::NotWritable
-            } else {
-                FailureCode::Internal
-            };
-            Failure::new(code, summary)
-                .because(source.to_string())
-                .at_path(shown(&path))
-        }
+        // The system's refusals are the disk's: a file where a folder has to be, a name that is too
+        // long, a device that fails. None of them is a bug of ours.
+        Error::Io { path, source, .. } => Failure::new(FailureCode::NotWritable, summary)
+            .because(source.to_string())
+            .at_path(shown(&path)),
         Error::DiskFull { path, source } => Failure::new(FailureCode::DiskFull, summary)
             .because(source.to_string())
             .at_path(shown(&path)),
