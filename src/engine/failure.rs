@@ -213,9 +213,11 @@ pub(super) fn from_cache(error: cache::Error) -> Failure {
     match error {
         // The system's refusals are the disk's: a file where a folder has to be, a name that is too
         // long, a device that fails. None of them is a bug of ours.
-        Error::Io { path, source, .. } => Failure::new(FailureCode::NotWritable, summary)
-            .because(source.to_string())
-            .at_path(shown(&path)),
+        Error::Io { path, source, .. } | Error::ReadOnly { path, source } => {
+            Failure::new(FailureCode::NotWritable, summary)
+                .because(source.to_string())
+                .at_path(shown(&path))
+        }
         Error::DiskFull { path, source } => Failure::new(FailureCode::DiskFull, summary)
             .because(source.to_string())
             .at_path(shown(&path)),
@@ -233,9 +235,6 @@ pub(super) fn from_cache(error: cache::Error) -> Failure {
                 None => failure,
             }
         }
-        Error::ReadOnly { path, source } => Failure::new(FailureCode::NotWritable, summary)
-            .because(source.to_string())
-            .at_path(shown(&path)),
         Error::AbsentMount { path, .. } => Failure::new(FailureCode::NotWritable, summary)
             .because("connect the volume, or use another cache")
             .at_path(shown(&path)),
