@@ -4,7 +4,7 @@
 //! **Law**: a slot is taken before any file is opened; waiting for a lock holds neither slot nor
 //! connection; nothing is promoted that was not proven.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::job::{Halt, Job, blocking, or_stop};
 use super::transfer::Transfer;
 use super::writer::{Bench, download};
 use crate::cache::{
-    self, BlobLock, Busy, Check, LockAttempt, Partial, Pointer, Salvage, SetAside, Verdict,
+    self, BlobLock, Busy, Check, Found, LockAttempt, Partial, Pointer, Salvage, SetAside, Verdict,
 };
 use crate::domain::{
     Event, Failure, FailureCode, FileId, Healing, HealingKind, LockWait, Origin, RemoteFile,
@@ -44,6 +44,18 @@ pub(super) enum Done {
         /// What was put right on the way.
         healing: Option<Healing>,
     },
+}
+
+/// Which bytes that are here already an attempt may build on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Partials, and the start of a truncated blob.
+    #[default]
+    Salvage,
+    /// Partials: the truncated blob may have misled an attempt before.
+    Partials,
+    /// None: what was there has just failed its proof.
+    Nothing,
 }
 
 /// Which file stands under a name, and in which state: enough to know that it was judged already.
@@ -76,8 +88,9 @@ pub(super) struct Attempt<'a> {
     pub(super) remote: RemoteFile,
     paths: Vec<RepoPath>,
     pub(super) stop: CancellationToken,
-    /// Bytes this attempt got from the network.
-    pub(super) new_bytes: u64,
+    start: Start,
+    /// The bytes of the file that this attempt got from the network.
+    pub(super) gained: Range<u64>,
     /// What is wrong with the blob that stands under this name.
     wrong: Option<HealingKind>,
     /// Its length, if it is too short.
@@ -92,7 +105,12 @@ const LOCK_POLL: Duration = Duration::from_millis(200);
 const LOCK_TOLD: Duration = Duration::from_secs(2);
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(job: &'a Arc<Job>, transfer: &Transfer, stop: &CancellationToken) -> Self {
+    pub(super) fn new(
+        job: &'a Arc<Job>,
+        transfer: &Transfer,
+        start: Start,
+        stop: &CancellationToken,
+    ) -> Self {
         Self {
             job,
             file: transfer.file,
@@ -100,17 +118,18 @@ impl<'a> Attempt<'a> {
             remote: transfer.remote.clone(),
             paths: transfer.paths.clone(),
             stop: stop.clone(),
-            new_bytes: 0,
+            start,
+            gained: 0..0,
             wrong: None,
             truncated_bytes: None,
         }
     }
 
-    /// Runs the steps; on failure also says how many bytes were gained.
-    pub(super) async fn run(mut self) -> Result<Done, (Halt, u64)> {
+    /// Runs the steps; on failure also says which bytes were gained.
+    pub(super) async fn run(mut self) -> Result<Done, (Halt, Range<u64>)> {
         match self.steps().await {
             Ok(done) => Ok(done),
-            Err(halt) => Err((halt, self.new_bytes)),
+            Err(halt) => Err((halt, self.gained)),
         }
     }
 
@@ -458,10 +477,16 @@ impl<'a> Attempt<'a> {
             self.remote.etag,
             self.remote.size_bytes,
         );
-        let seed = (self.wrong == Some(HealingKind::Truncated)).then(|| self.blob_path());
+        let start = self.start;
+        let seed = (start == Start::Salvage && self.wrong == Some(HealingKind::Truncated))
+            .then(|| self.blob_path());
         let now = self.job.emitter.now();
         let mut watch = self.watch();
         let opened = blocking(move || {
+            if start == Start::Nothing {
+                return Partial::anew(&layout, &repo, &etag, size, &lock)
+                    .map(|partial| (Bench { lock, partial }, Found::default()));
+            }
             let from = Salvage {
                 now,
                 seed: seed.as_deref(),
@@ -548,7 +573,7 @@ impl<'a> Attempt<'a> {
         .await?;
         match promoted {
             Ok(promoted) => Ok(Done::Fetched {
-                fetched_bytes: self.new_bytes,
+                fetched_bytes: self.gained.end - self.gained.start,
                 healing: self.healing(promoted.set_aside),
             }),
             Err(cache::Error::HashMismatch { .. }) => Err(self.mismatch(before, was_adopted).await),
@@ -588,7 +613,7 @@ impl<'a> Attempt<'a> {
         .at_path(self.remote.path.as_str());
         if was_adopted {
             // Bytes that another program left are no fault of the source.
-            Halt::Again(failure)
+            Halt::Doubt(failure)
         } else {
             Halt::Mismatch(failure)
         }

@@ -68,7 +68,10 @@ pub(super) async fn run(
 fn outcome_of(halt: Halt) -> Outcome {
     match halt {
         Halt::Interrupted => Outcome::Cancelled,
-        Halt::Failed(failure) | Halt::Mismatch(failure) | Halt::Again(failure) => Outcome::Failed {
+        Halt::Failed(failure)
+        | Halt::Mismatch(failure)
+        | Halt::Doubt(failure)
+        | Halt::Again(failure) => Outcome::Failed {
             failures: vec![failure],
         },
     }

@@ -3,6 +3,7 @@
 //!
 //! **Law**: between attempts nothing is held: no lock, no slot, no connection.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempt, Done};
+use super::attempt::{Attempt, Done, Start};
 use super::control::{Control, Wish};
 use super::emit::millis;
 use super::job::{Halt, Job};
@@ -48,7 +49,14 @@ pub(super) struct Transfer {
 #[derive(Default)]
 struct Patience {
     failures: u32,
+    /// Fetched bytes that did not match.
     afresh: u32,
+    /// Resumed bytes that did not match.
+    doubts: u32,
+    /// How far the file was ever fetched: what comes again is nothing new.
+    reached_bytes: u64,
+    /// What the next attempt may build on.
+    start: Start,
 }
 
 impl Transfer {
@@ -64,7 +72,7 @@ impl Transfer {
                 break ending;
             }
             self.attempts += 1;
-            match self.attempt(&job, &mut ear).await {
+            match self.attempt(&job, patience.start, &mut ear).await {
                 Ok(done) => break self.report_done(&job, done).await,
                 Err((Halt::Interrupted, _)) => {
                     let is_paused = ear.borrow().wish == Wish::Pause;
@@ -73,8 +81,8 @@ impl Transfer {
                         break Ending::Cancelled;
                     }
                 }
-                Err((halt, new_bytes)) => {
-                    let (failure, wait) = patience.judge(halt, new_bytes, &job);
+                Err((halt, gained)) => {
+                    let (failure, wait) = patience.judge(halt, &gained, &job);
                     let retry = wait.map(|wait| RetryIn {
                         wait_ms: millis(wait),
                         failure: patience.failures,
@@ -135,10 +143,11 @@ impl Transfer {
     async fn attempt(
         &mut self,
         job: &Arc<Job>,
+        start: Start,
         ear: &mut watch::Receiver<Control>,
-    ) -> Result<Done, (Halt, u64)> {
+    ) -> Result<Done, (Halt, Range<u64>)> {
         let stop = CancellationToken::new();
-        let attempt = Attempt::new(job, self, &stop);
+        let attempt = Attempt::new(job, self, start, &stop);
         let run = attempt.run();
         tokio::pin!(run);
         loop {
@@ -211,22 +220,36 @@ impl Transfer {
 impl Patience {
     /// Bytes that do not match are fetched afresh this often.
     const AFRESH: u32 = 1;
+    /// Bytes that were here and do not match are given up for new ones this often; afterwards the
+    /// source is to blame.
+    const DOUBTS: u32 = 1;
     /// Spread over which tasks come back after a rate limit.
     const SPREAD_MS: u64 = 500;
 
     /// The failure to report and how long to rest before the next attempt; `None` ends it.
-    fn judge(&mut self, halt: Halt, new_bytes: u64, job: &Job) -> (Failure, Option<Duration>) {
+    fn judge(&mut self, halt: Halt, gained: &Range<u64>, job: &Job) -> (Failure, Option<Duration>) {
         let policy = &job.config.retry;
+        if self.start == Start::Nothing {
+            // What lies here now is what the last attempt fetched.
+            self.start = Start::Partials;
+        }
         match halt {
             Halt::Interrupted => (Failure::new(FailureCode::Cancelled, "cancelled"), None),
-            Halt::Mismatch(failure) => {
+            Halt::Doubt(failure) if self.doubts < Self::DOUBTS => {
+                self.doubts += 1;
+                self.failures = 1;
+                self.begin_again();
+                (failure, Some(Duration::ZERO))
+            }
+            Halt::Mismatch(failure) | Halt::Doubt(failure) => {
                 self.afresh += 1;
                 self.failures += 1;
+                self.begin_again();
                 let wait = (self.afresh <= Self::AFRESH).then_some(Duration::ZERO);
                 (failure, wait)
             }
             Halt::Again(failure) => {
-                self.count(new_bytes, policy.fresh_after_bytes);
+                self.count(gained, policy.fresh_after_bytes);
                 let wait = (self.failures < policy.attempts).then(|| {
                     if self.failures <= 1 {
                         Duration::ZERO
@@ -237,7 +260,7 @@ impl Patience {
                 (failure, wait)
             }
             Halt::Failed(failure) => {
-                self.count(new_bytes, policy.fresh_after_bytes);
+                self.count(gained, policy.fresh_after_bytes);
                 if !failure.code.is_retryable()
                     || job.config.is_offline
                     || self.failures >= policy.attempts
@@ -253,10 +276,19 @@ impl Patience {
         }
     }
 
-    fn count(&mut self, new_bytes: u64, fresh_after_bytes: u64) {
-        if new_bytes >= fresh_after_bytes {
+    /// Nothing that was here or fetched so far counts any more.
+    fn begin_again(&mut self) {
+        self.start = Start::Nothing;
+        self.reached_bytes = 0;
+    }
+
+    /// Counts a failure, afresh if the attempt got further than any before it.
+    fn count(&mut self, gained: &Range<u64>, fresh_after_bytes: u64) {
+        let known = self.reached_bytes.max(gained.start);
+        if gained.end.saturating_sub(known) >= fresh_after_bytes {
             self.failures = 0;
         }
+        self.reached_bytes = self.reached_bytes.max(gained.end);
         self.failures += 1;
     }
 }

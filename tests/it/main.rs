@@ -14,4 +14,5 @@
 mod fetch;
 mod heal;
 mod house;
+mod stubborn;
 mod support;

@@ -1,0 +1,98 @@
+//! What a pull must not do for ever, what it must still hear, and what it must leave alone.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use larder::domain::{FailureCode, Outcome};
+use larder::serve::{Effect, Fault, Matcher, Origin as From};
+
+use crate::fetch::{Place, request};
+use crate::support::catalogue::{self, GEMMA, GEMMA_WEIGHTS_BYTES};
+
+fn cdn_weights() -> Matcher {
+    Matcher::path("model.safetensors").origin(From::Cdn)
+}
+
+fn snapshot(outcome: &Outcome) -> PathBuf {
+    match outcome {
+        Outcome::Complete(result) => PathBuf::from(&result.snapshot),
+        other => panic!("expected a complete model, got {other:?}"),
+    }
+}
+
+fn code(outcome: &Outcome) -> FailureCode {
+    match outcome {
+        Outcome::Failed { failures } => failures[0].code,
+        other => panic!("expected a failure, got {other:?}"),
+    }
+}
+
+fn blobs(place: &Place) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(place.repo_folder().join("blobs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Bodies of the weights that were asked for at the storage.
+fn bodies(place: &Place) -> usize {
+    place
+        .hub
+        .requests()
+        .iter()
+        .filter(|asked| asked.origin == From::Cdn && asked.path.contains("model.safetensors"))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncated_blob_whose_start_is_wrong_is_healed() {
+    let place = Place::new(catalogue::gemma(), Vec::new()).await;
+    place.pull(request(GEMMA)).await;
+    let blob = place
+        .repo_folder()
+        .join("blobs")
+        .join(catalogue::gemma_weights_etag());
+    // Enough is missing to count as progress each time it is fetched.
+    let mut start = catalogue::gemma_weights()[..500_000].to_vec();
+    start[1_000] ^= 1;
+    fs::write(&blob, &start).unwrap();
+    place.hub.clear_requests();
+    let pulled = tokio::time::timeout(Duration::from_secs(20), place.pull(request(GEMMA)))
+        .await
+        .expect("it ends");
+    snapshot(&pulled.outcome);
+    assert_eq!(bodies(&place), 2, "one to find out, one afresh");
+    assert!(
+        blobs(&place).iter().any(|name| name.ends_with(".corrupt")),
+        "the old bytes are kept"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_cuts_and_lies_is_given_up() {
+    let lie = Fault::new(cdn_weights(), Effect::FlipByte { at: 7 }).and(Effect::CutAfter {
+        bytes: GEMMA_WEIGHTS_BYTES - 100_000,
+    });
+    let place = Place::new(catalogue::gemma(), vec![lie]).await;
+    let pulled = tokio::time::timeout(Duration::from_secs(20), place.pull(request(GEMMA)))
+        .await
+        .expect("it ends");
+    assert_eq!(code(&pulled.outcome), FailureCode::ChecksumMismatch);
+    assert!(bodies(&place) <= 8, "{} bodies", bodies(&place));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_always_starts_anew_and_cuts_is_given_up() {
+    let cut = Fault::new(cdn_weights(), Effect::IgnoreRange).and(Effect::CutAfter {
+        bytes: GEMMA_WEIGHTS_BYTES - 100_000,
+    });
+    let place = Place::new(catalogue::gemma(), vec![cut]).await;
+    let pulled = tokio::time::timeout(Duration::from_secs(20), place.pull(request(GEMMA)))
+        .await
+        .expect("it ends");
+    assert_eq!(code(&pulled.outcome), FailureCode::Reset);
+    assert!(bodies(&place) <= 6, "{} bodies", bodies(&place));
+}
