@@ -67,19 +67,24 @@ impl Transfer {
         mut ear: watch::Receiver<Control>,
     ) -> (Self, Ending) {
         let mut patience = Patience::default();
+        let mut is_told = false;
         let ending = loop {
-            if let Some(ending) = self.wait_until_wanted(&job, &mut ear).await {
+            if let Some(ending) = self.wait_until_wanted(&job, &mut ear, is_told).await {
                 break ending;
             }
+            is_told = false;
             self.attempts += 1;
             match self.attempt(&job, patience.start, &mut ear).await {
                 Ok(done) => break self.report_done(&job, done).await,
                 Err((Halt::Interrupted, _)) => {
-                    let is_paused = ear.borrow().wish == Wish::Pause;
-                    self.report_stopped(&job, is_paused).await;
-                    if !is_paused {
+                    // Resumed while it still stopped: it goes on. Without anybody to resume it, a
+                    // stop is for good.
+                    let goes_on = ear.borrow().wish != Wish::Cancel && ear.has_changed().is_ok();
+                    self.report_stopped(&job, goes_on).await;
+                    if !goes_on {
                         break Ending::Cancelled;
                     }
+                    is_told = true;
                 }
                 Err((halt, gained)) => {
                     let (failure, wait) = patience.judge(halt, &gained, &job);
@@ -106,17 +111,19 @@ impl Transfer {
         (self, ending)
     }
 
-    /// Holds while paused; an ending if cancelled before anything was tried.
+    /// Holds while paused, and says so unless it `is_told`; an ending if cancelled before anything
+    /// was tried.
     async fn wait_until_wanted(
         &mut self,
         job: &Job,
         ear: &mut watch::Receiver<Control>,
+        is_told: bool,
     ) -> Option<Ending> {
         let wish = ear.borrow_and_update().wish;
         if wish == Wish::Run {
             return None;
         }
-        let mut is_said = false;
+        let mut is_said = is_told;
         loop {
             let wish = ear.borrow_and_update().wish;
             match wish {
@@ -297,6 +304,10 @@ impl Patience {
 async fn rest(wait: Duration, ear: &mut watch::Receiver<Control>) {
     let until = Instant::now() + wait;
     let before = *ear.borrow_and_update();
+    if before.wish != Wish::Run {
+        // Wished while the failure was told: there will be no other change to wake up for.
+        return;
+    }
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(until) => return,
@@ -307,5 +318,26 @@ async fn rest(wait: Duration, ear: &mut watch::Receiver<Control>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::control::Rein;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_rest_outlasts_a_wish_that_came_before_it() {
+        for wish in [Wish::Cancel, Wish::Pause] {
+            let (rein, mut ear) = Rein::new();
+            rein.wish(wish);
+            let start = Instant::now();
+            rest(Duration::from_hours(1), &mut ear).await;
+            assert_eq!(start.elapsed(), Duration::ZERO, "{wish:?}");
+        }
+        let (_rein, mut ear) = Rein::new();
+        let start = Instant::now();
+        rest(Duration::from_secs(3), &mut ear).await;
+        assert!(start.elapsed() >= Duration::from_secs(3));
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use larder::domain::{FailureCode, Outcome};
+use larder::domain::{Command, Event, FailureCode, FileSelection, Outcome};
+use larder::engine::Engine;
 use larder::serve::{Effect, Fault, Matcher, Origin as From};
 
 use crate::fetch::{Place, request};
@@ -95,4 +96,73 @@ async fn a_source_that_always_starts_anew_and_cuts_is_given_up() {
         .expect("it ends");
     assert_eq!(code(&pulled.outcome), FailureCode::Reset);
     assert!(bodies(&place) <= 6, "{} bodies", bodies(&place));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resuming_while_it_still_stops_goes_on() {
+    let slow = Fault::new(
+        cdn_weights(),
+        Effect::Slow {
+            bytes_per_s: 600_000,
+        },
+    );
+    let place = Place::new(catalogue::gemma(), vec![slow]).await;
+    let (engine, handle, mut events) = Engine::new(place.config.clone()).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(engine.run());
+    assert!(handle.send(Command::Pull(request(GEMMA))));
+    let mut flips: u64 = 0;
+    let outcome = loop {
+        match events.recv().await.unwrap().event {
+            Event::Ended(outcome) => break outcome,
+            Event::Progress { .. } if flips < 60 => {
+                flips += 1;
+                assert!(handle.send(Command::Pause(FileSelection::All)));
+                // Long enough to begin to stop, too short to have stopped.
+                tokio::time::sleep(Duration::from_micros(flips * 20)).await;
+                assert!(handle.send(Command::Resume(FileSelection::All)));
+                if flips == 60 {
+                    place.hub.set_faults(Vec::new());
+                }
+            }
+            _ => {}
+        }
+    };
+    snapshot(&outcome);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_is_told_once() {
+    let slow = Fault::new(
+        cdn_weights(),
+        Effect::Slow {
+            bytes_per_s: 2_000_000,
+        },
+    );
+    let place = Place::new(catalogue::gemma(), vec![slow]).await;
+    let (engine, handle, mut events) = Engine::new(place.config.clone()).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(engine.run());
+    assert!(handle.send(Command::Pull(request(GEMMA))));
+    let mut is_paused = false;
+    let mut told = Vec::new();
+    loop {
+        match tokio::time::timeout(Duration::from_millis(300), events.recv()).await {
+            Err(_) => assert!(handle.send(Command::Resume(FileSelection::All))),
+            Ok(event) => match event.unwrap().event {
+                Event::Ended(outcome) => {
+                    snapshot(&outcome);
+                    break;
+                }
+                Event::Progress { .. } if !is_paused => {
+                    is_paused = true;
+                    assert!(handle.send(Command::Pause(FileSelection::All)));
+                }
+                Event::Cancelled { file, .. } => told.push(file),
+                _ => {}
+            },
+        }
+    }
+    let files: std::collections::HashSet<_> = told.iter().collect();
+    assert!(!told.is_empty() && files.len() == told.len(), "{told:?}");
 }
