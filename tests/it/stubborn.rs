@@ -166,3 +166,34 @@ async fn a_pause_is_told_once() {
     let files: std::collections::HashSet<_> = told.iter().collect();
     assert!(!told.is_empty() && files.len() == told.len(), "{told:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_cancel_does_not_close_what_can_be_retried() {
+    for fault in [
+        Fault::new(Matcher::api(), Effect::InvalidCredentials401),
+        Fault::new(cdn_weights(), Effect::FlipByte { at: 7 }),
+    ] {
+        let place = Place::new(catalogue::gemma(), vec![fault]).await;
+        let (engine, handle, mut events) = Engine::new(place.config.clone()).unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(engine.run());
+        assert!(handle.send(Command::Pull(request(GEMMA))));
+        let mut next = async || loop {
+            let wait = tokio::time::timeout(Duration::from_secs(10), events.recv()).await;
+            if let Event::Ended(outcome) = wait.expect("an event").unwrap().event {
+                return outcome;
+            }
+        };
+        assert!(matches!(next().await, Outcome::Failed { .. }));
+        place.hub.set_faults(Vec::new());
+        for late in [
+            Command::Cancel(FileSelection::All),
+            Command::Pause(FileSelection::All),
+            Command::Resume(FileSelection::All),
+            Command::Retry(FileSelection::All),
+        ] {
+            assert!(handle.send(late));
+        }
+        snapshot(&next().await);
+    }
+}
