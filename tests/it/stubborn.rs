@@ -1,10 +1,10 @@
 //! What a pull must not do for ever, what it must still hear, and what it must leave alone.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use larder::domain::{Command, Event, FailureCode, FileSelection, Outcome};
+use larder::domain::{Command, Event, FailureCode, FileSelection, Outcome, PullRequest, RefMove};
 use larder::engine::Engine;
 use larder::serve::{Effect, Fault, Matcher, Origin as From};
 
@@ -196,4 +196,55 @@ async fn a_late_cancel_does_not_close_what_can_be_retried() {
         }
         snapshot(&next().await);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ref_does_not_move_to_a_snapshot_that_only_names_its_files() {
+    let place = Place::new(catalogue::gemma(), Vec::new()).await;
+    place.pull(request(GEMMA)).await;
+    let before = fs::read_to_string(place.repo_folder().join("refs/main")).unwrap();
+    catalogue::push_gemma_update(&place.hub);
+    let one_file = PullRequest {
+        files: vec!["tokenizer_config.json".to_owned()],
+        ..request(GEMMA)
+    };
+    // Another program began the new snapshot: links are there, contents are not.
+    let new = snapshot(&place.pull(one_file.clone()).await.outcome);
+    for name in listing(&snapshot_of(&place, &before)) {
+        let link = new.join(&name);
+        if link.symlink_metadata().is_err() {
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(format!("../../blobs/{}", "ab".repeat(32)), link).unwrap();
+        }
+    }
+    let pulled = place.pull_unchecked(one_file).await;
+    let Outcome::Complete(result) = &pulled.outcome else {
+        panic!("{:?}", pulled.outcome)
+    };
+    assert!(
+        matches!(result.reference, RefMove::Kept { .. }),
+        "{:?}",
+        result.reference
+    );
+    assert_eq!(
+        fs::read_to_string(place.repo_folder().join("refs/main")).unwrap(),
+        before
+    );
+}
+
+fn snapshot_of(place: &Place, commit: &str) -> PathBuf {
+    place.repo_folder().join("snapshots").join(commit)
+}
+
+fn listing(folder: &Path) -> Vec<String> {
+    crate::support::files_below(folder)
+        .iter()
+        .map(|path| {
+            path.strip_prefix(folder)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect()
 }

@@ -6,7 +6,7 @@ mod reader;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use reader::assert_all_visible_bytes_proven;
+pub(crate) use reader::{assert_all_visible_bytes_proven, files_below};
 
 /// A folder that goes away with the test.
 pub(crate) struct Scratch {
