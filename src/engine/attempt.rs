@@ -620,7 +620,9 @@ impl<'a> Attempt<'a> {
     }
 
     fn healing(&self, set_aside: Option<PathBuf>) -> Option<Healing> {
-        self.wrong.map(|kind| Healing {
+        // A forced pull looks at nothing before it fetches; what was set aside was wrong.
+        let unseen = set_aside.is_some().then_some(HealingKind::WrongHash);
+        self.wrong.or(unseen).map(|kind| Healing {
             kind,
             path: Some(self.remote.path.clone()),
             location: match kind {

@@ -199,6 +199,33 @@ async fn a_late_cancel_does_not_close_what_can_be_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn force_keeps_bad_bytes_and_says_so_and_makes_no_second_copy_of_good_ones() {
+    let place = Place::new(catalogue::gemma(), Vec::new()).await;
+    place.pull(request(GEMMA)).await;
+    let before = blobs(&place);
+    let forced = PullRequest {
+        force: true,
+        ..request(GEMMA)
+    };
+    snapshot(&place.pull(forced.clone()).await.outcome);
+    assert_eq!(blobs(&place), before);
+
+    let blob = place
+        .repo_folder()
+        .join("blobs")
+        .join(catalogue::gemma_weights_etag());
+    let mut bytes = fs::read(&blob).unwrap();
+    bytes[9] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    let pulled = place.pull(forced).await;
+    snapshot(&pulled.outcome);
+    assert!(pulled.events.iter().any(|stamped| matches!(
+        &stamped.event,
+        Event::Healed(healing) if healing.set_aside.is_some()
+    )));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ref_does_not_move_to_a_snapshot_that_only_names_its_files() {
     let place = Place::new(catalogue::gemma(), Vec::new()).await;
     place.pull(request(GEMMA)).await;
