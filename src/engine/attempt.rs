@@ -480,6 +480,14 @@ impl<'a> Attempt<'a> {
         let start = self.start;
         let seed = (start == Start::Salvage && self.wrong == Some(HealingKind::Truncated))
             .then(|| self.blob_path());
+        // What is there is hashed before it is continued, which takes time and begins the attempt.
+        let has_some = {
+            let (layout, repo) = (layout.clone(), repo.clone());
+            blocking(move || cache::other_progress(&layout, &repo, &etag)).await?
+        };
+        if start != Start::Nothing && (seed.is_some() || has_some.is_some_and(|bytes| bytes > 0)) {
+            self.say_reusing().await;
+        }
         let now = self.job.emitter.now();
         let mut watch = self.watch();
         let opened = blocking(move || {

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use larder::domain::{Command, Event, FailureCode, FileSelection, Outcome, PullRequest, RefMove};
+use larder::domain::{
+    Command, Event, FailureCode, FileSelection, Outcome, PullRequest, RefMove, Stamped,
+};
 use larder::engine::Engine;
 use larder::serve::{Effect, Fault, Matcher, Origin as From};
 
@@ -274,4 +276,37 @@ fn listing(folder: &Path) -> Vec<String> {
                 .to_owned()
         })
         .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_partial_is_announced_before_it_is_proven() {
+    let place = Place::new(catalogue::gemma(), Vec::new()).await;
+    let folder = place.repo_folder().join("blobs");
+    fs::create_dir_all(&folder).unwrap();
+    let partial = folder.join(format!("{}.incomplete", catalogue::gemma_weights_etag()));
+    fs::write(partial, catalogue::gemma_weights()).unwrap();
+    let pulled = place.pull(request(GEMMA)).await;
+    snapshot(&pulled.outcome);
+    assert_eq!(bodies(&place), 0);
+    assert_starts(&pulled.events);
+}
+
+/// The law: an attempt starts with `Connecting`, `Reusing` or `Waiting`.
+fn assert_starts(events: &[Stamped]) {
+    let mut begun = std::collections::HashSet::new();
+    for stamped in events {
+        match &stamped.event {
+            Event::Connecting { file, attempt, .. }
+            | Event::Reusing { file, attempt }
+            | Event::Waiting { file, attempt, .. } => {
+                begun.insert((*file, *attempt));
+            }
+            Event::Downloading { file, attempt, .. }
+            | Event::Verifying { file, attempt }
+            | Event::Finished { file, attempt, .. } => {
+                assert!(begun.contains(&(*file, *attempt)), "{:?}", stamped.event);
+            }
+            _ => {}
+        }
+    }
 }
