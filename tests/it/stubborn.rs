@@ -310,3 +310,30 @@ fn assert_starts(events: &[Stamped]) {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_server_that_names_a_time_is_obeyed() {
+    let place = Place::new(
+        catalogue::gemma(),
+        vec![
+            Fault::new(
+                Matcher::path("config.json"),
+                Effect::Unavailable { seconds: 2 },
+            )
+            .times(1),
+        ],
+    )
+    .await;
+    let pulled = place.pull(request(GEMMA)).await;
+    snapshot(&pulled.outcome);
+    let wait = pulled
+        .events
+        .iter()
+        .find_map(|stamped| match &stamped.event {
+            Event::Failed {
+                retry: Some(retry), ..
+            } => Some(retry.wait_ms),
+            _ => None,
+        });
+    assert!(wait.is_some_and(|wait| wait >= 2_000), "{wait:?}");
+}
