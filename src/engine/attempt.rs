@@ -19,7 +19,8 @@ use super::job::{Halt, Job, blocking, or_stop};
 use super::transfer::Transfer;
 use super::writer::{Bench, download};
 use crate::cache::{
-    self, BlobLock, Busy, Check, Found, LockAttempt, Partial, Pointer, Salvage, SetAside, Verdict,
+    self, BlobLock, Busy, Check, Found, LinkMode, LockAttempt, Partial, Pointer, Salvage, SetAside,
+    Verdict,
 };
 use crate::domain::{
     Event, Failure, FailureCode, FileId, Healing, HealingKind, LockWait, Origin, RemoteFile,
@@ -195,7 +196,7 @@ impl<'a> Attempt<'a> {
         };
         let Some(identity) = identity else {
             self.look_for_dangling().await?;
-            return Ok(None);
+            return self.reuse_in_snapshot().await;
         };
         if *seen == Some(identity) {
             return Ok(None);
@@ -234,6 +235,64 @@ impl<'a> Attempt<'a> {
             Verdict::Unreadable(error) => return Err(from_cache(error).into()),
         };
         Ok(None)
+    }
+
+    /// Where files are placed whole (no symlinks), those of the snapshot are the content: if every
+    /// path has it, nothing is to be written, and a blob would only be a second copy.
+    async fn reuse_in_snapshot(&mut self) -> Result<Option<Done>, Halt> {
+        let (layout, repo, commit, remote) = (
+            self.job.layout.clone(),
+            self.job.repo.clone(),
+            self.job.commit,
+            self.remote.clone(),
+        );
+        let paths = self.paths.clone();
+        let use_symlinks = self.job.config.use_symlinks;
+        let pointers = blocking(move || {
+            let pointers: Option<Vec<PathBuf>> = paths
+                .iter()
+                .map(|path| {
+                    let found = cache::inspect_pointer(&layout, &repo, &commit, path, &remote.etag);
+                    matches!(found, Ok(Pointer::Regular))
+                        .then(|| layout.pointer(&repo, &commit, path))
+                })
+                .collect();
+            // A cache that cannot be tried cannot be written: nothing could be made better there.
+            let places_links = || {
+                use_symlinks && matches!(cache::link_mode(&layout, &repo), Ok(LinkMode::Symlink))
+            };
+            pointers.filter(|_| !places_links())
+        })
+        .await?;
+        let Some(pointers) = pointers else {
+            return Ok(None);
+        };
+        self.say_reusing().await;
+        let check = if self.job.trust_size {
+            Check::SizeOnly
+        } else {
+            Check::Hash
+        };
+        let (etag, size) = (self.remote.etag, self.remote.size_bytes);
+        let mut watch = self.watch();
+        let verdicts = blocking(move || {
+            pointers
+                .iter()
+                .map(|at| cache::check(at, &etag, size, check, &mut watch))
+                .collect::<cache::Result<Vec<Verdict>>>()
+        })
+        .await?
+        .map_err(from_cache)?;
+        let is_right =
+            |verdict: &Verdict| matches!(verdict, Verdict::Proven | Verdict::SizeMatches);
+        let is_verified = verdicts
+            .iter()
+            .all(|verdict| matches!(verdict, Verdict::Proven));
+        Ok(verdicts.iter().all(is_right).then_some(Done::Reused {
+            origin: Origin::Snapshot,
+            is_verified,
+            healing: None,
+        }))
     }
 
     /// A pointer to a blob that is not there is damage; the blob's absence alone is not.

@@ -89,7 +89,8 @@ impl Publication {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        if any_regular && self.link_mode()? == LinkMode::Copy {
+        // A cache where no link can be tried cannot be written either: what is proven there stays.
+        if any_regular && !matches!(self.link_mode(), Ok(LinkMode::Symlink)) {
             // Without symlinks a regular file is the healthy form; the transfer proved it in place.
             wanted.retain(|(path, etag)| {
                 self.layout.blob(&self.repo, etag).exists()

@@ -228,6 +228,21 @@ async fn force_keeps_bad_bytes_and_says_so_and_makes_no_second_copy_of_good_ones
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_symlinks_a_second_pull_writes_nothing() {
+    let place = Place::with(
+        catalogue::gemma(),
+        Vec::new(),
+        &[("HF_HUB_DISABLE_SYMLINKS", "1")],
+    )
+    .await;
+    place.pull(request(GEMMA)).await;
+    assert_eq!(blobs(&place), Vec::<String>::new());
+    let pulled = place.pull(request(GEMMA)).await;
+    snapshot(&pulled.outcome);
+    assert_eq!(blobs(&place), Vec::<String>::new(), "no second copy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ref_does_not_move_to_a_snapshot_that_only_names_its_files() {
     let place = Place::new(catalogue::gemma(), Vec::new()).await;
     place.pull(request(GEMMA)).await;
