@@ -213,7 +213,7 @@ impl<'a> Attempt<'a> {
         let at = path.clone();
         let verdict = blocking(move || cache::check(&at, &etag, size, check, &mut watch))
             .await?
-            .map_err(from_cache)?;
+            .map_err(halt_of_cache)?;
         let reused = |is_verified| {
             Ok(Some(Done::Reused {
                 origin: Origin::Cache,
@@ -282,7 +282,7 @@ impl<'a> Attempt<'a> {
                 .collect::<cache::Result<Vec<Verdict>>>()
         })
         .await?
-        .map_err(from_cache)?;
+        .map_err(halt_of_cache)?;
         let is_right =
             |verdict: &Verdict| matches!(verdict, Verdict::Proven | Verdict::SizeMatches);
         let is_verified = verdicts
@@ -726,5 +726,13 @@ impl<'a> Attempt<'a> {
         } else {
             Halt::Failed(failure)
         }
+    }
+}
+
+/// A failure from the disk; breaking off because the user wished it is none.
+fn halt_of_cache(error: cache::Error) -> Halt {
+    match error {
+        cache::Error::Interrupted => Halt::Interrupted,
+        error => Halt::Failed(from_cache(error)),
     }
 }

@@ -8,7 +8,7 @@ use larder::domain::{
     Command, Event, FailureCode, FileSelection, Outcome, PullRequest, RefMove, Stamped,
 };
 use larder::engine::Engine;
-use larder::serve::{Effect, Fault, Matcher, Origin as From};
+use larder::serve::{Catalogue, Content, Effect, Fault, Matcher, Origin as From, SourceFile};
 
 use crate::fetch::{Place, request};
 use crate::support::catalogue::{self, GEMMA, GEMMA_WEIGHTS_BYTES};
@@ -167,6 +167,40 @@ async fn a_pause_is_told_once() {
     }
     let files: std::collections::HashSet<_> = told.iter().collect();
     assert!(!told.is_empty() && files.len() == told.len(), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_while_hashing_is_a_pause() {
+    const BYTES: u64 = 64 << 20;
+    let mut catalogue = Catalogue::new();
+    let weights = SourceFile::lfs(
+        "model.safetensors",
+        Content::Generated {
+            seed: 3,
+            len: BYTES,
+        },
+    );
+    let repo = catalogue.repo(&request("someone/large").repo);
+    let commit = repo.commit(vec![weights]);
+    repo.branch("main", commit);
+    let place = Place::new(catalogue, Vec::new()).await;
+    snapshot(&place.pull(request("someone/large")).await.outcome);
+    let mut is_paused = false;
+    let pulled = place
+        .pull_commanding(request("someone/large"), |stamped| match stamped.event {
+            Event::Reusing { .. } if !is_paused => {
+                is_paused = true;
+                Some(Command::Pause(FileSelection::All))
+            }
+            Event::Cancelled {
+                is_paused: true, ..
+            } => Some(Command::Resume(FileSelection::All)),
+            _ => None,
+        })
+        .await;
+    snapshot(&pulled.outcome);
+    let stopped = |stamped: &Stamped| matches!(stamped.event, Event::Cancelled { .. });
+    assert!(pulled.events.iter().any(stopped), "it was hashing no more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
