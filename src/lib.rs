@@ -23,7 +23,7 @@
 //! | [`hub`] | the wire: HTTP in the Hub's protocol | domain, config |
 //! | [`host`] | the machine: everything that differs by platform | domain, config |
 //! | [`mlx`] | would it load: files in, findings out | domain, config |
-//! | [`cache`] | the disk: layout, locks, partials, blobs, snapshots | domain, config, host, mlx |
+//! | [`cache`] | the disk: layout, locks, partials, blobs, snapshots | domain, config, host |
 //! | [`engine`] | the tasks | all of the above |
 //! | [`store`] | the memory of this run, a pure fold of events | domain |
 //! | [`cli`] | the face of plain commands | domain, store, engine |

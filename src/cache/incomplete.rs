@@ -104,6 +104,17 @@ impl Partial {
         Ok((partial, found))
     }
 
+    /// Starts a new partial whatever is there already. The lock shows that nobody else fetches it.
+    pub fn anew(
+        layout: &Layout,
+        repo: &RepoId,
+        etag: &Etag,
+        size_bytes: u64,
+        _lock: &BlobLock,
+    ) -> Result<Self> {
+        Self::fresh(layout, repo, etag, size_bytes)
+    }
+
     /// A new, empty partial.
     pub(super) fn fresh(
         layout: &Layout,

@@ -8,7 +8,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::blob::{self, Hasher};
+use super::blob::{self, Check, Hasher, Verdict};
 use super::durable::{self, MAX_RACES};
 use super::incomplete::Partial;
 use super::lock::BlobLock;
@@ -18,7 +18,7 @@ use crate::host;
 /// What happens to a blob that has the name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetAside {
-    /// Its bytes are kept under `blobs/<etag>.<8 hex>.corrupt`.
+    /// Its bytes are kept under `blobs/<etag>.<8 hex>.corrupt`, unless they are right.
     Keep,
     /// It is replaced.
     Drop,
@@ -167,6 +167,13 @@ impl Partial {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::from_io("look at", target, error)),
+        }
+        // A forced pull replaces good bytes by the same bytes: a second copy would keep nothing.
+        let mut on = |_| ControlFlow::Continue(());
+        if let Ok(Verdict::Proven) =
+            blob::check(target, &self.etag, self.size_bytes, Check::Hash, &mut on)
+        {
+            return Ok(None);
         }
         let kept = self.aside_name();
         if fs::hard_link(target, &kept).is_ok() {

@@ -4,7 +4,7 @@
 //! **Law**: a slot is taken before any file is opened; waiting for a lock holds neither slot nor
 //! connection; nothing is promoted that was not proven.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use super::job::{Halt, Job, blocking, or_stop};
 use super::transfer::Transfer;
 use super::writer::{Bench, download};
 use crate::cache::{
-    self, BlobLock, Busy, Check, LockAttempt, Partial, Pointer, Salvage, SetAside, Verdict,
+    self, BlobLock, Busy, Check, Found, LinkMode, LockAttempt, Partial, Pointer, Salvage, SetAside,
+    Verdict,
 };
 use crate::domain::{
     Event, Failure, FailureCode, FileId, Healing, HealingKind, LockWait, Origin, RemoteFile,
@@ -44,6 +45,18 @@ pub(super) enum Done {
         /// What was put right on the way.
         healing: Option<Healing>,
     },
+}
+
+/// Which bytes that are here already an attempt may build on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Partials, and the start of a truncated blob.
+    #[default]
+    Salvage,
+    /// Partials: the truncated blob may have misled an attempt before.
+    Partials,
+    /// None: what was there has just failed its proof.
+    Nothing,
 }
 
 /// Which file stands under a name, and in which state: enough to know that it was judged already.
@@ -76,8 +89,9 @@ pub(super) struct Attempt<'a> {
     pub(super) remote: RemoteFile,
     paths: Vec<RepoPath>,
     pub(super) stop: CancellationToken,
-    /// Bytes this attempt got from the network.
-    pub(super) new_bytes: u64,
+    start: Start,
+    /// The bytes of the file that this attempt got from the network.
+    pub(super) gained: Range<u64>,
     /// What is wrong with the blob that stands under this name.
     wrong: Option<HealingKind>,
     /// Its length, if it is too short.
@@ -92,7 +106,12 @@ const LOCK_POLL: Duration = Duration::from_millis(200);
 const LOCK_TOLD: Duration = Duration::from_secs(2);
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(job: &'a Arc<Job>, transfer: &Transfer, stop: &CancellationToken) -> Self {
+    pub(super) fn new(
+        job: &'a Arc<Job>,
+        transfer: &Transfer,
+        start: Start,
+        stop: &CancellationToken,
+    ) -> Self {
         Self {
             job,
             file: transfer.file,
@@ -100,17 +119,18 @@ impl<'a> Attempt<'a> {
             remote: transfer.remote.clone(),
             paths: transfer.paths.clone(),
             stop: stop.clone(),
-            new_bytes: 0,
+            start,
+            gained: 0..0,
             wrong: None,
             truncated_bytes: None,
         }
     }
 
-    /// Runs the steps; on failure also says how many bytes were gained.
-    pub(super) async fn run(mut self) -> Result<Done, (Halt, u64)> {
+    /// Runs the steps; on failure also says which bytes were gained.
+    pub(super) async fn run(mut self) -> Result<Done, (Halt, Range<u64>)> {
         match self.steps().await {
             Ok(done) => Ok(done),
-            Err(halt) => Err((halt, self.new_bytes)),
+            Err(halt) => Err((halt, self.gained)),
         }
     }
 
@@ -176,7 +196,7 @@ impl<'a> Attempt<'a> {
         };
         let Some(identity) = identity else {
             self.look_for_dangling().await?;
-            return Ok(None);
+            return self.reuse_in_snapshot().await;
         };
         if *seen == Some(identity) {
             return Ok(None);
@@ -215,6 +235,64 @@ impl<'a> Attempt<'a> {
             Verdict::Unreadable(error) => return Err(Halt::of_cache(error)),
         };
         Ok(None)
+    }
+
+    /// Where files are placed whole (no symlinks), those of the snapshot are the content: if every
+    /// path has it, nothing is to be written, and a blob would only be a second copy.
+    async fn reuse_in_snapshot(&mut self) -> Result<Option<Done>, Halt> {
+        let (layout, repo, commit, remote) = (
+            self.job.layout.clone(),
+            self.job.repo.clone(),
+            self.job.commit,
+            self.remote.clone(),
+        );
+        let paths = self.paths.clone();
+        let use_symlinks = self.job.config.use_symlinks;
+        let pointers = blocking(move || {
+            let pointers: Option<Vec<PathBuf>> = paths
+                .iter()
+                .map(|path| {
+                    let found = cache::inspect_pointer(&layout, &repo, &commit, path, &remote.etag);
+                    matches!(found, Ok(Pointer::Regular))
+                        .then(|| layout.pointer(&repo, &commit, path))
+                })
+                .collect();
+            // A cache that cannot be tried cannot be written: nothing could be made better there.
+            let places_links = || {
+                use_symlinks && matches!(cache::link_mode(&layout, &repo), Ok(LinkMode::Symlink))
+            };
+            pointers.filter(|_| !places_links())
+        })
+        .await?;
+        let Some(pointers) = pointers else {
+            return Ok(None);
+        };
+        self.say_reusing().await;
+        let check = if self.job.trust_size {
+            Check::SizeOnly
+        } else {
+            Check::Hash
+        };
+        let (etag, size) = (self.remote.etag, self.remote.size_bytes);
+        let mut watch = self.watch();
+        let verdicts = blocking(move || {
+            pointers
+                .iter()
+                .map(|at| cache::check(at, &etag, size, check, &mut watch))
+                .collect::<cache::Result<Vec<Verdict>>>()
+        })
+        .await?
+        .map_err(Halt::of_cache)?;
+        let is_right =
+            |verdict: &Verdict| matches!(verdict, Verdict::Proven | Verdict::SizeMatches);
+        let is_verified = verdicts
+            .iter()
+            .all(|verdict| matches!(verdict, Verdict::Proven));
+        Ok(verdicts.iter().all(is_right).then_some(Done::Reused {
+            origin: Origin::Snapshot,
+            is_verified,
+            healing: None,
+        }))
     }
 
     /// A pointer to a blob that is not there is damage; the blob's absence alone is not.
@@ -458,10 +536,24 @@ impl<'a> Attempt<'a> {
             self.remote.etag,
             self.remote.size_bytes,
         );
-        let seed = (self.wrong == Some(HealingKind::Truncated)).then(|| self.blob_path());
+        let start = self.start;
+        let seed = (start == Start::Salvage && self.wrong == Some(HealingKind::Truncated))
+            .then(|| self.blob_path());
+        // What is there is hashed before it is continued, which takes time and begins the attempt.
+        let has_some = {
+            let (layout, repo) = (layout.clone(), repo.clone());
+            blocking(move || cache::other_progress(&layout, &repo, &etag)).await?
+        };
+        if start != Start::Nothing && (seed.is_some() || has_some.is_some_and(|bytes| bytes > 0)) {
+            self.say_reusing().await;
+        }
         let now = self.job.emitter.now();
         let mut watch = self.watch();
         let opened = blocking(move || {
+            if start == Start::Nothing {
+                return Partial::anew(&layout, &repo, &etag, size, &lock)
+                    .map(|partial| (Bench { lock, partial }, Found::default()));
+            }
             let from = Salvage {
                 now,
                 seed: seed.as_deref(),
@@ -544,7 +636,7 @@ impl<'a> Attempt<'a> {
         .await?;
         match promoted {
             Ok(promoted) => Ok(Done::Fetched {
-                fetched_bytes: self.new_bytes,
+                fetched_bytes: self.gained.end - self.gained.start,
                 healing: self.healing(promoted.set_aside),
             }),
             Err(cache::Error::HashMismatch { .. }) => Err(self.mismatch(before, was_adopted).await),
@@ -583,14 +675,16 @@ impl<'a> Attempt<'a> {
         .at_path(self.remote.path.as_str());
         if was_adopted {
             // Bytes that another program left are no fault of the source.
-            Halt::Again(failure)
+            Halt::Doubt(failure)
         } else {
             Halt::Mismatch(failure)
         }
     }
 
     fn healing(&self, set_aside: Option<PathBuf>) -> Option<Healing> {
-        self.wrong.map(|kind| Healing {
+        // A forced pull looks at nothing before it fetches; what was set aside was wrong.
+        let unseen = set_aside.is_some().then_some(HealingKind::WrongHash);
+        self.wrong.or(unseen).map(|kind| Healing {
             kind,
             path: Some(self.remote.path.clone()),
             location: match kind {

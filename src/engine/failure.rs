@@ -37,6 +37,7 @@ pub(super) fn from_hub(error: hub::Error) -> Failure {
             url,
             message,
             request_id,
+            wait,
         } => {
             let mut failure =
                 Failure::new(FailureCode::Server, format!("the server answered {status}"))
@@ -44,6 +45,8 @@ pub(super) fn from_hub(error: hub::Error) -> Failure {
             if let Some(message) = message {
                 failure = failure.because(message);
             }
+            // "At once" is no answer to a server that is down: then the usual pauses apply.
+            failure.retry_after_ms = wait.filter(|wait| !wait.is_zero()).map(millis);
             match request_id {
                 Some(id) => failure.because(format!("request id {id}")),
                 None => failure,

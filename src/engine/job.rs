@@ -70,6 +70,9 @@ pub(super) enum Halt {
     Failed(Failure),
     /// The bytes were wrong and are discarded: once afresh.
     Mismatch(Failure),
+    /// Bytes that lay here already and those that were fetched do not match together, and it cannot
+    /// be told which are wrong: once from the beginning.
+    Doubt(Failure),
     /// The same request may be made again at once, differently: without range, or with a new link.
     Again(Failure),
 }

@@ -3,7 +3,7 @@
 //! **Law**: called only when every selected blob is proven; writes nothing when everything is
 //! already right, so a read-only cache serves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::failure::from_cache;
 use super::plan::{RefBefore, ref_move};
@@ -39,11 +39,17 @@ impl Publication {
     pub(super) fn publish(&self) -> Result<Published, Failure> {
         let mut notes = Vec::new();
         let mut healings = self.place_pointers()?;
-        let held: BTreeSet<RepoPath> =
-            cache::snapshot_paths(&self.layout, &self.repo, &self.commit)
-                .map_err(from_cache)?
-                .into_iter()
-                .collect();
+        let sizes: HashMap<&RepoPath, u64> = self
+            .listing
+            .iter()
+            .map(|file| (&file.path, file.size_bytes))
+            .collect();
+        // Another program may have begun this snapshot: what it has not finished is not held.
+        let held: BTreeSet<RepoPath> = self
+            .readable(&self.commit)?
+            .filter(|(path, bytes)| sizes.get(path).is_none_or(|size| size == bytes))
+            .map(|(path, _)| path)
+            .collect();
         self.keep_listing(&held);
         let reference = self.move_ref(&held, &mut healings, &mut notes)?;
         Ok(Published {
@@ -51,6 +57,16 @@ impl Publication {
             reference,
             notes,
         })
+    }
+
+    /// The paths of a snapshot behind which there is a file, with its length.
+    fn readable(&self, commit: &Commit) -> Result<impl Iterator<Item = (RepoPath, u64)>, Failure> {
+        let snapshot = self.layout.snapshot(&self.repo, commit);
+        let paths = cache::snapshot_paths(&self.layout, &self.repo, commit).map_err(from_cache)?;
+        Ok(paths.into_iter().filter_map(move |path| {
+            let found = std::fs::metadata(snapshot.join(path.as_str())).ok()?;
+            found.is_file().then(|| (path, found.len()))
+        }))
     }
 
     fn place_pointers(&self) -> Result<Vec<Healing>, Failure> {
@@ -73,7 +89,8 @@ impl Publication {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        if any_regular && self.link_mode()? == LinkMode::Copy {
+        // A cache where no link can be tried cannot be written either: what is proven there stays.
+        if any_regular && !matches!(self.link_mode(), Ok(LinkMode::Symlink)) {
             // Without symlinks a regular file is the healthy form; the transfer proved it in place.
             wanted.retain(|(path, etag)| {
                 self.layout.blob(&self.repo, etag).exists()
@@ -140,10 +157,7 @@ impl Publication {
         if let Some(old) = before.commit
             && old != self.commit
         {
-            before.paths = cache::snapshot_paths(&self.layout, &self.repo, &old)
-                .map_err(from_cache)?
-                .into_iter()
-                .collect();
+            before.paths = self.readable(&old)?.map(|(path, _)| path).collect();
         }
         let reference = ref_move(&before, self.commit, held);
         if let RefMove::Moved { .. } = reference {

@@ -58,8 +58,19 @@ pub(super) async fn run(
         };
         emitter.fact(Event::Ended(outcome_of(halt))).await;
         // Only a retry of everything makes sense before there was a plan.
-        match commands.recv().await {
+        match next_of_ended(commands).await {
             Some(Command::Retry(_)) => emitter.fact(Event::Reopened { files: Vec::new() }).await,
+            other => return other,
+        }
+    }
+}
+
+/// The next command that means something to a pull that has ended. A cancel may have been sent a
+/// moment too late; it must not close what can still be retried.
+async fn next_of_ended(commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
+    loop {
+        match commands.recv().await {
+            Some(Command::Cancel(_) | Command::Pause(_) | Command::Resume(_)) => {}
             other => return other,
         }
     }
@@ -68,7 +79,10 @@ pub(super) async fn run(
 fn outcome_of(halt: Halt) -> Outcome {
     match halt {
         Halt::Interrupted => Outcome::Cancelled,
-        Halt::Failed(failure) | Halt::Mismatch(failure) | Halt::Again(failure) => Outcome::Failed {
+        Halt::Failed(failure)
+        | Halt::Mismatch(failure)
+        | Halt::Doubt(failure)
+        | Halt::Again(failure) => Outcome::Failed {
             failures: vec![failure],
         },
     }
@@ -193,7 +207,7 @@ async fn fetch(
         if is_over {
             return None;
         }
-        match commands.recv().await {
+        match next_of_ended(commands).await {
             Some(Command::Retry(files)) => {
                 let files = board.reopen(&files);
                 emitter.fact(Event::Reopened { files }).await;

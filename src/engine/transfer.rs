@@ -3,6 +3,7 @@
 //!
 //! **Law**: between attempts nothing is held: no lock, no slot, no connection.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempt, Done};
+use super::attempt::{Attempt, Done, Start};
 use super::control::{Control, Wish};
 use super::emit::millis;
 use super::job::{Halt, Job};
@@ -50,7 +51,14 @@ pub(super) struct Transfer {
 #[derive(Default)]
 struct Patience {
     failures: u32,
+    /// Fetched bytes that did not match.
     afresh: u32,
+    /// Resumed bytes that did not match.
+    doubts: u32,
+    /// How far the file was ever fetched: what comes again is nothing new.
+    reached_bytes: u64,
+    /// What the next attempt may build on.
+    start: Start,
 }
 
 impl Transfer {
@@ -61,22 +69,27 @@ impl Transfer {
         mut ear: watch::Receiver<Control>,
     ) -> (Self, Ending) {
         let mut patience = Patience::default();
+        let mut is_told = false;
         let ending = loop {
-            if let Some(ending) = self.wait_until_wanted(&job, &mut ear).await {
+            if let Some(ending) = self.wait_until_wanted(&job, &mut ear, is_told).await {
                 break ending;
             }
+            is_told = false;
             self.attempts += 1;
-            match self.attempt(&job, &mut ear).await {
+            match self.attempt(&job, patience.start, &mut ear).await {
                 Ok(done) => break self.report_done(&job, done).await,
                 Err((Halt::Interrupted, _)) => {
-                    let is_paused = ear.borrow().wish == Wish::Pause;
-                    self.report_stopped(&job, is_paused).await;
-                    if !is_paused {
+                    // Resumed while it still stopped: it goes on. Without anybody to resume it, a
+                    // stop is for good.
+                    let goes_on = ear.borrow().wish != Wish::Cancel && ear.has_changed().is_ok();
+                    self.report_stopped(&job, goes_on).await;
+                    if !goes_on {
                         break Ending::Cancelled;
                     }
+                    is_told = true;
                 }
-                Err((halt, new_bytes)) => {
-                    let (mut failure, wait) = patience.judge(halt, new_bytes, &job);
+                Err((halt, gained)) => {
+                    let (mut failure, wait) = patience.judge(halt, &gained, &job);
                     if failure.path.is_none() {
                         failure.path = Some(sanitize(self.remote.path.as_str()));
                     }
@@ -103,17 +116,19 @@ impl Transfer {
         (self, ending)
     }
 
-    /// Holds while paused; an ending if cancelled before anything was tried.
+    /// Holds while paused, and says so unless it `is_told`; an ending if cancelled before anything
+    /// was tried.
     async fn wait_until_wanted(
         &mut self,
         job: &Job,
         ear: &mut watch::Receiver<Control>,
+        is_told: bool,
     ) -> Option<Ending> {
         let wish = ear.borrow_and_update().wish;
         if wish == Wish::Run {
             return None;
         }
-        let mut is_said = false;
+        let mut is_said = is_told;
         loop {
             let wish = ear.borrow_and_update().wish;
             match wish {
@@ -140,10 +155,11 @@ impl Transfer {
     async fn attempt(
         &mut self,
         job: &Arc<Job>,
+        start: Start,
         ear: &mut watch::Receiver<Control>,
-    ) -> Result<Done, (Halt, u64)> {
+    ) -> Result<Done, (Halt, Range<u64>)> {
         let stop = CancellationToken::new();
-        let attempt = Attempt::new(job, self, &stop);
+        let attempt = Attempt::new(job, self, start, &stop);
         let run = attempt.run();
         tokio::pin!(run);
         loop {
@@ -216,22 +232,36 @@ impl Transfer {
 impl Patience {
     /// Bytes that do not match are fetched afresh this often.
     const AFRESH: u32 = 1;
+    /// Bytes that were here and do not match are given up for new ones this often; afterwards the
+    /// source is to blame.
+    const DOUBTS: u32 = 1;
     /// Spread over which tasks come back after a rate limit.
     const SPREAD_MS: u64 = 500;
 
     /// The failure to report and how long to rest before the next attempt; `None` ends it.
-    fn judge(&mut self, halt: Halt, new_bytes: u64, job: &Job) -> (Failure, Option<Duration>) {
+    fn judge(&mut self, halt: Halt, gained: &Range<u64>, job: &Job) -> (Failure, Option<Duration>) {
         let policy = &job.config.retry;
+        if self.start == Start::Nothing {
+            // What lies here now is what the last attempt fetched.
+            self.start = Start::Partials;
+        }
         match halt {
             Halt::Interrupted => (Failure::new(FailureCode::Cancelled, "cancelled"), None),
-            Halt::Mismatch(failure) => {
+            Halt::Doubt(failure) if self.doubts < Self::DOUBTS => {
+                self.doubts += 1;
+                self.failures = 1;
+                self.begin_again();
+                (failure, Some(Duration::ZERO))
+            }
+            Halt::Mismatch(failure) | Halt::Doubt(failure) => {
                 self.afresh += 1;
                 self.failures += 1;
+                self.begin_again();
                 let wait = (self.afresh <= Self::AFRESH).then_some(Duration::ZERO);
                 (failure, wait)
             }
             Halt::Again(failure) => {
-                self.count(new_bytes, policy.fresh_after_bytes);
+                self.count(gained, policy.fresh_after_bytes);
                 let wait = (self.failures < policy.attempts).then(|| {
                     if self.failures <= 1 {
                         Duration::ZERO
@@ -242,7 +272,7 @@ impl Patience {
                 (failure, wait)
             }
             Halt::Failed(failure) => {
-                self.count(new_bytes, policy.fresh_after_bytes);
+                self.count(gained, policy.fresh_after_bytes);
                 if !failure.code.is_retryable()
                     || job.config.is_offline
                     || self.failures >= policy.attempts
@@ -258,10 +288,19 @@ impl Patience {
         }
     }
 
-    fn count(&mut self, new_bytes: u64, fresh_after_bytes: u64) {
-        if new_bytes >= fresh_after_bytes {
+    /// Nothing that was here or fetched so far counts any more.
+    fn begin_again(&mut self) {
+        self.start = Start::Nothing;
+        self.reached_bytes = 0;
+    }
+
+    /// Counts a failure, afresh if the attempt got further than any before it.
+    fn count(&mut self, gained: &Range<u64>, fresh_after_bytes: u64) {
+        let known = self.reached_bytes.max(gained.start);
+        if gained.end.saturating_sub(known) >= fresh_after_bytes {
             self.failures = 0;
         }
+        self.reached_bytes = self.reached_bytes.max(gained.end);
         self.failures += 1;
     }
 }
@@ -270,6 +309,10 @@ impl Patience {
 async fn rest(wait: Duration, ear: &mut watch::Receiver<Control>) {
     let until = Instant::now() + wait;
     let before = *ear.borrow_and_update();
+    if before.wish != Wish::Run {
+        // Wished while the failure was told: there will be no other change to wake up for.
+        return;
+    }
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(until) => return,
@@ -280,5 +323,26 @@ async fn rest(wait: Duration, ear: &mut watch::Receiver<Control>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::control::Rein;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_rest_outlasts_a_wish_that_came_before_it() {
+        for wish in [Wish::Cancel, Wish::Pause] {
+            let (rein, mut ear) = Rein::new();
+            rein.wish(wish);
+            let start = Instant::now();
+            rest(Duration::from_hours(1), &mut ear).await;
+            assert_eq!(start.elapsed(), Duration::ZERO, "{wish:?}");
+        }
+        let (_rein, mut ear) = Rein::new();
+        let start = Instant::now();
+        rest(Duration::from_secs(3), &mut ear).await;
+        assert!(start.elapsed() >= Duration::from_secs(3));
     }
 }

@@ -86,12 +86,12 @@ pub(super) async fn download(
     let reading = read_all(attempt, body, sender, &written, &restored);
     // The reader owns the sender: the writer ends when the reader has.
     let (read, wrote) = tokio::join!(reading, writing);
-    let new_bytes = written.load(Ordering::Relaxed).saturating_sub(from);
-    attempt.new_bytes += new_bytes;
+    let reached = written.load(Ordering::Relaxed).max(from);
+    attempt.gained = from..reached;
     attempt
         .job
         .fetched_bytes
-        .fetch_add(new_bytes, Ordering::Relaxed);
+        .fetch_add(reached - from, Ordering::Relaxed);
     let (bench, wrote) = wrote?;
     wrote.map_err(Halt::of_cache)?;
     match read {

@@ -211,6 +211,7 @@ impl Client {
             has_commit,
             bucket,
             wait,
+            retry_after: header::asked_wait(&headers),
             limited,
             range: header::text(&headers, "content-range"),
         }

@@ -29,6 +29,8 @@ pub enum Error {
         message: Option<String>,
         /// What to quote to the server's support.
         request_id: Option<String>,
+        /// When the server wants to be asked again (`Retry-After`).
+        wait: Option<Duration>,
     },
     /// 429; the bucket is paused for `wait`.
     #[error("`{url}` limits the rate of requests: next one in {} s", wait.as_secs())]

@@ -52,8 +52,7 @@ fn media_type(headers: &HeaderMap) -> Option<String> {
 /// clock does no harm.
 pub(super) fn rate_limit(headers: &HeaderMap) -> (Duration, Option<String>) {
     let limit = text(headers, "ratelimit").and_then(RateLimit::parse);
-    let now = text(headers, DATE.as_str()).and_then(|date| httpdate::parse_http_date(date).ok());
-    let retry_after = text(headers, RETRY_AFTER.as_str()).and_then(|value| retry_after(value, now));
+    let retry_after = asked_wait(headers);
     let reset = limit
         .as_ref()
         .and_then(|limit| limit.reset_s)
@@ -70,6 +69,13 @@ pub(super) fn rate_limit(headers: &HeaderMap) -> (Duration, Option<String>) {
         wait.unwrap_or(DEFAULT_WAIT).min(LONGEST_WAIT),
         limit.map(|limit| limit.bucket),
     )
+}
+
+/// `Retry-After`, if the answer has one that can be read.
+pub(super) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
+    let now = text(headers, DATE.as_str()).and_then(|date| httpdate::parse_http_date(date).ok());
+    let wait = retry_after(text(headers, RETRY_AFTER.as_str())?, now)?;
+    Some(wait.min(LONGEST_WAIT))
 }
 
 /// `RateLimit: "api";r=0;t=55`: bucket, remaining requests, seconds to the reset.

@@ -25,6 +25,8 @@ pub(super) struct Refusal<'a> {
     pub(super) has_commit: bool,
     pub(super) bucket: Bucket,
     pub(super) wait: Duration,
+    /// `Retry-After` alone: what a busy server asks for.
+    pub(super) retry_after: Option<Duration>,
     pub(super) limited: Option<String>,
     /// `Content-Range`.
     pub(super) range: Option<&'a str>,
@@ -63,6 +65,7 @@ impl Refusal<'_> {
                 url,
                 message,
                 request_id: self.request_id,
+                wait: self.retry_after,
             },
             300..=399 => Error::Redirects {
                 url,
@@ -133,6 +136,7 @@ mod tests {
             has_commit: false,
             bucket: Bucket::Api,
             wait: Duration::from_secs(56),
+            retry_after: None,
             limited: Some("api".to_owned()),
             range: None,
         }

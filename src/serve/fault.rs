@@ -115,6 +115,11 @@ pub enum Effect {
         /// The status.
         code: u16,
     },
+    /// 503 with `Retry-After` in seconds.
+    Unavailable {
+        /// When to come back.
+        seconds: u64,
+    },
     /// `Content-Length` is off, and so is the body.
     WrongLength {
         /// By how much.

@@ -58,6 +58,15 @@ pub(super) async fn tamper(
         Effect::WrongContentRange => wrong_content_range(honest),
         Effect::Status416 => empty(StatusCode::RANGE_NOT_SATISFIABLE),
         Effect::RateLimited { header, seconds } => rate_limited(header, seconds),
+        Effect::Unavailable { seconds } => {
+            let mut response = text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "text/plain",
+                "come back later\n",
+            );
+            set(response.headers_mut(), RETRY_AFTER, &seconds.to_string());
+            response
+        }
         Effect::Status { code } => {
             let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             text(status, "text/plain", "the server has a bad day\n")

@@ -8,7 +8,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("config", &["domain"]),
     ("hub", &["domain", "config"]),
-    ("cache", &["domain", "config", "host", "mlx"]),
+    ("cache", &["domain", "config", "host"]),
     ("mlx", &["domain", "config"]),
     ("host", &["domain", "config"]),
     (

@@ -19,5 +19,6 @@ mod heal;
 mod house;
 mod interop;
 mod serve;
+mod stubborn;
 mod support;
 mod terminal;
