@@ -207,6 +207,12 @@ pub(super) fn from_cache(error: cache::Error) -> Failure {
 
     let summary = error.to_string();
     match error {
+        // A name or path beyond what the file system takes (hub.md case 53).
+        Error::Io { path, source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename => {
+            Failure::new(FailureCode::UnsafePath, summary)
+                .because(source.to_string())
+                .at_path(shown(&path))
+        }
         Error::Io { path, source, .. } => Failure::new(FailureCode::Internal, summary)
             .because(source.to_string())
             .at_path(shown(&path)),
