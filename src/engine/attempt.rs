@@ -135,7 +135,12 @@ impl<'a> Attempt<'a> {
     }
 
     async fn steps(&mut self) -> Result<Done, Halt> {
-        let mut slot = self.slot().await?;
+        let slot = self.slot().await?;
+        // Boxed, so that thousands of files that wait for a slot cost no more than their names.
+        Box::pin(self.steps_with(slot)).await
+    }
+
+    async fn steps_with(&mut self, mut slot: OwnedSemaphorePermit) -> Result<Done, Halt> {
         let mut seen = None;
         if !self.job.is_forced
             && let Some(done) = self.reuse_in_place(&mut seen).await?

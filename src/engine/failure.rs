@@ -214,8 +214,14 @@ pub(super) fn from_cache(error: cache::Error) -> Failure {
 
     let summary = error.to_string();
     match error {
-        // The system's refusals are the disk's: a file where a folder has to be, a name that is too
-        // long, a device that fails. None of them is a bug of ours.
+        // A name or path beyond what the file system takes (hub.md case 53).
+        Error::Io { path, source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename => {
+            Failure::new(FailureCode::UnsafePath, summary)
+                .because(source.to_string())
+                .at_path(shown(&path))
+        }
+        // The system's refusals are the disk's: a file where a folder has to be, a device that
+        // fails. None of them is a bug of ours.
         Error::Io { path, source, .. } | Error::ReadOnly { path, source } => {
             Failure::new(FailureCode::NotWritable, summary)
                 .because(source.to_string())

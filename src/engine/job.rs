@@ -39,8 +39,9 @@ pub(super) struct Job {
 
 /// Bounds on what is open at once.
 ///
-/// A blob in flight holds at most four descriptors (its partial, two locks, a socket), so the
-/// bound stays far below the 256 files that macOS allows a process by default.
+/// A blob in flight holds up to five descriptors (its partial, two locks, a socket to the storage
+/// and an idle one to the Hub), so the connections are fewer than asked for where the system allows
+/// few open files: macOS by default 256.
 pub(super) struct Budget {
     /// Blobs in flight.
     pub(super) blobs: Arc<Semaphore>,
@@ -52,8 +53,20 @@ impl Budget {
     /// Blobs beyond the connections: they hash, sync or wait for the disk meanwhile.
     const BESIDE_CONNECTIONS: usize = 4;
 
-    /// A budget of `connections`.
-    pub(super) fn new(connections: usize) -> Self {
+    /// Descriptors of one blob in flight.
+    const FILES_EACH: usize = 5;
+    /// Descriptors of everything else: log, runtime, terminal, a probe or a folder being synced.
+    const OTHER_FILES: usize = 56;
+
+    /// A budget of `connections`, or of as many as `open_files` leave room for.
+    pub(super) fn new(connections: usize, open_files: Option<u64>) -> Self {
+        let connections = open_files.map_or(connections, |limit| {
+            let room = usize::try_from(limit).unwrap_or(usize::MAX);
+            let each = room.saturating_sub(Self::OTHER_FILES) / Self::FILES_EACH;
+            connections
+                .min(each.saturating_sub(Self::BESIDE_CONNECTIONS))
+                .max(1)
+        });
         Self {
             blobs: Arc::new(Semaphore::new(connections + Self::BESIDE_CONNECTIONS)),
             connections: Arc::new(Semaphore::new(connections)),
@@ -111,5 +124,26 @@ pub(super) async fn or_stop<T>(
         biased;
         () = stop.cancelled() => Err(Halt::Interrupted),
         done = work => Ok(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_room_among_the_open_files() {
+        for (asked, limit, granted) in [
+            (8, Some(256), 8),
+            (64, Some(256), 36),
+            (64, Some(1024), 64),
+            (64, None, 64),
+            (8, Some(64), 1),
+            (8, Some(0), 1),
+        ] {
+            let budget = Budget::new(asked, limit);
+            assert_eq!(budget.connections.available_permits(), granted, "{limit:?}");
+            assert_eq!(budget.blobs.available_permits(), granted + 4);
+        }
     }
 }

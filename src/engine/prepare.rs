@@ -317,6 +317,14 @@ async fn look(
         }
         let mut on_disk: HashMap<Etag, OnDisk> = HashMap::new();
         for remote in &selected {
+            // A place that cannot even be looked at is told now, not after the last byte.
+            let pointer = layout.pointer(&repo, &commit, &remote.path);
+            if let Err(error) = pointer.symlink_metadata()
+                && error.kind() == std::io::ErrorKind::InvalidFilename
+            {
+                let error = cache::Error::from_io("place", &pointer, error);
+                return Err(from_cache(error));
+            }
             on_disk
                 .entry(remote.etag)
                 .or_insert_with(|| glance(&layout, &repo, &commit, remote, use_shared));

@@ -65,7 +65,7 @@ impl Publication {
         let paths = cache::snapshot_paths(&self.layout, &self.repo, commit).map_err(from_cache)?;
         Ok(paths.into_iter().filter_map(move |path| {
             let found = std::fs::metadata(snapshot.join(path.as_str())).ok()?;
-            found.is_file().then(|| (path, found.len()))
+            found.is_file().then_some((path, found.len()))
         }))
     }
 

@@ -18,6 +18,7 @@ use crate::cache;
 use crate::domain::{
     Command, Event, Failure, FailureCode, Outcome, PullPlan, PullRequest, PullResult,
 };
+use crate::host;
 
 /// Runs a pull. Returns a command that is not for it, or `None` when it is over and nothing waits.
 pub(super) async fn run(
@@ -173,7 +174,7 @@ async fn fetch(
         repo: plan.repo.clone(),
         commit: plan.commit,
         emitter: emitter.clone(),
-        budget: Budget::new(shared.config.connections),
+        budget: Budget::new(shared.config.connections, host::open_files_limit()),
         is_forced: request.force,
         trust_size: request.trust_size,
         fetched_bytes: AtomicU64::new(0),

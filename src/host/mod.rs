@@ -13,4 +13,4 @@ pub use ability::{folds_case, supports_symlinks};
 pub use holder::{Holder, host_name, is_alive, lock_holder};
 pub use owner::{describe_owner, is_ours, sync_dir};
 pub use signal::sighup_is_ignored;
-pub use space::{absent_mount, free_space, nearest_existing};
+pub use space::{absent_mount, free_space, nearest_existing, open_files_limit};

@@ -11,6 +11,11 @@ pub fn free_space(path: &Path) -> io::Result<u64> {
     fs2::available_space(nearest_existing(path)?)
 }
 
+/// How many files this process may have open at once; `None` means no limit.
+pub fn open_files_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
 /// `path` itself, or the nearest folder above it that exists.
 pub fn nearest_existing(path: &Path) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
@@ -68,6 +73,11 @@ mod tests {
         assert!(free_space(&deep).unwrap() > 0);
         assert_eq!(nearest_existing(&deep).unwrap(), dir.path());
         assert!(!dir.path().join("a").exists());
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_a_number_or_none() {
+        assert!(open_files_limit().is_none_or(|limit| limit > 10));
     }
 
     #[test]

@@ -59,6 +59,12 @@ impl Client {
         let sha = value
             .sha
             .ok_or_else(|| malformed("it names no commit".to_owned()))?;
+        let commit = Commit::new(&sha).map_err(|error| malformed(error.to_string()))?;
+        if revision.as_commit().is_some_and(|asked| asked != commit) {
+            return Err(malformed(format!(
+                "asked for commit {revision}, it answered with {commit}"
+            )));
+        }
         Ok(Resolved {
             repo: match value.id {
                 Some(id) => {
@@ -66,7 +72,7 @@ impl Client {
                 }
                 None => repo.clone(),
             },
-            commit: Commit::new(&sha).map_err(|error| malformed(error.to_string()))?,
+            commit,
         })
     }
 

@@ -386,3 +386,20 @@ async fn a_busy_server_that_names_a_time_is_obeyed() {
         });
     assert!(wait.is_some_and(|wait| wait >= 2_000), "{wait:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_too_long_is_told_before_the_first_byte() {
+    let mut catalogue = Catalogue::new();
+    let repo = catalogue.repo(&request("someone/deep").repo);
+    let deep = vec!["x".repeat(200); 22].join("/");
+    let commit = repo.commit(vec![SourceFile::git(&deep, "{}")]);
+    repo.branch("main", commit);
+    let place = Place::new(catalogue, Vec::new()).await;
+    let all = PullRequest {
+        all: true,
+        ..request("someone/deep")
+    };
+    let pulled = place.pull(all).await;
+    assert_eq!(code(&pulled.outcome), FailureCode::UnsafePath);
+    assert!(!place.config.cache_dir.exists(), "nothing was written");
+}

@@ -32,6 +32,25 @@ async fn a_revision_becomes_a_commit_and_the_hubs_spelling() {
 }
 
 #[tokio::test]
+async fn a_commit_that_was_asked_for_is_the_only_answer() {
+    let stage =
+        Stage::start(|_, _| Reply::json(&format!(r#"{{"id":"org/name","sha":"{COMMIT}"}}"#))).await;
+    let ask = |name: String| {
+        let client = client(&stage);
+        async move {
+            client
+                .revision(&repo(), &Revision::new(&name).unwrap())
+                .await
+        }
+    };
+    assert!(ask(COMMIT.to_uppercase()).await.is_ok());
+    assert!(matches!(
+        ask("c".repeat(40)).await,
+        Err(Error::Malformed { .. })
+    ));
+}
+
+#[tokio::test]
 async fn the_origin_is_part_of_the_user_agent() {
     let stage = Stage::start(|_, _| whole()).await;
     let mut config = config(&stage.url(""));
