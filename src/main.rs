@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use larder::cli::{
     self, Args, ConfigVerb, Format, Globals, Output, PullArgs, Session, Signal, Verb,
@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 
 /// Threads for the network; hashing and writing have threads of their own.
 const WORKERS: usize = 2;
+/// How long threads of the runtime may take to end.
+const SHUTDOWN: Duration = Duration::from_secs(2);
 /// Old log files that are kept.
 const LOG_FILES: usize = 7;
 
@@ -82,7 +84,10 @@ fn run(args: &Args, environment: &Environment, output: Output) -> u8 {
         }
     };
     let face = face(&args.verb, config, output, started_ms, log_file.clone());
-    match runtime.block_on(face) {
+    let ended = runtime.block_on(face);
+    // A look-up of a name that hangs in the system must not hold up the end.
+    runtime.shutdown_timeout(SHUTDOWN);
+    match ended {
         Ok(code) => code,
         Err(failure) => refuse(failure, log_file.as_deref()),
     }

@@ -15,7 +15,7 @@ use super::{Error, Layout, Result};
 use crate::domain::{Etag, RemoteFile, RepoId};
 
 /// How many bytes are hashed between two looks at the caller's wish to stop.
-pub(super) const STEP_BYTES: usize = 1 << 20;
+pub(super) const STEP_BYTES: usize = 256 << 10;
 
 /// How Git LFS pointer files start (hub.md case 47).
 pub(super) const LFS_POINTER: &[u8] = b"version https://git-lfs";

@@ -246,6 +246,17 @@ pub(super) fn mark_live(file: &File, path: &Path) -> Result<bool> {
     }
 }
 
+/// Whether nobody has marked an open file or folder as in use. Where there is no `flock` that
+/// cannot be known, and it counts as in use: what is taken away must be nobody's.
+pub(super) fn is_unmarked(file: &File, path: &Path) -> Result<bool> {
+    match file.try_lock() {
+        Err(TryLockError::Error(error)) if has_no_flock(&error) => Ok(false),
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(Error::from_io("lock", path, error)),
+    }
+}
+
 /// Bytes of the unfinished blob somebody is writing, to show growth while waiting for them: of
 /// the partial that changed last, whatever its writer calls it.
 pub fn other_progress(layout: &Layout, repo: &RepoId, etag: &Etag) -> Option<u64> {

@@ -40,6 +40,8 @@ pub use ready::{Examination, Judge};
 pub use refs::{RefValue, read_ref, refs_of, write_ref};
 pub use root::{prepare_repo, prepare_root, resolve_root};
 pub use scan::{RepoRows, scan, scan_repo};
-pub use snapshot::{Pointer, find_collision, inspect_pointer, snapshot_paths};
+pub use snapshot::{
+    Pointer, find_collision, inspect_pointer, named_snapshot_paths, snapshot_paths,
+};
 pub use staging::{LinkMode, link_mode, sweep_staging};
 pub use trees::{Tree, read_tree, write_tree};

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::{Error, Layout, Result};
-use crate::domain::{Commit, Etag, RepoId, RepoPath};
+use crate::domain::{Commit, Etag, RepoId, RepoPath, Revision};
 
 /// What stands at the place of a pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +127,16 @@ fn look(path: &Path) -> Result<Option<fs::Metadata>> {
 /// entry; names that no repo can have are left out.
 pub fn snapshot_paths(layout: &Layout, repo: &RepoId, commit: &Commit) -> Result<Vec<RepoPath>> {
     paths_below(&layout.snapshot(repo, commit))
+}
+
+/// Every path of a folder below `snapshots/` that bears a revision's name in the place of a commit
+/// (hub.md 2.10): some readers find it while there is no ref of that name.
+pub fn named_snapshot_paths(
+    layout: &Layout,
+    repo: &RepoId,
+    revision: &Revision,
+) -> Result<Vec<RepoPath>> {
+    paths_below(&layout.snapshots(repo).join(revision.as_str()))
 }
 
 /// [`snapshot_paths`] of any folder; none if it is not there.

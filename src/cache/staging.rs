@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::durable::{self, MAX_RACES, SCRATCH_ENDING};
-use super::lock::mark_live;
+use super::lock::{is_unmarked, mark_live};
 use super::{Error, Layout, Result, prepare_repo};
 use crate::domain::{Commit, Healing, HealingKind, RepoId, sanitize};
 use crate::host;
@@ -145,7 +145,7 @@ fn is_abandoned(path: &Path, is_right_kind: impl Fn(&fs::Metadata) -> bool) -> R
         return Ok(false);
     }
     match File::open(path) {
-        Ok(file) => mark_live(&file, path),
+        Ok(file) => is_unmarked(&file, path),
         Err(_) => Ok(false),
     }
 }

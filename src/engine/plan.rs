@@ -105,7 +105,7 @@ pub(super) struct RefBefore {
     pub(super) commit: Option<Commit>,
     /// Whether its text was anything but 40 hex characters.
     pub(super) is_malformed: bool,
-    /// Every path of that commit's snapshot.
+    /// Every path of that commit's snapshot; without a ref, of the folder that bears its name.
     pub(super) paths: BTreeSet<RepoPath>,
 }
 
@@ -114,26 +114,29 @@ pub(super) struct RefBefore {
 /// It moves only when the new snapshot holds every path the old one held: a model that loads
 /// offline never stops loading because of larder.
 pub(super) fn ref_move(before: &RefBefore, commit: Commit, paths: &BTreeSet<RepoPath>) -> RefMove {
-    let Some(old) = before.commit else {
-        return RefMove::Moved { from: None };
-    };
-    if old == commit {
+    if before.commit == Some(commit) {
         return if before.is_malformed {
-            RefMove::Moved { from: Some(old) }
+            RefMove::Moved {
+                from: before.commit,
+            }
         } else {
             RefMove::Unchanged
         };
     }
     let missing: Vec<&RepoPath> = before.paths.difference(paths).collect();
     match missing.as_slice() {
-        [] => RefMove::Moved { from: Some(old) },
+        [] => RefMove::Moved {
+            from: before.commit,
+        },
         [first, rest @ ..] => RefMove::Kept {
-            at: Some(old),
+            at: before.commit,
             why: if rest.is_empty() {
-                format!("the snapshot it names holds `{first}`, which the new one does not")
+                format!(
+                    "what readers find under it holds `{first}`, which the new snapshot does not"
+                )
             } else {
                 format!(
-                    "the snapshot it names holds `{first}` and {} more, which the new one does not",
+                    "what readers find under it holds `{first}` and {} more, which the new snapshot does not",
                     rest.len()
                 )
             },

@@ -38,7 +38,7 @@ impl Publication {
     /// Makes the selection visible.
     pub(super) fn publish(&self) -> Result<Published, Failure> {
         let mut notes = Vec::new();
-        let mut healings = self.place_pointers()?;
+        let (has_written, mut healings) = self.place_pointers()?;
         let sizes: HashMap<&RepoPath, u64> = self
             .listing
             .iter()
@@ -51,7 +51,7 @@ impl Publication {
             .map(|(path, _)| path)
             .collect();
         self.keep_listing(&held);
-        let reference = self.move_ref(&held, &mut healings, &mut notes)?;
+        let reference = self.move_ref(&held, has_written, &mut healings, &mut notes)?;
         Ok(Published {
             healings,
             reference,
@@ -69,7 +69,8 @@ impl Publication {
         }))
     }
 
-    fn place_pointers(&self) -> Result<Vec<Healing>, Failure> {
+    /// Makes every pointer right; says whether anything had to be written, and what was put right.
+    fn place_pointers(&self) -> Result<(bool, Vec<Healing>), Failure> {
         let mut wanted: Vec<(RepoPath, Etag)> = Vec::new();
         let mut any_regular = false;
         for file in &self.selected {
@@ -87,7 +88,7 @@ impl Publication {
             }
         }
         if wanted.is_empty() {
-            return Ok(Vec::new());
+            return Ok((false, Vec::new()));
         }
         // A cache where no link can be tried cannot be written either: what is proven there stays.
         if any_regular && !matches!(self.link_mode(), Ok(LinkMode::Symlink)) {
@@ -100,13 +101,15 @@ impl Publication {
                         .is_file()
             });
             if wanted.is_empty() {
-                return Ok(Vec::new());
+                return Ok((false, Vec::new()));
             }
         }
         cache::prepare_root(self.layout.root()).map_err(from_cache)?;
         cache::prepare_repo(&self.layout, &self.repo).map_err(from_cache)?;
         let mode = self.link_mode()?;
-        cache::publish(&self.layout, &self.repo, &self.commit, &wanted, mode).map_err(from_cache)
+        cache::publish(&self.layout, &self.repo, &self.commit, &wanted, mode)
+            .map(|healings| (true, healings))
+            .map_err(from_cache)
     }
 
     /// How files are placed: by symlink where the file system has them and nobody forbade it.
@@ -141,6 +144,7 @@ impl Publication {
     fn move_ref(
         &self,
         held: &BTreeSet<RepoPath>,
+        has_written: bool,
         healings: &mut Vec<Healing>,
         notes: &mut Vec<String>,
     ) -> Result<RefMove, Failure> {
@@ -159,6 +163,12 @@ impl Publication {
         {
             before.paths = self.readable(&old)?.map(|(path, _)| path).collect();
         }
+        if before.commit.is_none() {
+            before.paths = cache::named_snapshot_paths(&self.layout, &self.repo, &self.revision)
+                .map_err(from_cache)?
+                .into_iter()
+                .collect();
+        }
         let reference = ref_move(&before, self.commit, held);
         if let RefMove::Moved { .. } = reference {
             match cache::write_ref(&self.layout, &self.repo, &self.revision, &self.commit) {
@@ -172,6 +182,15 @@ impl Publication {
                     return Ok(RefMove::Kept {
                         at: before.commit,
                         why,
+                    });
+                }
+                // A complete model in a cache that cannot be written is complete all the same.
+                Err(error @ (cache::Error::ReadOnly { .. } | cache::Error::Permission { .. }))
+                    if !has_written =>
+                {
+                    return Ok(RefMove::Kept {
+                        at: before.commit,
+                        why: format!("it cannot be written: {error}"),
                     });
                 }
                 Err(error) => return Err(from_cache(error)),

@@ -106,7 +106,15 @@ async fn prepare_hearing(
             prepared = &mut preparing => return prepared,
             command = commands.recv(), if is_open => match command {
                 Some(Command::Cancel(_)) => stop.cancel(),
-                Some(_) => {}
+                // There are no transfers yet that could be resumed or retried.
+                Some(Command::Resume(_) | Command::Retry(_)) => {}
+                Some(Command::Pull(_) | Command::List(_) | Command::Pause(_)) => {
+                    emitter
+                        .fact(Event::Noted {
+                            note: "the pull is being prepared; the command was not taken".to_owned(),
+                        })
+                        .await;
+                }
                 None => {
                     is_open = false;
                     stop.cancel();

@@ -528,3 +528,33 @@ async fn a_cache_behind_a_link_and_under_an_absent_volume() {
     assert_eq!(failures[0].code, FailureCode::NotWritable);
     assert!(!place.config.cache_dir.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_named_like_the_branch_is_not_hidden_by_less() {
+    let place = Place::new(catalogue::gemma(), Vec::new()).await;
+    let by_hand = place.repo_folder().join("snapshots/main");
+    fs::create_dir_all(&by_hand).unwrap();
+    for file in ["config.json", "README.md"] {
+        fs::write(by_hand.join(file), "written by a script").unwrap();
+    }
+    let pulled = place.pull_unchecked(request(GEMMA)).await;
+    let Outcome::Complete(result) = pulled.outcome else {
+        panic!("{:?}", pulled.outcome)
+    };
+    assert!(
+        matches!(&result.reference, RefMove::Kept { at: None, why } if why.contains("README.md")),
+        "{:?}",
+        result.reference
+    );
+    assert!(by_hand.join("README.md").exists());
+    let whole = place
+        .pull_unchecked(PullRequest {
+            all: true,
+            ..request(GEMMA)
+        })
+        .await;
+    let Outcome::Complete(result) = whole.outcome else {
+        panic!("{:?}", whole.outcome)
+    };
+    assert_eq!(result.reference, RefMove::Moved { from: None });
+}

@@ -1,0 +1,139 @@
+//! Owns waiting for other programs: the blob's locks, polled without blocking.
+//!
+//! **Law**: while waiting nothing is held, neither slot nor connection nor open file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::attempt::Attempt;
+use super::job::{Halt, blocking, or_stop};
+use crate::cache::{self, BlobLock, Busy, LockAttempt};
+use crate::domain::{Event, Failure, FailureCode, LockWait};
+
+/// How long another program may make no progress before waiting for it ends.
+const LOCK_PATIENCE: Duration = Duration::from_mins(5);
+/// How often a busy lock is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(200);
+/// How often waiting is told.
+const LOCK_TOLD: Duration = Duration::from_secs(2);
+
+/// A blob that is ours to write: its locks, and what the transfer may use.
+pub(super) struct Claim {
+    pub(super) lock: BlobLock,
+    pub(super) slot: OwnedSemaphorePermit,
+    pub(super) connection: OwnedSemaphorePermit,
+}
+
+impl Attempt<'_> {
+    /// Takes the blob's locks, once there is a connection to use them with: a lock that waits for a
+    /// connection would look like a dead download to others. While somebody else holds one, slot
+    /// and connection are given back, nothing is open, and the wait ends when the other side makes
+    /// no progress for five minutes.
+    pub(super) async fn lock(&self, slot: OwnedSemaphorePermit) -> Result<Claim, Halt> {
+        let mut slot = Some(slot);
+        let mut other_bytes = None;
+        let mut moved = Instant::now();
+        let mut told: Option<Instant> = None;
+        loop {
+            let queued = Instant::now();
+            let slot_held = match slot.take() {
+                Some(held) => held,
+                None => self.slot().await?,
+            };
+            if !self.job.config.is_offline {
+                or_stop(&self.stop, self.job.source.ready()).await?;
+            }
+            let connection = or_stop(
+                &self.stop,
+                Arc::clone(&self.job.budget.connections).acquire_owned(),
+            )
+            .await?
+            .map_err(|_| Halt::Interrupted)?;
+            // Queueing behind our own files says nothing about the other program.
+            moved += queued.elapsed();
+            let (layout, repo, etag) = (
+                self.job.layout.clone(),
+                self.job.repo.clone(),
+                self.remote.etag,
+            );
+            let now = self.job.emitter.now();
+            let tried = blocking(move || {
+                cache::prepare_root(layout.root())?;
+                cache::prepare_repo(&layout, &repo)?;
+                let tried = cache::try_lock(&layout, &repo, &etag, now)?;
+                let bytes = match &tried {
+                    LockAttempt::Busy(_) => cache::other_progress(&layout, &repo, &etag),
+                    LockAttempt::Held(_) => None,
+                };
+                Ok((tried, bytes))
+            })
+            .await?
+            .map_err(Halt::of_cache)?;
+            let busy = match tried {
+                (LockAttempt::Held(lock), _) => {
+                    return Ok(Claim {
+                        lock,
+                        slot: slot_held,
+                        connection,
+                    });
+                }
+                (LockAttempt::Busy(busy), bytes) => {
+                    if bytes != other_bytes {
+                        other_bytes = bytes;
+                        moved = Instant::now();
+                    }
+                    busy
+                }
+            };
+            drop((slot_held, connection));
+            if moved.elapsed() >= LOCK_PATIENCE {
+                return Err(Halt::Failed(self.lock_busy(&busy)));
+            }
+            if told.is_none_or(|at| at.elapsed() >= LOCK_TOLD) {
+                told = Some(Instant::now());
+                self.say_waiting(&busy, other_bytes).await;
+            }
+            or_stop(&self.stop, tokio::time::sleep(LOCK_POLL)).await?;
+        }
+    }
+
+    async fn say_waiting(&self, busy: &Busy, other_bytes: Option<u64>) {
+        self.job
+            .emitter
+            .fact(Event::Waiting {
+                file: self.file,
+                attempt: self.number,
+                lock: LockWait {
+                    lock: busy.path.display().to_string(),
+                    pid: busy.holder.as_ref().map(|holder| holder.pid),
+                    program: busy
+                        .holder
+                        .as_ref()
+                        .and_then(|holder| holder.program.clone()),
+                    other_bytes,
+                },
+            })
+            .await;
+    }
+
+    fn lock_busy(&self, busy: &Busy) -> Failure {
+        let who = match &busy.holder {
+            Some(holder) => match &holder.program {
+                Some(program) => format!("process {} ({program}) holds it", holder.pid),
+                None => format!("process {} holds it", holder.pid),
+            },
+            None => "another program holds it".to_owned(),
+        };
+        Failure::new(
+            FailureCode::LockBusy,
+            format!("`{}` is locked by another program", self.remote.path),
+        )
+        .because(format!(
+            "{who} and its download has not grown for five minutes"
+        ))
+        .at_path(busy.path.display().to_string())
+    }
+}

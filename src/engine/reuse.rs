@@ -1,0 +1,273 @@
+//! Owns finding an attempt's content on this machine: under its own name, in the snapshot, in
+//! another repo, in the shared store.
+//!
+//! **Law**: what is reused is hashed first (or believed by size where the user said so).
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::attempt::{Attempt, Done};
+use super::job::{Halt, blocking};
+use crate::cache::{self, BlobLock, Check, LinkMode, Pointer, Verdict};
+use crate::domain::{HealingKind, Origin};
+
+/// Which file stands under a name, and in which state: enough to know that it was judged already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+}
+
+impl Identity {
+    /// `None` if nothing is there.
+    fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: found.dev(),
+            inode: found.ino(),
+            len: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+        })
+    }
+}
+
+impl Attempt<'_> {
+    /// Looks at the blob under its name. `seen` remembers which file was judged, so that the same
+    /// bytes are not hashed twice.
+    pub(super) async fn reuse_in_place(
+        &mut self,
+        seen: &mut Option<Identity>,
+    ) -> Result<Option<Done>, Halt> {
+        let path = self.blob_path();
+        let identity = {
+            let path = path.clone();
+            blocking(move || Identity::of(&path)).await?
+        };
+        let Some(identity) = identity else {
+            self.look_for_dangling().await?;
+            return self.reuse_in_snapshot().await;
+        };
+        if *seen == Some(identity) {
+            return Ok(None);
+        }
+        *seen = Some(identity);
+        self.say_reusing().await;
+        let check = if self.job.trust_size {
+            Check::SizeOnly
+        } else {
+            Check::Hash
+        };
+        let (etag, size) = (self.remote.etag, self.remote.size_bytes);
+        let mut watch = self.watch();
+        let at = path.clone();
+        let verdict = blocking(move || cache::check(&at, &etag, size, check, &mut watch))
+            .await?
+            .map_err(Halt::of_cache)?;
+        let reused = |is_verified| {
+            Ok(Some(Done::Reused {
+                origin: Origin::Cache,
+                is_verified,
+                healing: None,
+            }))
+        };
+        self.wrong = match verdict {
+            Verdict::Proven => return reused(true),
+            Verdict::SizeMatches => return reused(false),
+            Verdict::Missing => None,
+            Verdict::Truncated { bytes } => {
+                self.truncated_bytes = Some(bytes);
+                Some(HealingKind::Truncated)
+            }
+            Verdict::TooLong { .. } => Some(HealingKind::TooLong),
+            Verdict::WrongHash => Some(HealingKind::WrongHash),
+            Verdict::LfsPointer => Some(HealingKind::LfsPointer),
+            Verdict::Unreadable(error) => return Err(Halt::of_cache(error)),
+        };
+        Ok(None)
+    }
+
+    /// Where files are placed whole (no symlinks), those of the snapshot are the content: if every
+    /// path has it, nothing is to be written, and a blob would only be a second copy.
+    pub(super) async fn reuse_in_snapshot(&mut self) -> Result<Option<Done>, Halt> {
+        let (layout, repo, commit, remote) = (
+            self.job.layout.clone(),
+            self.job.repo.clone(),
+            self.job.commit,
+            self.remote.clone(),
+        );
+        let paths = self.paths.clone();
+        let use_symlinks = self.job.config.use_symlinks;
+        let pointers = blocking(move || {
+            let pointers: Option<Vec<PathBuf>> = paths
+                .iter()
+                .map(|path| {
+                    let found = cache::inspect_pointer(&layout, &repo, &commit, path, &remote.etag);
+                    matches!(found, Ok(Pointer::Regular))
+                        .then(|| layout.pointer(&repo, &commit, path))
+                })
+                .collect();
+            // A cache that cannot be tried cannot be written: nothing could be made better there.
+            let places_links = || {
+                use_symlinks && matches!(cache::link_mode(&layout, &repo), Ok(LinkMode::Symlink))
+            };
+            pointers.filter(|_| !places_links())
+        })
+        .await?;
+        let Some(pointers) = pointers else {
+            return Ok(None);
+        };
+        self.say_reusing().await;
+        let check = if self.job.trust_size {
+            Check::SizeOnly
+        } else {
+            Check::Hash
+        };
+        let (etag, size) = (self.remote.etag, self.remote.size_bytes);
+        let mut watch = self.watch();
+        let verdicts = blocking(move || {
+            pointers
+                .iter()
+                .map(|at| cache::check(at, &etag, size, check, &mut watch))
+                .collect::<cache::Result<Vec<Verdict>>>()
+        })
+        .await?
+        .map_err(Halt::of_cache)?;
+        let is_right =
+            |verdict: &Verdict| matches!(verdict, Verdict::Proven | Verdict::SizeMatches);
+        let is_verified = verdicts
+            .iter()
+            .all(|verdict| matches!(verdict, Verdict::Proven));
+        Ok(verdicts.iter().all(is_right).then_some(Done::Reused {
+            origin: Origin::Snapshot,
+            is_verified,
+            healing: None,
+        }))
+    }
+
+    /// A pointer to a blob that is not there is damage; the blob's absence alone is not.
+    pub(super) async fn look_for_dangling(&mut self) -> Result<(), Halt> {
+        let (layout, repo, commit, etag) = (
+            self.job.layout.clone(),
+            self.job.repo.clone(),
+            self.job.commit,
+            self.remote.etag,
+        );
+        let paths = self.paths.clone();
+        let dangling = blocking(move || {
+            paths.into_iter().find(|path| {
+                matches!(
+                    cache::inspect_pointer(&layout, &repo, &commit, path, &etag),
+                    Ok(Pointer::Dangling)
+                )
+            })
+        })
+        .await?;
+        self.wrong = dangling.map(|_| HealingKind::DanglingPointer);
+        Ok(())
+    }
+
+    /// Places the content without the network if it is anywhere on this machine, or empty.
+    pub(super) async fn reuse_from_elsewhere(
+        &self,
+        lock: BlobLock,
+    ) -> Result<Result<Done, BlobLock>, Halt> {
+        let remote = self.remote.clone();
+        let (layout, repo, commit) = (
+            self.job.layout.clone(),
+            self.job.repo.clone(),
+            self.job.commit,
+        );
+        if remote.size_bytes == 0 {
+            let promoted =
+                blocking(move || cache::place_empty(&layout, &repo, &remote.etag, &lock))
+                    .await?
+                    .map_err(Halt::of_cache)?;
+            return Ok(Ok(Done::Reused {
+                origin: Origin::Empty,
+                is_verified: true,
+                healing: self.healing(promoted.set_aside),
+            }));
+        }
+        if self.job.is_forced {
+            return Ok(Err(lock));
+        }
+        let paths = self.paths.clone();
+        let use_shared = self.job.config.use_shared_blobs;
+        let candidates = blocking(move || {
+            let mut found = Vec::new();
+            for path in &paths {
+                if let Ok(Pointer::Regular) =
+                    cache::inspect_pointer(&layout, &repo, &commit, path, &remote.etag)
+                {
+                    found.push((layout.pointer(&repo, &commit, path), true));
+                }
+            }
+            for path in cache::find_elsewhere(&layout, &repo, &remote, use_shared) {
+                found.push((path, false));
+            }
+            found
+        })
+        .await?;
+        let mut lock = lock;
+        for (source, is_snapshot) in candidates {
+            self.say_reusing().await;
+            let (layout, repo, remote) = (
+                self.job.layout.clone(),
+                self.job.repo.clone(),
+                self.remote.clone(),
+            );
+            let mut watch = self.watch();
+            let at = source.clone();
+            let (placed, lock_back) = blocking(move || {
+                let placed = cache::place_copy(
+                    &at,
+                    &layout,
+                    &repo,
+                    &remote.etag,
+                    remote.size_bytes,
+                    &lock,
+                    &mut watch,
+                );
+                (placed, lock)
+            })
+            .await?;
+            lock = lock_back;
+            match placed {
+                Ok(promoted) => {
+                    let origin = if is_snapshot {
+                        Origin::Snapshot
+                    } else {
+                        Origin::OtherRepo {
+                            folder: self.folder_of(&source),
+                        }
+                    };
+                    return Ok(Ok(Done::Reused {
+                        origin,
+                        is_verified: true,
+                        healing: self.healing(promoted.set_aside),
+                    }));
+                }
+                Err(cache::Error::Interrupted) => return Err(Halt::Interrupted),
+                // Anything else only means that this copy is of no use; the network has the truth.
+                Err(error) => {
+                    tracing::info!(source = %source.display(), %error, "a local copy was not used");
+                }
+            }
+        }
+        Ok(Err(lock))
+    }
+
+    /// The folder below the cache root that `source` lies in.
+    fn folder_of(&self, source: &Path) -> String {
+        source
+            .strip_prefix(self.job.layout.root())
+            .ok()
+            .and_then(|path| path.components().next())
+            .map_or_else(
+                || source.display().to_string(),
+                |folder| folder.as_os_str().to_string_lossy().into_owned(),
+            )
+    }
+}
