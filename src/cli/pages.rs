@@ -64,7 +64,10 @@ fn man_text(name: Option<&str>) -> Result<String, Box<Failure>> {
             Failure::new(FailureCode::Internal, "the manual page cannot be made")
                 .because(error.to_string())
         })?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    // Examples and tables are laid out by hand: filled and justified they cannot be copied.
+    Ok(String::from_utf8_lossy(&bytes)
+        .replacen(".SH EXTRA\n", ".SH EXTRA\n.nf\n", 1)
+        .replacen(".SH VERSION\n", ".fi\n.SH VERSION\n", 1))
 }
 
 #[cfg(test)]
@@ -95,6 +98,10 @@ mod tests {
             pull.contains("larder\\-pull") && pull.contains("trust\\-size"),
             "{pull}"
         );
+        for page in [&root, &pull] {
+            let (_, extra) = page.split_once(".SH EXTRA\n").unwrap();
+            assert!(extra.starts_with(".nf\n"), "{extra}");
+        }
         assert_eq!(man_text(Some("bake")).unwrap_err().code, FailureCode::Usage);
     }
 }

@@ -63,6 +63,9 @@ impl<'a> Talk<'a> {
     /// Says what the log has that was not said yet.
     pub(super) fn update(&mut self, store: &Store) {
         let log = store.log();
+        for line in log.since(self.said) {
+            record(line.level, &line.text);
+        }
         let lines: Vec<String> = log
             .since(self.said)
             .filter(|line| self.is_wanted(line))
@@ -131,6 +134,13 @@ impl<'a> Talk<'a> {
     ) {
         if ending.failures.is_empty() {
             return;
+        }
+        for failure in &ending.failures {
+            let told = remedy::tell(failure, subject);
+            record(
+                Level::Error,
+                &sanitize(&format!("{}: {}", told.what, told.why)),
+            );
         }
         for failure in ending.failures.iter().take(TOLD) {
             let told = remedy::tell(failure, subject);
@@ -217,7 +227,66 @@ impl<'a> Talk<'a> {
     }
 }
 
+/// Writes a line to the log file too, whatever the terminal is shown.
+fn record(level: Level, text: &str) {
+    match level {
+        Level::Debug => tracing::debug!("{text}"),
+        Level::Info => tracing::info!("{text}"),
+        Level::Warning => tracing::warn!("{text}"),
+        Level::Error => tracing::error!("{text}"),
+    }
+}
+
 /// Says a line on stderr, unless quiet was asked for: the narration of `demo`.
 pub fn say(output: &Output, text: &str) {
     Talk::new(io::stderr(), *output).remark(&sanitize(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::domain::{Failure, FailureCode};
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_log_file_holds_every_failure_also_when_quiet() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .finish();
+        let ending = Ending {
+            outcome: "failed",
+            exit_code: 6,
+            failures: (0..=TOLD)
+                .map(|at| Failure::new(FailureCode::Server, format!("file {at}")).because("502"))
+                .collect(),
+        };
+        let mut output = super::super::stage::human();
+        output.is_quiet = true;
+        tracing::subscriber::with_default(subscriber, || {
+            Talk::new(io::sink(), output).failures(&ending, Subject::default(), None);
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        for at in 0..=TOLD {
+            let line = format!("server: file {at}: 502");
+            assert!(text.contains("ERROR") && text.contains(&line), "{text}");
+        }
+    }
 }

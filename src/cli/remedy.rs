@@ -53,7 +53,7 @@ pub(super) fn tell(failure: &Failure, subject: Subject<'_>) -> Told {
 /// What a code means where the failure itself names no cause.
 const fn meaning(code: FailureCode) -> &'static str {
     match code {
-        FailureCode::Usage => "the command line does not say what to do",
+        FailureCode::Usage => "it cannot be understood as it was typed",
         FailureCode::Refused => "it was refused as asked",
         FailureCode::ReadOnly => "this mode changes nothing",
         FailureCode::NoWeights => "the repo holds no weights that MLX reads",
@@ -151,6 +151,14 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
             "accept the terms at https://huggingface.co/{repo}, then run `{again}` with HF_TOKEN \
              set to a token from {TOKENS}"
         ),
+        Remedy::CheckName if failure.code == FailureCode::FileNotFound => {
+            format!("`larder pull {repo} --all --dry-run` lists the files of its main branch")
+        }
+        Remedy::CheckName if failure.code == FailureCode::RevisionNotFound => {
+            format!(
+                "choose one of the branches and tags at https://huggingface.co/{repo}/tree/main"
+            )
+        }
         Remedy::CheckName => format!(
             "check the spelling at https://huggingface.co/{repo}; for a private repo set HF_TOKEN \
              to a token from {TOKENS}"

@@ -147,6 +147,14 @@ pub(super) fn ref_line(reference: &RefMove, name: &str, commit: Commit) -> Optio
         RefMove::Moved { from: None } => {
             Some((false, format!("ref {name} names {} now", commit.short())))
         }
+        // Its file held that commit and something more, or less.
+        RefMove::Moved { from: Some(from) } if *from == commit => Some((
+            false,
+            format!(
+                "ref {name} names {} as before; its file was put right",
+                commit.short()
+            ),
+        )),
         RefMove::Moved { from: Some(from) } => Some((
             false,
             format!(
@@ -208,6 +216,17 @@ mod tests {
         ] {
             assert_eq!(duration(ms), words, "{ms}");
         }
+    }
+
+    #[test]
+    fn a_ref_that_was_only_rewritten_did_not_move() {
+        let commit = Commit::new("cde6c3e1068ba725e3267bf97df802d26de25d15").unwrap();
+        let from = Some(commit);
+        let (_, line) = ref_line(&RefMove::Moved { from }, "main", commit).unwrap();
+        assert_eq!(
+            line,
+            "ref main names cde6c3e as before; its file was put right"
+        );
     }
 
     #[test]
