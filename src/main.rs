@@ -28,10 +28,13 @@ const LOG_FILES: usize = 7;
 fn main() -> ExitCode {
     // Reports of panics; without it they are shorter, and nothing else is lost.
     let hook = color_eyre::install();
-    let args = match cli::parse(std::env::args_os()) {
+    let mut args = match cli::parse(std::env::args_os()) {
         Ok(args) => args,
         Err(code) => return ExitCode::from(code),
     };
+    if let Verb::Pull(pull) = &mut args.verb {
+        pull.places = args.globals.places();
+    }
     let environment = Environment::of_process();
     let output = Output::detect(&args.globals, environment.is_dumb_terminal());
     if let Err(error) = hook {

@@ -95,6 +95,12 @@ pub enum Error {
         /// The name, or thing, that excludes it.
         other: PathBuf,
     },
+    /// A folder that is not empty stands where a file belongs.
+    #[error("a folder stands at `{}`, where a file belongs", path.display())]
+    BlockedByFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A folder on the way is a symbolic link; it is not followed.
     #[error("`{}` is a link in the place of a folder of `{}`", link.display(), path.display())]
     SymlinkedParent {

@@ -61,6 +61,11 @@ struct Publication<'a> {
     commit: &'a Commit,
 }
 
+/// Whether the folder can be read and holds nothing.
+fn is_empty_folder(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 impl Publication<'_> {
     fn pointer(&self, path: &RepoPath) -> PathBuf {
         self.layout.pointer(self.repo, self.commit, path)
@@ -257,7 +262,11 @@ impl Publication<'_> {
                 Pointer::Right => {}
                 // A real file is what this mode makes; its length is right if its hash is.
                 Pointer::Regular if mode == LinkMode::Copy && proves(&pointer, etag)? => {}
-                Pointer::BlockedByFolder => return Err(collision(pointer.clone())),
+                // A folder with nothing in it is nobody's; one with content is the user's to move.
+                Pointer::BlockedByFolder if is_empty_folder(&pointer) => {
+                    wanted.push((path, etag, Pointer::BlockedByFolder));
+                }
+                Pointer::BlockedByFolder => return Err(Error::BlockedByFolder { path: pointer }),
                 Pointer::ParentIsFile { file } => return Err(collision(file)),
                 Pointer::ParentIsLink { link } => {
                     return Err(Error::SymlinkedParent {
@@ -288,9 +297,13 @@ impl Publication<'_> {
             Pointer::Foreign => HealingKind::ForeignPointer,
             Pointer::Wrong { .. } => HealingKind::WrongPointer,
             Pointer::Regular => HealingKind::RegularFile,
+            Pointer::BlockedByFolder => {
+                // Fails where it has got content meanwhile: that is not ours to take away.
+                fs::remove_dir(pointer).map_err(Error::at("replace the folder", pointer))?;
+                return Ok(None);
+            }
             Pointer::Right
             | Pointer::Missing
-            | Pointer::BlockedByFolder
             | Pointer::ParentIsLink { .. }
             | Pointer::ParentIsFile { .. } => return Ok(None),
         };

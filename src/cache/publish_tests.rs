@@ -144,7 +144,7 @@ fn what_cannot_be_made_right_is_refused_before_anything_changes() {
     let fine = scene.blob("fine", b"1");
     let snapshot = scene.layout.snapshot(&scene.repo, &scene.commit);
     let outside = scene.layout.root().join("outside");
-    fs::create_dir_all(snapshot.join("folder")).unwrap();
+    fs::create_dir_all(snapshot.join("folder/of somebody")).unwrap();
     fs::create_dir(&outside).unwrap();
     symlink(&outside, snapshot.join("linked")).unwrap();
     fs::write(snapshot.join("file"), "").unwrap();
@@ -152,7 +152,7 @@ fn what_cannot_be_made_right_is_refused_before_anything_changes() {
         let files = [fine.clone(), scene.blob(name, b"2")];
         scene.publish(&files, LinkMode::Symlink).unwrap_err()
     };
-    assert!(matches!(refused("folder"), Error::Collision { .. }));
+    assert!(matches!(refused("folder"), Error::BlockedByFolder { .. }));
     assert!(matches!(refused("file/x"), Error::Collision { .. }));
     assert!(matches!(
         refused("linked/x"),
@@ -161,6 +161,16 @@ fn what_cannot_be_made_right_is_refused_before_anything_changes() {
     assert!(matches!(refused("fine/x"), Error::Collision { .. }));
     assert!(!scene.at("fine").exists());
     assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
+}
+
+#[test]
+fn an_empty_folder_in_the_place_of_a_file_gives_way() {
+    let scene = Scene::new();
+    let file = scene.blob("a/config.json", b"{}");
+    let snapshot = scene.layout.snapshot(&scene.repo, &scene.commit);
+    fs::create_dir_all(snapshot.join("a/config.json")).unwrap();
+    scene.publish(&[file], LinkMode::Symlink).unwrap();
+    assert_eq!(fs::read(snapshot.join("a/config.json")).unwrap(), b"{}");
 }
 
 #[test]

@@ -14,7 +14,8 @@ use super::ready::{Findings, Judge, Listing};
 use super::snapshot::{named_blob, paths_below};
 use super::{Error, Layout, RefValue, Result, blob, read_tree, refs_of};
 use crate::domain::{
-    Basis, Commit, FileRow, FileState, ModelRow, ModelState, RemoteFile, RepoId, RepoPath, sanitize,
+    Basis, Commit, Etag, FileRow, FileState, ModelRow, ModelState, RemoteFile, RepoId, RepoPath,
+    sanitize,
 };
 use crate::host;
 
@@ -65,7 +66,56 @@ pub fn scan_repo(layout: &Layout, repo: &RepoId, judge: Judge<'_>) -> Result<Rep
     for commit in named.difference(&seen) {
         rows.push(look(layout, repo, &commit.to_string(), &refs, judge)?);
     }
+    if rows.is_empty() {
+        rows.extend(unfinished(layout, repo)?.map(|model| (model, Vec::new())));
+    }
     Ok(rows)
+}
+
+/// A pull that has not come to its first snapshot: blobs and partials, and nothing that names them.
+fn unfinished(layout: &Layout, repo: &RepoId) -> Result<Option<ModelRow>> {
+    let blobs = layout.blobs(repo);
+    let (mut whole, mut partials, mut partial_bytes, mut size_bytes) = (0, 0, 0, 0);
+    for name in children(&blobs)? {
+        let Some(found) = blobs
+            .join(&name)
+            .metadata()
+            .ok()
+            .filter(std::fs::Metadata::is_file)
+        else {
+            continue;
+        };
+        if Etag::new(&name).is_ok() {
+            whole += 1;
+        } else if matches!(name.rsplit_once('.'), Some((_, "incomplete" | "part"))) {
+            partials += 1;
+            partial_bytes += found.len();
+        } else {
+            continue;
+        }
+        size_bytes += found.len();
+    }
+    if whole + partials == 0 {
+        return Ok(None);
+    }
+    Ok(Some(ModelRow {
+        repo: repo.clone(),
+        revision: "unfinished".to_owned(),
+        commit: None,
+        is_unreferenced: false,
+        refs: Vec::new(),
+        snapshot: layout.repo(repo).to_string_lossy().into_owned(),
+        size_bytes,
+        files_present: whole,
+        files_expected: None,
+        state: ModelState::Partial,
+        basis: Basis::OwnFiles,
+        problems: vec![format!(
+            "a pull was not finished: {whole} whole files and {partial_bytes} bytes of {partials} others are here, and `larder pull {repo}` goes on from them"
+        )],
+        modified_ms: None,
+        accessed_ms: None,
+    }))
 }
 
 fn look(

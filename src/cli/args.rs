@@ -69,7 +69,6 @@ Filters are KEY OP VALUE, and all must hold:
     after_help = ROOT_EXAMPLES,
     after_long_help = format!("{ROOT_EXAMPLES}\n\n{STREAMS}\n\n{EXIT_CODES}"),
     arg_required_else_help = true,
-    disable_help_subcommand = true,
 )]
 pub struct Args {
     /// What holds for every command.
@@ -204,6 +203,9 @@ pub struct PullArgs {
     /// The call in the advice, where that is not `larder pull`: the demo is a pull, too.
     #[arg(skip)]
     pub typed_as: Option<String>,
+    /// The global flags that say where: without them the same call would go elsewhere.
+    #[arg(skip)]
+    pub places: Vec<String>,
 }
 
 /// Arguments of `ls`.
@@ -218,6 +220,20 @@ pub struct LsArgs {
     /// Order: name, size, accessed or modified, with `:asc` or `:desc`.
     #[arg(long, value_name = "KEY[:ORDER]", default_value_t)]
     pub sort: Sort,
+}
+
+impl Globals {
+    /// The flags that say which cache and which Hub, as typed.
+    pub fn places(&self) -> Vec<String> {
+        let cache_dir = self.cache_dir.as_ref().map(|dir| dir.to_string_lossy());
+        [
+            ("--cache-dir", cache_dir.as_deref()),
+            ("--endpoint", self.endpoint.as_deref()),
+        ]
+        .into_iter()
+        .filter_map(|(flag, value)| Some(format!("{flag} {}", quoted(value?))))
+        .collect()
+    }
 }
 
 impl PullArgs {
@@ -250,6 +266,7 @@ impl PullArgs {
         for (flag, is_set) in [("--all", self.all), ("--force", self.force)] {
             words.extend(is_set.then(|| flag.to_owned()));
         }
+        words.extend(self.places.iter().cloned());
         words.join(" ")
     }
 

@@ -130,7 +130,9 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
                 .to_owned()
         }
         Remedy::LogInToNetwork => {
-            format!("open any page in a browser, log in to the network, then run `{again}`")
+            format!(
+                "open any page in a browser and log in to the network, or correct the endpoint if it is no Hub (`larder config show`); then run `{again}`"
+            )
         }
         Remedy::WaitForRateLimit => {
             let when = failure.retry_after_ms.map_or_else(
@@ -182,6 +184,9 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
         Remedy::ExcludeFile => format!("leave it out: `{again} --exclude GLOB`"),
         Remedy::TryAgainLater => {
             format!("nothing wrong was kept; run `{again}` later, or ask another `--endpoint URL`")
+        }
+        Remedy::Resume if again == "larder demo" => {
+            "`larder demo` shows it again from the beginning".to_owned()
         }
         Remedy::Resume => format!("`{again}` goes on where it stopped"),
         Remedy::ReportBug => format!(

@@ -211,6 +211,14 @@ impl Serialize for Commit {
     }
 }
 
+/// Hosts under which people see the Hub's pages, its best-known mirror among them.
+const WEB_HOSTS: [&str; 4] = [
+    "huggingface.co",
+    "www.huggingface.co",
+    "hf.co",
+    "hf-mirror.com",
+];
+
 /// What a pasted name or link points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepoReference {
@@ -233,16 +241,30 @@ impl RepoReference {
         let without_query = text.split(['?', '#']).next().unwrap_or(text);
         let (path, is_link) = match without_query.split_once("://") {
             Some(("hf", rest)) => (rest, false),
-            Some(("http" | "https", rest)) => (
-                rest.split_once('/')
-                    .map(|(_, path)| path)
-                    .ok_or_else(|| NameError::new("link", text, "it names no repo"))?,
-                true,
-            ),
+            Some(("http" | "https", rest)) => {
+                let (host, path) = rest
+                    .split_once('/')
+                    .ok_or_else(|| NameError::new("link", text, "it names no repo"))?;
+                if !WEB_HOSTS.contains(&host) {
+                    let why = "its host is not the Hub's; use `org/name`, and `--endpoint` for another Hub";
+                    return Err(NameError::new("link", text, why));
+                }
+                (path, true)
+            }
             Some(_) => return Err(NameError::new("link", text, "its scheme is not known")),
-            None => (without_query, false),
+            // A link copied without its scheme.
+            None => WEB_HOSTS
+                .iter()
+                .find_map(|host| without_query.strip_prefix(host)?.strip_prefix('/'))
+                .map_or((without_query, false), |path| (path, true)),
         };
         let path = path.trim_end_matches('/');
+        // What `git clone` takes.
+        let path = if is_link {
+            path.strip_suffix(".git").unwrap_or(path)
+        } else {
+            path
+        };
         let (kind, path) = RepoKind::ALL
             .into_iter()
             .find_map(|kind| Some((kind, path.strip_prefix(kind.plural())?.strip_prefix('/')?)))
@@ -282,6 +304,10 @@ impl RepoReference {
         };
         // A slash inside a revision is escaped in the Hub's own links (`refs%2Fpr%2F1`).
         let revision = revision.replace("%2F", "/").replace("%2f", "/");
+        if segments[verb] == "tree" && !file.is_empty() {
+            let why = "it names a folder; use `--include 'FOLDER/*'` with the repo's name";
+            return Err(NameError::new("link to a repo or file", link, why));
+        }
         let is_file = matches!(segments[verb], "blob" | "resolve" | "raw") && !file.is_empty();
         Ok(Self {
             repo,
@@ -342,6 +368,19 @@ mod tests {
         let pr = parse("https://huggingface.co/datasets/o/d/tree/refs%2Fpr%2F1");
         assert_eq!(pr.repo.kind(), RepoKind::Dataset);
         assert_eq!(pr.revision, Some(Revision::new("refs/pr/1").unwrap()));
+        for same in [
+            "huggingface.co/mlx-community/gemma",
+            "https://hf.co/mlx-community/gemma.git",
+        ] {
+            assert_eq!(parse(same), plain, "{same}");
+        }
+        for not in [
+            "https://example.com/a/b",
+            "https://huggingface.co/org/m/tree/main/sub",
+            "https://huggingface.co.evil.example/a/b",
+        ] {
+            assert!(RepoReference::parse(not).is_err(), "{not}");
+        }
         assert!(RepoReference::parse("ftp://x/y").is_err());
         assert!(RepoReference::parse("https://huggingface.co").is_err());
     }

@@ -257,6 +257,9 @@ pub(super) fn from_cache(error: cache::Error) -> Failure {
         Error::RefConflict { reference, .. } => {
             Failure::new(FailureCode::NameCollision, summary).at_path(shown(&reference))
         }
+        Error::BlockedByFolder { path } => Failure::new(FailureCode::NotWritable, summary)
+            .because("it is not empty, so it was left alone; move it away")
+            .at_path(shown(&path)),
         Error::Collision { path, .. } => {
             Failure::new(FailureCode::NameCollision, summary).at_path(shown(&path))
         }

@@ -52,6 +52,13 @@ pub(super) async fn prepare(
     request: &PullRequest,
     stop: &CancellationToken,
 ) -> Result<Prepared, Halt> {
+    if request.force && shared.config.is_offline {
+        return Err(Failure::new(
+            FailureCode::Usage,
+            "`--force` fetches again, and larder is offline",
+        )
+        .into());
+    }
     let cache_dir = shared.config.cache_dir.clone();
     let root = blocking(move || resolve(&cache_dir)).await??;
     let layout = Layout::new(root);
@@ -190,10 +197,18 @@ async fn from_disk(layout: &Layout, request: &PullRequest) -> Result<Listed, Fai
         };
         let commit = match revision.as_commit() {
             Some(commit) => commit,
-            None => cache::read_ref(&layout, &repo, &revision)
-                .map_err(from_cache)?
-                .and_then(|value| value.commit)
-                .ok_or_else(|| offline(format!("no ref `{revision}` of it is in the cache")))?,
+            None => match cache::read_ref(&layout, &repo, &revision).map_err(from_cache)? {
+                Some(value) => value.commit.ok_or_else(|| {
+                    offline(format!(
+                        "the ref `{revision}` does not hold a commit; a pull online puts it right"
+                    ))
+                })?,
+                None => {
+                    return Err(offline(format!(
+                        "no ref `{revision}` of it is in the cache"
+                    )));
+                }
+            },
         };
         let files = cache::read_tree(&layout, &repo, &commit)
             .ok_or_else(|| offline(format!("no listing of commit {} is kept", commit.short())))?;

@@ -85,6 +85,20 @@ pub(super) fn select(
         .collect();
 
     missing_names(request, files)?;
+    if selected.is_empty()
+        && files
+            .iter()
+            .any(|file| include.contains(file.path.as_str()))
+    {
+        return Err(Failure::new(
+            FailureCode::FileNotFound,
+            format!("every wanted file of `{}` is excluded", request.repo),
+        )
+        .because(format!(
+            "`--exclude {}`",
+            request.exclude.join("` and `--exclude ")
+        )));
+    }
     if is_default(request)
         && request.repo.kind() == RepoKind::Model
         && !selected.iter().any(|&at| is_weights(&files[at].path))

@@ -558,3 +558,27 @@ async fn a_folder_named_like_the_branch_is_not_hidden_by_less() {
     };
     assert_eq!(result.reference, RefMove::Moved { from: None });
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_pull_is_listed_with_what_is_here() {
+    let place = Place::new(
+        catalogue::gemma(),
+        vec![Fault::new(
+            Matcher::path("model.safetensors").origin(From::Cdn),
+            Effect::FlipByte { at: 5 },
+        )],
+    )
+    .await;
+    place.pull(request(GEMMA)).await;
+    let (engine, handle, mut events) = larder::engine::Engine::new(place.config.clone()).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(engine.run());
+    assert!(handle.send(larder::domain::Command::List(None)));
+    let listed = events.recv().await.unwrap();
+    let Event::ModelsListed { models } = listed.event else {
+        panic!("{listed:?}")
+    };
+    assert_eq!(models.len(), 1);
+    assert_eq!(models[0].state, larder::domain::ModelState::Partial);
+    assert!(models[0].problems[0].contains("larder pull"), "{models:?}");
+}
