@@ -106,37 +106,57 @@ async fn face(
 ) -> Result<u8, Failure> {
     let mut tasks = JoinSet::new();
     let signals = listen(&mut tasks)?;
-    if let Verb::Demo = verb {
-        return demo(config, output, started_ms, log_file, signals).await;
-    }
-    let (engine, handle, mut events) = Engine::new(config)?;
-    tasks.spawn(engine.run());
-    let session = Session {
-        commands: &|command| {
-            if !handle.send(command) {
-                tracing::error!("the engine takes no more commands");
-            }
-        },
-        events: &mut events,
-        signals,
-        log_file,
+    let run = Run {
+        config,
         started_ms,
+        log_file,
+        signals,
     };
-    Ok(match verb {
-        Verb::Pull(args) => cli::pull(session, args.clone(), output).await,
-        Verb::Ls(args) => cli::ls(session, args.clone(), output).await,
-        Verb::Demo | Verb::Config { .. } | Verb::Completions { .. } | Verb::Man { .. } => 0,
-    })
+    match verb {
+        Verb::Pull(args) => {
+            run.with_engine(async |session| cli::pull(session, args.clone(), output).await)
+                .await
+        }
+        Verb::Ls(args) => {
+            run.with_engine(async |session| cli::ls(session, args.clone(), output).await)
+                .await
+        }
+        Verb::Demo => demo(run, output).await,
+        Verb::Config { .. } | Verb::Completions { .. } | Verb::Man { .. } => Ok(0),
+    }
 }
 
-/// Runs a pull against the demo's own Hub, into a throw-away cache.
-async fn demo(
-    mut config: Config,
-    output: Output,
+/// What a face needs besides its arguments.
+struct Run {
+    config: Config,
     started_ms: u64,
     log_file: Option<PathBuf>,
     signals: watch::Receiver<Option<Signal>>,
-) -> Result<u8, Failure> {
+}
+
+impl Run {
+    /// Connects a face to an engine on a task of its own, so that neither stops the other.
+    async fn with_engine(self, face: impl AsyncFnOnce(Session<'_>) -> u8) -> Result<u8, Failure> {
+        let (engine, handle, mut events) = Engine::new(self.config)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(engine.run());
+        let session = Session {
+            commands: &|command| {
+                if !handle.send(command) {
+                    tracing::error!("the engine takes no more commands");
+                }
+            },
+            events: &mut events,
+            signals: self.signals,
+            log_file: self.log_file,
+            started_ms: self.started_ms,
+        };
+        Ok(face(session).await)
+    }
+}
+
+/// Runs a pull against the demo's own Hub, into a throw-away cache.
+async fn demo(mut run: Run, output: Output) -> Result<u8, Failure> {
     let trouble = |what: &str, error: std::io::Error| {
         Failure::new(FailureCode::Internal, what).because(error.to_string())
     };
@@ -148,35 +168,23 @@ async fn demo(
         .tempdir()
         .map_err(|error| trouble("the demo's cache cannot be made", error))?;
     let address = stage.endpoint();
-    config.endpoint = address
+    run.config.endpoint = address
         .parse()
         .map_err(|_| Failure::new(FailureCode::Internal, format!("`{address}` is no address")))?;
-    config.cache_dir = cache.path().join("hub");
+    run.config.cache_dir = cache.path().join("hub");
     // The demo's Hub needs no token, and shall be asked also where larder is set to be offline.
-    config.token = None;
-    config.is_offline = false;
+    run.config.token = None;
+    run.config.is_offline = false;
     if !output.is_quiet && output.format == Format::Human {
         for line in Stage::script() {
             cli::say(&output, line);
         }
     }
-    let (engine, handle, mut events) = Engine::new(config)?;
-    let mut tasks = JoinSet::new();
-    tasks.spawn(engine.run());
-    let session = Session {
-        commands: &|command| {
-            if !handle.send(command) {
-                tracing::error!("the engine takes no more commands");
-            }
-        },
-        events: &mut events,
-        signals,
-        log_file,
-        started_ms,
-    };
     let mut args = PullArgs::of(Stage::repo().to_string());
     args.typed_as = Some("larder demo".to_owned());
-    let code = cli::pull(session, args, output).await;
+    let code = run
+        .with_engine(async |session| cli::pull(session, args, output).await)
+        .await?;
     if code == 0 && !output.is_quiet && output.format == Format::Human {
         let cache = cache.path().display();
         for line in [
