@@ -20,8 +20,6 @@ use super::gate::{Bucket, Gate};
 use super::header;
 use super::refusal::Refusal;
 
-/// The whole of an API call, its body included.
-const API_TIMEOUT: Duration = Duration::from_secs(30);
 /// As `huggingface_hub`.
 const MAX_REDIRECTS: usize = 20;
 /// A redirect's or error's body up to this size is read, so that the connection can be used again.
@@ -79,7 +77,8 @@ impl Client {
                     why: because(&error),
                 })
         };
-        let api = build(reqwest::Client::builder().timeout(API_TIMEOUT))?;
+        // Silence ends a call, never its length: a long listing on a slow line is no failure.
+        let api = build(reqwest::Client::builder().read_timeout(config.stall_timeout))?;
         let bodies = build(
             reqwest::Client::builder()
                 .http1_only()

@@ -600,6 +600,25 @@ async fn rate_limits_are_obeyed_to_the_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_falls_silent_is_asked_for_again() {
+    let silent = Effect::Stall {
+        after_bytes: 0,
+        millis: 8_000,
+    };
+    let place = Place::new(
+        catalogue::gemma(),
+        vec![Fault::new(Matcher::api(), silent).times(1)],
+    )
+    .await;
+    let pulled = place.pull(request(GEMMA)).await;
+    pulled.assert_complete();
+    assert!(pulled.any(
+        |event| matches!(event, Event::ListingRetried { failure, .. }
+        if failure.code == FailureCode::Timeout)
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_files_come_in_pages() {
     let place = Place::new(catalogue::many(1_203), Vec::new()).await;
     let pulled = place
