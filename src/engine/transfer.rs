@@ -57,6 +57,8 @@ struct Patience {
     doubts: u32,
     /// How far the file was ever fetched: what comes again is nothing new.
     reached_bytes: u64,
+    /// New bytes since the count of failures last started.
+    new_bytes: u64,
     /// What the next attempt may build on.
     start: Start,
 }
@@ -292,13 +294,16 @@ impl Patience {
     fn begin_again(&mut self) {
         self.start = Start::Nothing;
         self.reached_bytes = 0;
+        self.new_bytes = 0;
     }
 
-    /// Counts a failure, afresh if the attempt got further than any before it.
+    /// Counts a failure, afresh once the attempts together got far enough beyond all before them.
     fn count(&mut self, gained: &Range<u64>, fresh_after_bytes: u64) {
         let known = self.reached_bytes.max(gained.start);
-        if gained.end.saturating_sub(known) >= fresh_after_bytes {
+        self.new_bytes += gained.end.saturating_sub(known);
+        if self.new_bytes >= fresh_after_bytes {
             self.failures = 0;
+            self.new_bytes = 0;
         }
         self.reached_bytes = self.reached_bytes.max(gained.end);
         self.failures += 1;
@@ -344,5 +349,23 @@ mod tests {
         let start = Instant::now();
         rest(Duration::from_secs(3), &mut ear).await;
         assert!(start.elapsed() >= Duration::from_secs(3));
+    }
+
+    #[test]
+    fn progress_starts_the_count_afresh_and_repeats_do_not() {
+        const MIB: u64 = 1 << 20;
+        let mut patience = Patience::default();
+        for (gained, failures) in [
+            (0..0, 1),
+            (0..MIB / 2, 2),
+            // The same half again is nothing new.
+            (0..MIB / 2, 3),
+            (MIB / 2..MIB, 1),
+            (MIB..MIB, 2),
+            (MIB..3 * MIB, 1),
+        ] {
+            patience.count(&gained, MIB);
+            assert_eq!(patience.failures, failures, "{gained:?}");
+        }
     }
 }
