@@ -109,6 +109,15 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Config {
+    /// Where the config file is or would be, also when it cannot be read.
+    ///
+    /// # Errors
+    /// When neither a flag, a variable nor a home folder says where.
+    pub fn file_path(flags: &Flags, env: &Environment) -> Result<PathBuf, Failure> {
+        let (config_file, ..) = Places::find(env)?.config_file(flags, env)?;
+        Ok(config_file)
+    }
+
     /// Puts the settings together.
     ///
     /// # Errors

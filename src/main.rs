@@ -56,17 +56,22 @@ fn run(args: &Args, environment: &Environment, output: Output) -> u8 {
     let refuse = |failure, log_file: Option<&Path>| {
         cli::refuse(&args.verb, failure, output, started_ms, log_file)
     };
+    if let Verb::Config {
+        what: ConfigVerb::Path,
+    } = &args.verb
+    {
+        // Asked for most when the file has a mistake in it.
+        return match Config::file_path(&flags(args), environment) {
+            Ok(path) => cli::config_path(&path, output, started_ms),
+            Err(failure) => refuse(failure, None),
+        };
+    }
     let config = match Config::load(&flags(args), environment) {
         Ok(config) => config,
         Err(failure) => return refuse(failure, None),
     };
-    if let Verb::Config { what } = &args.verb {
-        return match what {
-            ConfigVerb::Path => cli::config_path(&config.config_file, output, started_ms),
-            ConfigVerb::Show => {
-                cli::config_show(&config.config_file, &config.settings, output, started_ms)
-            }
-        };
+    if let Verb::Config { .. } = &args.verb {
+        return cli::config_show(&config.config_file, &config.settings, output, started_ms);
     }
     let log = Log::open(&config, &args.globals);
     if let Err(why) = &log {

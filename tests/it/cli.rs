@@ -330,6 +330,9 @@ async fn config_says_what_holds_and_why() {
     wrong.assert_code(2);
     assert_eq!(wrong.document(&PULL)["failure_code"], "usage");
     assert!(wrong.stderr.contains("`connections`"), "{}", wrong.stderr);
+    let path = home.run(&["config", "path"]);
+    path.assert_code(0);
+    assert_eq!(path.stdout, format!("{}\n", file.display()));
     assert!(home.hub.requests().is_empty());
 }
 
