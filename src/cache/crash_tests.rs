@@ -114,13 +114,13 @@ fn everything_visible_is_proven(layout: &Layout) {
 
 /// Runs the child in `root` and kills it after `steps` steps; whether it got that far.
 fn kill_after(root: &Path, steps: usize) -> bool {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "--nocapture", "--ignored"])
         .arg("cache::crash_tests::fetch_step_by_step")
         .current_dir(root)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdout(Stdio::piped());
+    let mut child = crate::host::forks::spawn(&mut command);
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let seen = lines
         .map_while(Result::ok)

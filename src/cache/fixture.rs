@@ -13,11 +13,22 @@ use tempfile::TempDir;
 
 use super::{BlobLock, Layout, LockAttempt, try_lock};
 use crate::domain::{Commit, Etag, RemoteFile, RepoId, RepoKind, RepoPath};
+use crate::host::forks::{NoForks, no_forks};
 
-pub(crate) fn cache() -> (TempDir, Layout) {
+/// A throw-away folder in which locks may be taken: no child inherits them.
+pub(crate) struct Folder {
+    _dir: TempDir,
+    _no_forks: NoForks,
+}
+
+pub(crate) fn cache() -> (Folder, Layout) {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path().canonicalize().unwrap().join("hub"));
-    (dir, layout)
+    let folder = Folder {
+        _dir: dir,
+        _no_forks: no_forks(),
+    };
+    (folder, layout)
 }
 
 pub(crate) fn repo(name: &str) -> RepoId {

@@ -13,7 +13,7 @@ use crate::cache::SetAside;
 use crate::cache::fixture::{self, content, etag, held, now, on, repo};
 
 struct Scene {
-    _dir: tempfile::TempDir,
+    _dir: fixture::Folder,
     layout: Layout,
     repo: RepoId,
     etag: Etag,

@@ -353,13 +353,11 @@ mod tests {
 
     #[test]
     fn soft_markers_count_while_they_are_fresh_and_their_process_lives() {
+        let dead = host::forks::dead_pid();
         let (_dir, layout) = fixture::cache();
         let (repo, etag) = (repo("org/m"), etag(b"x"));
         let path = layout.hub_lock(&repo, &etag);
         drop(foreign(&path));
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let dead = child.id();
-        child.wait().unwrap();
         let here = host::host_name();
 
         let alive = format!("{}\n{here}\n", std::process::id());

@@ -201,7 +201,7 @@ mod tests {
     use crate::domain::{Etag, RepoId};
 
     struct Scene {
-        _dir: tempfile::TempDir,
+        _dir: fixture::Folder,
         layout: Layout,
         repo: RepoId,
         etag: Etag,

@@ -8,7 +8,7 @@ use crate::cache::fixture::{self, commit, content, etag, path, repo};
 use crate::cache::sweep_staging;
 
 struct Scene {
-    _dir: tempfile::TempDir,
+    _dir: fixture::Folder,
     layout: Layout,
     repo: RepoId,
     commit: Commit,

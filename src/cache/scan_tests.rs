@@ -10,7 +10,7 @@ use crate::cache::{LinkMode, Tree, prepare_repo, publish, write_ref, write_tree}
 use crate::domain::Revision;
 
 struct Scene {
-    _dir: tempfile::TempDir,
+    _dir: fixture::Folder,
     layout: Layout,
     repo: RepoId,
     files: Vec<RemoteFile>,

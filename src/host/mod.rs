@@ -4,6 +4,8 @@
 //! Never knows a cache layout; answers "unknown" (`None`) where the system does not say.
 
 mod ability;
+#[cfg(test)]
+pub(crate) mod forks;
 mod holder;
 mod owner;
 mod signal;

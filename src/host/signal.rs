@@ -19,7 +19,9 @@ pub fn sighup_is_ignored() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::process::{Command, Stdio};
+
+    use crate::host::forks;
 
     /// Runs this test binary again below `nohup`'s trap and reads what the child saw.
     #[test]
@@ -27,12 +29,13 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         let seen_with = |trap: &str| {
             let script = format!("{trap} exec \"$0\" --exact --nocapture --ignored \"$1\"");
-            let output = Command::new("sh")
+            let mut command = Command::new("sh");
+            command
                 .args(["-c", &script])
                 .arg(&own)
                 .arg("host::signal::tests::say_what_is_seen")
-                .output()
-                .unwrap();
+                .stdout(Stdio::piped());
+            let output = forks::spawn(&mut command).wait_with_output().unwrap();
             String::from_utf8_lossy(&output.stdout).contains("ignored=true")
         };
         assert!(seen_with("trap '' HUP;"));
