@@ -301,6 +301,8 @@ mod tests {
         assert!(find(&["Config.json", "config.json"], true));
         assert!(find(&["caf\u{e9}", "cafe\u{301}"], true));
         assert!(!find(&["caf\u{e9}", "cafe\u{301}"], false));
+        assert!(find(&["e\u{301}.txt", "\u{e9}.txt"], true));
+        assert!(find(&["A", "a/b"], true));
         assert!(find(&["A/x", "a"], true));
         assert!(!find(&["a", "a"], true), "the same file twice is one file");
     }

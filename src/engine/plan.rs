@@ -2,9 +2,7 @@
 //!
 //! What is on disk comes in as facts (`OnDisk`); nothing here looks.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-use unicode_normalization::UnicodeNormalization as _;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::domain::{Commit, Etag, FileId, PlannedFile, RefMove, RemoteFile, RepoPath};
 
@@ -74,28 +72,6 @@ pub(super) fn plan(
         });
     }
     sums
-}
-
-/// Pairs of paths that one file system entry would have to serve where case or Unicode form
-/// does not count (APFS, exFAT): equal names, or a file where another needs a folder.
-pub(super) fn collisions(paths: &[&RepoPath]) -> Vec<(RepoPath, RepoPath)> {
-    let fold = |text: &str| -> String { text.nfc().flat_map(char::to_lowercase).collect() };
-    let mut by_name: BTreeMap<String, &RepoPath> = BTreeMap::new();
-    let mut found = Vec::new();
-    for path in paths {
-        if let Some(other) = by_name.insert(fold(path.as_str()), path) {
-            found.push((other.clone(), (*path).clone()));
-        }
-    }
-    for path in paths {
-        let folded = fold(path.as_str());
-        for (at, _) in folded.match_indices('/') {
-            if let Some(other) = by_name.get(&folded[..at]) {
-                found.push(((*other).clone(), (*path).clone()));
-            }
-        }
-    }
-    found
 }
 
 /// What a ref names now, and which paths its snapshot holds.
@@ -211,25 +187,6 @@ mod tests {
         assert_eq!((sums.fetch_bytes, sums.disk_bytes), (40, 47));
         assert!(sums.files[0].is_reuse && !sums.files[1].is_reuse);
         assert_eq!(plan(&files, &on_disk, true).fetch_bytes, 57);
-    }
-
-    #[test]
-    fn names_that_a_mac_would_fold_are_found() {
-        let paths: Vec<RepoPath> = [
-            "Config.json",
-            "config.json",
-            "e\u{301}.txt",
-            "\u{e9}.txt",
-            "A",
-            "a/b",
-        ]
-        .iter()
-        .map(|path| RepoPath::new(path).unwrap())
-        .collect();
-        let found = collisions(&paths.iter().collect::<Vec<_>>());
-        assert_eq!(found.len(), 3, "{found:?}");
-        let fine = set(&["a/b", "a/c", "b"]);
-        assert!(collisions(&fine.iter().collect::<Vec<_>>()).is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::Shared;
 use super::emit::{Emitter, millis};
 use super::failure::{from_cache, from_hub};
 use super::job::{Halt, blocking, or_stop};
-use super::plan::{OnDisk, collisions, plan};
+use super::plan::{OnDisk, plan};
 use super::selection::{RefusedEntry, needs_index, select, shards_of_index};
 use super::sources::Source;
 use crate::cache::{self, Check, Hasher, Layout, Pointer, Verdict};
@@ -319,8 +319,9 @@ async fn look(
     let (revision, is_offline) = (request.revision.clone(), shared.config.is_offline);
     let left_out = listed.files.len() - selected.len();
     blocking(move || {
-        let paths: Vec<_> = selected.iter().map(|file| &file.path).collect();
-        if let Some((one, other)) = collisions(&paths).first()
+        let paths = || selected.iter().map(|file| &file.path);
+        // The file system is asked only where its answer matters.
+        if let Some((one, other)) = cache::find_collision(paths(), true)
             && folds_case(layout.root())
         {
             return Err(Failure::new(

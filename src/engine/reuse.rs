@@ -54,11 +54,7 @@ impl Attempt<'_> {
         }
         *seen = Some(identity);
         self.say_reusing().await;
-        let check = if self.job.trust_size {
-            Check::SizeOnly
-        } else {
-            Check::Hash
-        };
+        let check = self.check();
         let (etag, size) = (self.remote.etag, self.remote.size_bytes);
         let mut watch = self.watch();
         let at = path.clone();
@@ -86,6 +82,15 @@ impl Attempt<'_> {
             Verdict::Unreadable(error) => return Err(Halt::of_cache(error)),
         };
         Ok(None)
+    }
+
+    /// How closely to look at what is here.
+    fn check(&self) -> Check {
+        if self.job.trust_size {
+            Check::SizeOnly
+        } else {
+            Check::Hash
+        }
     }
 
     /// Where files are placed whole (no symlinks), those of the snapshot are the content: if every
@@ -119,11 +124,7 @@ impl Attempt<'_> {
             return Ok(None);
         };
         self.say_reusing().await;
-        let check = if self.job.trust_size {
-            Check::SizeOnly
-        } else {
-            Check::Hash
-        };
+        let check = self.check();
         let (etag, size) = (self.remote.etag, self.remote.size_bytes);
         let mut watch = self.watch();
         let verdicts = blocking(move || {

@@ -20,14 +20,6 @@ const CONFIG: &str = "config.json";
 const JSON: &str = ".json";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Everything that keeps the model in `dir` from loading, a sentence each: what is missing, then
-/// what is there and wrong.
-pub fn readiness(dir: &Path) -> Vec<String> {
-    let (mut missing, broken) = examine(dir);
-    missing.extend(broken);
-    missing
-}
-
 /// What is missing from the model in `dir`, and what is there and wrong.
 pub fn examine(dir: &Path) -> (Vec<String>, Vec<String>) {
     let mut folder = Folder {
@@ -218,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_whole_model_is_ready() {
-        assert_eq!(readiness(model().path()), Vec::<String>::new());
+        assert_eq!(examine(model().path()), (Vec::new(), Vec::new()));
     }
 
     #[test]
@@ -243,8 +235,11 @@ mod tests {
         let dir = model();
         symlink("nowhere", dir.path().join("generation_config.json")).unwrap();
         assert_eq!(
-            readiness(dir.path()),
-            ["`generation_config.json` is missing"]
+            examine(dir.path()),
+            (
+                vec!["`generation_config.json` is missing".to_owned()],
+                Vec::new()
+            )
         );
     }
 
