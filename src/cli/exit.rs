@@ -3,6 +3,7 @@
 //! Codes of failures are `domain`'s; here they meet signals and engines that are gone.
 
 use crate::domain::{Failure, FailureCode, Outcome, exit_code};
+use crate::store::count;
 
 /// A signal that ends a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,16 @@ pub(super) fn judge(outcome: Option<&Outcome>, caught: Option<Signal>) -> Ending
         Some(Outcome::Complete(_)) => ok("complete"),
         Some(Outcome::Planned) => ok("planned"),
         Some(Outcome::Listed) => ok("listed"),
+        Some(Outcome::Verified { broken: 0, .. }) => ok("verified"),
+        Some(Outcome::Verified { broken, .. }) => Ending {
+            outcome: "verified",
+            exit_code: FailureCode::Findings.exit_code(),
+            failures: vec![Failure::new(
+                FailureCode::Findings,
+                format!("something is wrong in {}", count(*broken, "snapshot")),
+            )],
+        },
+        Some(Outcome::Purged(_)) => ok("purged"),
         Some(Outcome::Cancelled) => cancelled(&[]),
         Some(Outcome::Failed { failures }) if caught.is_some() => cancelled(failures),
         Some(Outcome::Failed { failures }) if !failures.is_empty() => Ending {

@@ -2,7 +2,8 @@
 //!
 //! A command is imperative and carries everything it needs; never a handle.
 
-use super::event::FileId;
+use super::event::{FileId, JobId};
+use super::finding::Plan;
 use super::repo::{RepoId, Revision};
 
 /// What to fetch and how.
@@ -45,21 +46,32 @@ impl PullRequest {
     }
 }
 
-/// Which files of a job a command is for.
+/// A model to verify.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyTarget {
+    /// The repo.
+    pub repo: RepoId,
+    /// A ref, a commit or a snapshot folder's name; `None` means every snapshot.
+    pub revision: Option<String>,
+}
+
+/// Which files of which job a command is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileSelection {
-    /// Every file the command makes sense for.
+    /// Every file of every job that the command makes sense for.
     All,
-    /// These files.
-    Files(Vec<FileId>),
+    /// Every file of one job.
+    Job(JobId),
+    /// These files of one job.
+    Files(JobId, Vec<FileId>),
 }
 
 impl FileSelection {
-    /// Whether `file` is meant.
-    pub fn contains(&self, file: FileId) -> bool {
+    /// Whether a job is meant, or some of its files.
+    pub fn names(&self, job: JobId) -> bool {
         match self {
             Self::All => true,
-            Self::Files(files) => files.contains(&file),
+            Self::Job(meant) | Self::Files(meant, _) => *meant == job,
         }
     }
 }
@@ -67,11 +79,22 @@ impl FileSelection {
 /// A wish sent to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Fetch a model. One engine runs one pull at a time.
+    /// Fetch a model. Pulls of different models run side by side and share one budget of
+    /// connections; a model that is being fetched already is not fetched twice.
     Pull(PullRequest),
     /// Scan the cache and report its models, or the files of one.
     List(Option<RepoId>),
-    /// End transfers; their partials stay.
+    /// Look once at everything: models, findings, unfinished blobs, disk, network, and the locks
+    /// of one repo, or those that are held.
+    Survey(Option<RepoId>),
+    /// Keep looking, and say what has changed. Sent again, it moves the focus: the repo whose
+    /// locks are asked one by one.
+    Watch(Option<RepoId>),
+    /// Hash what is here and say whether it is right; without targets everything.
+    Verify(Vec<VerifyTarget>),
+    /// Carry out the removals of a plan that was shown, and nothing else.
+    Purge(Plan),
+    /// End transfers, their partials stay; or end verifying.
     Cancel(FileSelection),
     /// Stop transfers until resumed; their partials stay.
     Pause(FileSelection),

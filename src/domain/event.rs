@@ -8,14 +8,20 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::file::{Etag, RepoPath};
+use super::finding::Finding;
 use super::repo::{Commit, RepoId, Revision};
-use super::report::FileRow;
-use super::report::ModelRow;
+use super::report::{FileRow, ModelRow};
+use super::survey::{Disk, LockRow, Network, PartialRow, PurgeResult, Verification};
 
 /// One command's worth of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct JobId(pub u32);
+
+impl JobId {
+    /// Nobody's: for what a face tells the store itself.
+    pub const FACE: Self = Self(u32::MAX);
+}
 
 /// A file of a job: its index in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -213,6 +219,15 @@ pub enum Outcome {
         /// Every failure that ended a file, or the one that ended the job.
         failures: Vec<Failure>,
     },
+    /// Verifying is done.
+    Verified {
+        /// Snapshots in which everything is right.
+        good: usize,
+        /// Snapshots in which something is wrong or missing.
+        broken: usize,
+    },
+    /// A purge is done.
+    Purged(PurgeResult),
     /// Cancelled; partials stay.
     Cancelled,
 }
@@ -231,6 +246,8 @@ pub enum Event {
         endpoint: String,
         /// The cache folder.
         cache_dir: String,
+        /// Whether it only plans.
+        is_dry_run: bool,
     },
     /// Asking the Hub failed and will be tried again.
     ListingRetried {
@@ -390,6 +407,50 @@ pub enum Event {
         /// Its files.
         files: Vec<FileRow>,
     },
+    /// What is wrong in the cache, as far as a look without hashing tells.
+    FindingsSeen {
+        /// All of it, the worst first.
+        findings: Vec<Finding>,
+    },
+    /// Locks that were asked.
+    LocksSeen {
+        /// All that are held or of the repo in focus.
+        locks: Vec<LockRow>,
+    },
+    /// Unfinished blobs in the cache.
+    PartialsSeen {
+        /// All of them.
+        partials: Vec<PartialRow>,
+    },
+    /// Room on the file system of the cache.
+    DiskSeen(Disk),
+    /// Whether the Hub answers.
+    NetworkSeen(Network),
+    /// The cache as a whole cannot be read.
+    CacheUnreadable {
+        /// Why.
+        failure: Failure,
+    },
+    /// Verifying began.
+    VerifyStarted {
+        /// Snapshots to look at.
+        snapshots: usize,
+        /// Distinct contents to hash.
+        files: usize,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// More was hashed. May be dropped; the next one heals the loss.
+    VerifyProgress {
+        /// Contents hashed so far.
+        files: usize,
+        /// Bytes hashed so far.
+        bytes: u64,
+        /// The file in the repo that is being hashed; not sanitised.
+        path: String,
+    },
+    /// A snapshot was verified.
+    ModelVerified(Verification),
     /// Files were started again after the job had ended.
     Reopened {
         /// Which.

@@ -7,18 +7,25 @@ mod command;
 mod event;
 mod failure;
 mod file;
+mod finding;
 mod hex;
 mod repo;
 mod report;
+mod survey;
 mod text;
 
-pub use command::{Command, FileSelection, PullRequest};
+pub use command::{Command, FileSelection, PullRequest, VerifyTarget};
 pub use event::{
     Event, FileId, Healing, HealingKind, JobId, LockWait, Origin, Outcome, PlannedFile, PullPlan,
     PullResult, RefMove, RetryIn, Stamped,
 };
 pub use failure::{Failure, FailureCode, Remedy, exit_code};
 pub use file::{Etag, NameError, RemoteFile, RepoPath, Want};
+pub use finding::{Evidence, Finding, Plan, PlanStep, Rule, Severity};
 pub use repo::{Commit, RepoId, RepoKind, RepoReference, Revision};
 pub use report::{Basis, FileRow, FileState, ModelRow, ModelState, Setting};
+pub use survey::{
+    Disk, Kept, LockKind, LockRow, LockState, Network, PartialRow, PartialState, PurgeResult,
+    Verification,
+};
 pub use text::{sanitize, sanitize_line};

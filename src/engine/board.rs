@@ -160,7 +160,12 @@ impl Board {
                 }
                 self.reopen(files);
             }
-            Command::Pull(_) | Command::List(_) => {
+            Command::Pull(_)
+            | Command::List(_)
+            | Command::Survey(_)
+            | Command::Watch(_)
+            | Command::Verify(_)
+            | Command::Purge(_) => {
                 job.emitter
                     .fact(Event::Noted {
                         note: "a pull is running; the command was not taken".to_owned(),
@@ -233,8 +238,8 @@ impl Board {
 /// Whether a command for `files` is meant for the transfer of `owner`.
 fn meant(transfer_of: &HashMap<FileId, FileId>, files: &FileSelection, owner: FileId) -> bool {
     match files {
-        FileSelection::All => true,
-        FileSelection::Files(files) => files
+        FileSelection::All | FileSelection::Job(_) => true,
+        FileSelection::Files(_, files) => files
             .iter()
             .filter_map(|file| transfer_of.get(file))
             .collect::<HashSet<_>>()

@@ -136,8 +136,14 @@ impl Engine {
                     list(&self.shared, &emitter, repo).await;
                 }
                 // There is nothing to cancel, pause, resume or retry.
-                Command::Cancel(_) | Command::Pause(_) | Command::Resume(_) | Command::Retry(_) => {
-                }
+                Command::Cancel(_)
+                | Command::Pause(_)
+                | Command::Resume(_)
+                | Command::Retry(_)
+                | Command::Survey(_)
+                | Command::Watch(_)
+                | Command::Verify(_)
+                | Command::Purge(_) => {}
             }
         }
     }

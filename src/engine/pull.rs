@@ -38,6 +38,7 @@ pub(super) async fn run(
                 .trim_end_matches('/')
                 .to_owned(),
             cache_dir: shared.config.cache_dir.display().to_string(),
+            is_dry_run: request.dry_run,
         })
         .await;
     loop {
@@ -108,7 +109,15 @@ async fn prepare_hearing(
                 Some(Command::Cancel(_)) => stop.cancel(),
                 // There are no transfers yet that could be resumed or retried.
                 Some(Command::Resume(_) | Command::Retry(_)) => {}
-                Some(Command::Pull(_) | Command::List(_) | Command::Pause(_)) => {
+                Some(
+                    Command::Pull(_)
+                    | Command::List(_)
+                    | Command::Survey(_)
+                    | Command::Watch(_)
+                    | Command::Verify(_)
+                    | Command::Purge(_)
+                    | Command::Pause(_),
+                ) => {
                     emitter
                         .fact(Event::Noted {
                             note: "the pull is being prepared; the command was not taken".to_owned(),

@@ -2,8 +2,13 @@
 //!
 //! **Law**: counts never fall but by `rewind`; an ended or older attempt changes nothing.
 
+use std::collections::VecDeque;
+
 use super::rate::Rate;
 use crate::domain::{Failure, LockWait, Origin, PlannedFile};
+
+/// Attempts of a file that are kept for its details.
+const ATTEMPTS_KEPT: usize = 16;
 
 /// The state of a file: the words of product.md, section 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +106,38 @@ impl FileStatus {
     }
 }
 
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// With a proven blob.
+    Done,
+    /// With a proven blob that was here already.
+    Reused,
+    /// With a failure.
+    Failed(Box<Failure>),
+    /// By the user: cancelled.
+    Cancelled,
+    /// By the user: paused.
+    Paused,
+}
+
+/// An attempt, as its file's details tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it was first heard of, milliseconds since the Unix epoch.
+    pub began_ms: u64,
+    /// When it ended.
+    pub ended_ms: Option<u64>,
+    /// The host it asked; `None` before it asked one.
+    pub source: Option<String>,
+    /// The byte it went on from; `None` before bytes came.
+    pub from_bytes: Option<u64>,
+    /// Its ending.
+    pub end: Option<AttemptEnd>,
+}
+
 /// What is remembered of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
@@ -123,6 +160,8 @@ pub(super) struct Entry {
     /// `None` until it is in place; then whether its hash was checked.
     pub(super) is_verified: Option<bool>,
     pub(super) rate: Rate,
+    /// The newest attempts, oldest first.
+    pub(super) history: VecDeque<AttemptRecord>,
     /// Tenths of the file that have had their line.
     told_tenths: u64,
 }
@@ -141,12 +180,13 @@ impl Entry {
             fetched_now: 0,
             is_verified: None,
             rate: Rate::default(),
+            history: VecDeque::new(),
             told_tenths: 0,
         }
     }
 
     /// Whether an event of `attempt` counts; a newer attempt begins with its first event.
-    pub(super) fn admits(&mut self, attempt: u32) -> bool {
+    pub(super) fn admits(&mut self, at_ms: u64, attempt: u32) -> bool {
         if self.status.is_in_place() || attempt < self.attempt {
             return false;
         }
@@ -155,18 +195,34 @@ impl Entry {
             self.has_ended = false;
             self.fetched_before += self.fetched_now;
             self.fetched_now = 0;
+            if self.history.len() == ATTEMPTS_KEPT {
+                self.history.pop_front();
+            }
+            self.history.push_back(AttemptRecord {
+                number: attempt,
+                began_ms: at_ms,
+                ended_ms: None,
+                source: None,
+                from_bytes: None,
+                end: None,
+            });
             return true;
         }
         !self.has_ended
     }
 
     /// Whether a cancel of `attempt` counts: also between attempts, where nothing else does.
-    pub(super) fn admits_cancel(&mut self, attempt: u32) -> bool {
+    pub(super) fn admits_cancel(&mut self, at_ms: u64, attempt: u32) -> bool {
         let is_resting = matches!(
             self.status,
             FileStatus::Retrying { .. } | FileStatus::Paused
         );
-        (is_resting && attempt == self.attempt) || self.admits(attempt)
+        (is_resting && attempt == self.attempt) || self.admits(at_ms, attempt)
+    }
+
+    /// What is known of the attempt that goes on.
+    pub(super) fn record(&mut self) -> Option<&mut AttemptRecord> {
+        self.history.back_mut()
     }
 
     /// Bytes will arrive from `from_bytes` on.
@@ -204,18 +260,43 @@ impl Entry {
     }
 
     /// The attempt ended; what the file is now.
-    pub(super) fn end_attempt(&mut self, status: FileStatus) {
+    pub(super) fn end_attempt(&mut self, at_ms: u64, status: FileStatus) {
         self.has_ended = true;
+        let end = match &status {
+            FileStatus::Done => Some(AttemptEnd::Done),
+            FileStatus::Reused { .. } => Some(AttemptEnd::Reused),
+            FileStatus::Retrying { why, .. } => Some(AttemptEnd::Failed(why.clone())),
+            FileStatus::Failed { failure } => Some(AttemptEnd::Failed(failure.clone())),
+            FileStatus::Cancelled => Some(AttemptEnd::Cancelled),
+            FileStatus::Paused => Some(AttemptEnd::Paused),
+            FileStatus::Queued
+            | FileStatus::Waiting { .. }
+            | FileStatus::Connecting { .. }
+            | FileStatus::Downloading
+            | FileStatus::Stalled { .. }
+            | FileStatus::Verifying => None,
+        };
+        // A cancel between two attempts does not end the one before a second time.
+        if let Some(record) = self.record().filter(|record| record.end.is_none()) {
+            record.ended_ms = Some(at_ms);
+            record.end = end;
+        }
         self.status = status;
     }
 
     /// The content is in place.
-    pub(super) fn settle(&mut self, status: FileStatus, fetched_bytes: u64, is_verified: bool) {
+    pub(super) fn settle(
+        &mut self,
+        at_ms: u64,
+        status: FileStatus,
+        fetched_bytes: u64,
+        is_verified: bool,
+    ) {
         self.bytes = self.planned.size_bytes;
         self.position = self.bytes;
         self.fetched_now = fetched_bytes;
         self.is_verified = Some(is_verified);
-        self.end_attempt(status);
+        self.end_attempt(at_ms, status);
     }
 
     /// The user wants it tried again.

@@ -9,6 +9,7 @@ mod rate;
 mod reduce;
 mod scene;
 mod select;
+mod shelf;
 mod state;
 mod words;
 
@@ -17,9 +18,10 @@ mod law;
 #[cfg(test)]
 pub(crate) mod script;
 
-pub use entry::FileStatus;
+pub use entry::{AttemptEnd, AttemptRecord, FileStatus};
 pub use log::{Level, Log, LogLine};
 pub use reduce::reduce;
 pub use select::{Counts, FileView, Intent};
-pub use state::{Listing, Phase, Store, Target};
-pub use words::{count, duration, size};
+pub use shelf::{Shelf, Verified, Verifying};
+pub use state::{Listing, Phase, Pull, Store, Target};
+pub use words::{count, duration, short, size};

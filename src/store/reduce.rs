@@ -8,9 +8,13 @@
 use super::entry::Entry;
 use super::log::{Level, Log};
 use super::scene;
+use super::shelf::Verifying;
 use super::state::{Listing, Phase, Pull, Store, Target};
 use super::words;
-use crate::domain::{Event, JobId, Outcome, PullPlan, Stamped};
+use crate::domain::{Event, JobId, Network, Outcome, PullPlan, Stamped};
+
+/// Pulls that are remembered; only ended ones are forgotten.
+const PULLS_KEPT: usize = 64;
 
 /// Folds one event.
 pub fn reduce(store: &mut Store, stamped: &Stamped) {
@@ -23,8 +27,9 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
             revision,
             endpoint,
             cache_dir,
+            is_dry_run,
         } => {
-            if store.pull.as_ref().is_none_or(|pull| pull.job < job) {
+            if store.pull(job).is_none() {
                 let target = Target {
                     repo: repo.clone(),
                     revision: revision.clone(),
@@ -34,10 +39,12 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
                 };
                 let line = format!("asking {endpoint} for {repo} @ {revision}; cache {cache_dir}");
                 store.log.write(at_ms, Level::Info, None, &line);
-                store.pull = Some(Pull::new(job, target, at_ms));
+                make_room(&mut store.pulls, *is_dry_run);
+                store.pulls.push(Pull::new(job, target, *is_dry_run, at_ms));
             }
         }
         Event::ModelsListed { models } => {
+            store.shelf.saw_models(models);
             if let Some(listing) = listing_of(store, job) {
                 listing.models.clone_from(models);
             }
@@ -47,10 +54,58 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
                 listing.files.push(((**model).clone(), files.clone()));
             }
         }
-        Event::Ended(outcome) if store.pull.as_ref().is_none_or(|pull| pull.job != job) => {
-            if let Some(listing) = listing_of(store, job) {
-                listing.outcome = Some(outcome.clone());
+        Event::Ended(outcome) if store.pull(job).is_none() => {
+            ended_beside(store, job, at_ms, outcome);
+        }
+        Event::FindingsSeen { findings } => store.shelf.findings.clone_from(findings),
+        Event::LocksSeen { locks } => store.shelf.locks.clone_from(locks),
+        Event::PartialsSeen { partials } => store.shelf.partials.clone_from(partials),
+        Event::DiskSeen(disk) => store.shelf.disk = Some(*disk),
+        Event::NetworkSeen(network) => saw_network(store, at_ms, network),
+        Event::CacheUnreadable { failure } => {
+            if store.shelf.trouble.as_ref() != Some(failure) {
+                store
+                    .log
+                    .write(at_ms, Level::Error, None, &failure.to_string());
             }
+            store.shelf.trouble = Some(failure.clone());
+        }
+        Event::VerifyStarted {
+            snapshots,
+            files,
+            bytes,
+        } => {
+            let line = words::verify_line(*snapshots, *files, *bytes);
+            store.log.write(at_ms, Level::Info, None, &line);
+            store.shelf.verifying = Some(Verifying {
+                job,
+                began_ms: at_ms,
+                is_running: true,
+                files_done: 0,
+                files_total: *files,
+                bytes_done: 0,
+                bytes_total: *bytes,
+                path: String::new(),
+                good: 0,
+                broken: 0,
+            });
+        }
+        Event::VerifyProgress { files, bytes, path } => {
+            if let Some(verifying) = store.shelf.verifying.as_mut().filter(|v| v.job == job) {
+                verifying.files_done = verifying.files_done.max(*files);
+                verifying.bytes_done = verifying.bytes_done.max(*bytes);
+                verifying.path.clone_from(path);
+            }
+        }
+        Event::ModelVerified(verification) => {
+            let (level, line) = words::verified_line(verification);
+            store.log.write(at_ms, level, None, &line);
+            for finding in &verification.findings {
+                store
+                    .log
+                    .write(at_ms, Level::Warning, None, &words::finding_line(finding));
+            }
+            store.shelf.saw_verification(at_ms, verification);
         }
         Event::ListingRetried { .. }
         | Event::Resolved { .. }
@@ -72,13 +127,91 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         | Event::Noted { .. }
         | Event::Reopened { .. }
         | Event::Ended(_) => {
-            if let Some(pull) = store.pull.as_mut().filter(|pull| pull.job == job) {
+            if let Some(pull) = store.pulls.iter_mut().find(|pull| pull.job == job) {
                 fold_pull(pull, &mut store.log, at_ms, &stamped.event);
+                if let Event::Ended(Outcome::Complete(result)) = &stamped.event
+                    && result.is_verified
+                {
+                    let files = pull.entries.len();
+                    store.shelf.saw_pull(at_ms, &result.snapshot, files);
+                }
             } else if let Event::Noted { note } = &stamped.event {
                 store.log.write(at_ms, Level::Info, None, note);
             }
         }
     }
+}
+
+/// Pulls that have ended are kept to be looked at, but not without bound; and of plans that were
+/// only looked at, the newest is enough.
+fn make_room(pulls: &mut Vec<Pull>, is_preview: bool) {
+    if is_preview {
+        pulls.retain(|pull| !pull.is_preview);
+    }
+    if pulls.len() >= PULLS_KEPT
+        && let Some(oldest) = pulls.iter().position(|pull| pull.phase == Phase::Ended)
+    {
+        pulls.remove(oldest);
+    }
+}
+
+/// The end of a job that is no pull.
+fn ended_beside(store: &mut Store, job: JobId, at_ms: u64, outcome: &Outcome) {
+    match outcome {
+        Outcome::Verified { good, broken } => {
+            let level = if *broken > 0 {
+                Level::Error
+            } else {
+                Level::Info
+            };
+            let line = words::verify_end_line(*good, *broken);
+            store.log.write(at_ms, level, None, &line);
+        }
+        Outcome::Purged(result) => {
+            for kept in &result.kept {
+                let line = format!("{} stays: {}", kept.path, kept.why);
+                store.log.write(at_ms, Level::Warning, None, &line);
+            }
+            let line = words::purge_line(result);
+            store.log.write(at_ms, Level::Info, None, &line);
+            store.shelf.saw_purge(result);
+        }
+        Outcome::Failed { failures } => {
+            for failure in failures {
+                store
+                    .log
+                    .write(at_ms, Level::Error, None, &failure.to_string());
+            }
+        }
+        Outcome::Cancelled => {
+            store.log.write(at_ms, Level::Warning, None, "cancelled");
+        }
+        Outcome::Complete(_) | Outcome::Planned | Outcome::Listed => {}
+    }
+    if let Some(verifying) = store.shelf.verifying.as_mut().filter(|v| v.job == job) {
+        verifying.is_running = false;
+    }
+    if let Some(listing) = listing_of(store, job) {
+        listing.outcome = Some(outcome.clone());
+    }
+}
+
+/// A change of the network has a line; a repetition has none.
+fn saw_network(store: &mut Store, at_ms: u64, network: &Network) {
+    let was_down = matches!(store.shelf.network, Some(Network::Unreachable { .. }));
+    match network {
+        Network::Unreachable { failure } if !was_down => {
+            let line = format!("the Hub does not answer: {failure}");
+            store.log.write(at_ms, Level::Warning, None, &line);
+        }
+        Network::Reachable { .. } if was_down => {
+            store
+                .log
+                .write(at_ms, Level::Info, None, "the Hub answers again");
+        }
+        Network::Unreachable { .. } | Network::Reachable { .. } | Network::Offline => {}
+    }
+    store.shelf.network = Some(network.clone());
 }
 
 /// The listing that `job` fills: a newer job begins it afresh, an older one is not heard.
@@ -159,7 +292,18 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
             scene::play(pull, log, at_ms, *file, *attempt, event);
         }
         // Handled before a pull is asked.
-        Event::PullStarted { .. } | Event::ModelsListed { .. } | Event::FilesListed { .. } => {}
+        Event::PullStarted { .. }
+        | Event::ModelsListed { .. }
+        | Event::FilesListed { .. }
+        | Event::FindingsSeen { .. }
+        | Event::LocksSeen { .. }
+        | Event::PartialsSeen { .. }
+        | Event::DiskSeen(_)
+        | Event::NetworkSeen(_)
+        | Event::CacheUnreadable { .. }
+        | Event::VerifyStarted { .. }
+        | Event::VerifyProgress { .. }
+        | Event::ModelVerified(_) => {}
     }
 }
 
@@ -221,6 +365,6 @@ fn ended(pull: &mut Pull, log: &mut Log, at_ms: u64, outcome: &Outcome) {
         Outcome::Planned => {
             log.write(at_ms, Level::Info, None, "planned only, nothing written");
         }
-        Outcome::Listed => {}
+        Outcome::Listed | Outcome::Verified { .. } | Outcome::Purged(_) => {}
     }
 }

@@ -39,9 +39,9 @@ pub(super) fn play(
         return;
     };
     let is_believed = if matches!(event, Event::Cancelled { .. }) {
-        entry.admits_cancel(attempt)
+        entry.admits_cancel(at_ms, attempt)
     } else {
-        entry.admits(attempt)
+        entry.admits(at_ms, attempt)
     };
     if !is_believed {
         return;
@@ -84,6 +84,15 @@ pub(super) fn play(
         | Event::Noted { .. }
         | Event::ModelsListed { .. }
         | Event::FilesListed { .. }
+        | Event::FindingsSeen { .. }
+        | Event::LocksSeen { .. }
+        | Event::PartialsSeen { .. }
+        | Event::DiskSeen(_)
+        | Event::NetworkSeen(_)
+        | Event::CacheUnreadable { .. }
+        | Event::VerifyStarted { .. }
+        | Event::VerifyProgress { .. }
+        | Event::ModelVerified(_)
         | Event::Reopened { .. }
         | Event::Ended(_) => {}
     }
@@ -112,6 +121,9 @@ impl Scene<'_> {
 
     fn connecting(&mut self, source: &str) {
         self.say(Level::Debug, &format!("connecting to {source}"));
+        if let Some(record) = self.entry.record() {
+            record.source = Some(source.to_owned());
+        }
         self.entry.status = FileStatus::Connecting {
             source: source.to_owned(),
         };
@@ -124,6 +136,9 @@ impl Scene<'_> {
             format!("downloading {}", size(self.entry.planned.size_bytes))
         };
         self.say(Level::Debug, &line);
+        if let Some(record) = self.entry.record() {
+            record.from_bytes = Some(from_bytes);
+        }
         self.entry.begin_receiving(self.at_ms, from_bytes);
         self.rate.begin(self.at_ms);
     }
@@ -210,7 +225,8 @@ impl Scene<'_> {
     fn finished(&mut self, fetched_bytes: u64) {
         let line = format!("done, {}", size(self.entry.planned.size_bytes));
         self.say(Level::Info, &line);
-        self.entry.settle(FileStatus::Done, fetched_bytes, true);
+        self.entry
+            .settle(self.at_ms, FileStatus::Done, fetched_bytes, true);
     }
 
     fn reused(&mut self, origin: &Origin, is_verified: bool) {
@@ -223,7 +239,7 @@ impl Scene<'_> {
         let status = FileStatus::Reused {
             origin: origin.clone(),
         };
-        self.entry.settle(status, 0, is_verified);
+        self.entry.settle(self.at_ms, status, 0, is_verified);
     }
 
     fn failed(&mut self, failure: &Failure, retry: Option<RetryIn>) {
@@ -231,15 +247,19 @@ impl Scene<'_> {
         if let Some(retry) = retry {
             let line = words::retry_line(failure, self.entry.bytes, retry);
             self.say(Level::Warning, &line);
-            self.entry.end_attempt(FileStatus::Retrying {
-                at_ms: self.at_ms.saturating_add(retry.wait_ms),
-                failure: retry.failure,
-                of: retry.of,
-                why,
-            });
+            self.entry.end_attempt(
+                self.at_ms,
+                FileStatus::Retrying {
+                    at_ms: self.at_ms.saturating_add(retry.wait_ms),
+                    failure: retry.failure,
+                    of: retry.of,
+                    why,
+                },
+            );
         } else {
             self.say(Level::Error, &format!("failed: {}", failure.summary));
-            self.entry.end_attempt(FileStatus::Failed { failure: why });
+            self.entry
+                .end_attempt(self.at_ms, FileStatus::Failed { failure: why });
         }
         for cause in &failure.causes {
             self.say(Level::Debug, &format!("because {cause}"));
@@ -253,6 +273,6 @@ impl Scene<'_> {
             ("cancelled", FileStatus::Cancelled)
         };
         self.say(Level::Debug, line);
-        self.entry.end_attempt(status);
+        self.entry.end_attempt(self.at_ms, status);
     }
 }

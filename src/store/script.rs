@@ -96,6 +96,7 @@ impl Script {
                     revision: Revision::main(),
                     endpoint: "huggingface.co".to_owned(),
                     cache_dir: "/cache".to_owned(),
+                    is_dry_run: false,
                 },
             )
             .then(

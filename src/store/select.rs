@@ -2,11 +2,12 @@
 //!
 //! Never formats and never asks a clock: what depends on now takes `now_ms`.
 
-use super::entry::{Entry, FileStatus};
+use super::entry::{AttemptRecord, Entry, FileStatus};
 use super::log::Log;
+use super::shelf::Shelf;
 use super::state::{Listing, Phase, Pull, Store, Target};
 use crate::domain::{
-    Etag, Failure, FileId, Healing, Outcome, PlannedFile, PullPlan, PullResult, RepoPath,
+    Etag, Failure, FileId, Healing, JobId, Outcome, PlannedFile, PullPlan, PullResult, RepoPath,
 };
 
 /// An ETA from less history than this would be a guess.
@@ -107,9 +108,14 @@ impl Store {
         &self.log
     }
 
-    /// The last look at the cache.
+    /// The last look at the cache that was asked for.
     pub const fn listing(&self) -> &Listing {
         &self.listing
+    }
+
+    /// The cache and the machine, as far as somebody watches them.
+    pub const fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// Time of the newest event, milliseconds since the Unix epoch; `None` before the first.
@@ -117,37 +123,177 @@ impl Store {
         (self.last_ms > 0).then_some(self.last_ms)
     }
 
-    /// What the pull is about; `None` before one started.
-    pub fn target(&self) -> Option<&Target> {
-        self.pull.as_ref().map(|pull| &pull.target)
+    /// Pulls that fetch, in the order they started: all but plans that were only looked at.
+    pub fn pulls(&self) -> impl DoubleEndedIterator<Item = &Pull> {
+        self.pulls.iter().filter(|pull| !pull.is_preview)
     }
 
-    /// How far the pull is.
+    /// The newest plan that is only looked at.
+    pub fn preview(&self) -> Option<&Pull> {
+        self.pulls.iter().rfind(|pull| pull.is_preview)
+    }
+
+    /// The newest pull, whether it fetches or only plans: the one a command is about.
+    pub fn newest(&self) -> Option<&Pull> {
+        self.pulls.last()
+    }
+
+    /// The pull of a job.
+    pub fn pull(&self, job: JobId) -> Option<&Pull> {
+        self.pulls.iter().find(|pull| pull.job == job)
+    }
+
+    /// Pulls that go on.
+    pub fn running(&self) -> impl Iterator<Item = &Pull> {
+        self.pulls().filter(|pull| pull.phase != Phase::Ended)
+    }
+
+    /// Bytes per second of all pulls together.
+    pub fn total_speed(&self, now_ms: u64) -> u64 {
+        self.pulls().map(|pull| pull.speed(now_ms)).sum()
+    }
+
+    /// What the newest pull is about; `None` before one started.
+    pub fn target(&self) -> Option<&Target> {
+        self.newest().map(Pull::target)
+    }
+
+    /// How far the newest pull is.
     pub fn phase(&self) -> Option<Phase> {
-        self.pull.as_ref().map(|pull| pull.phase)
+        self.newest().map(Pull::phase)
+    }
+
+    /// The newest pull's plan, once made.
+    pub fn plan(&self) -> Option<&PullPlan> {
+        self.newest()?.plan()
+    }
+
+    /// How the newest pull ended; `None` while it goes on.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.newest()?.outcome()
+    }
+
+    /// The newest pull's result, if it ended well.
+    pub fn result(&self) -> Option<&PullResult> {
+        self.newest()?.result()
+    }
+
+    /// Why the newest pull failed.
+    pub fn failures(&self) -> Vec<&Failure> {
+        self.newest().map_or_else(Vec::new, Pull::failures)
+    }
+
+    /// Files of the newest pull that a retry is for.
+    pub fn retryable_files(&self) -> Vec<FileId> {
+        self.newest().map_or_else(Vec::new, Pull::retryable_files)
+    }
+
+    /// Every row of the newest pull, in the order of the plan.
+    pub fn files(&self) -> impl Iterator<Item = FileView<'_>> {
+        self.newest().into_iter().flat_map(Pull::files)
+    }
+
+    /// One row of the newest pull.
+    pub fn file(&self, file: FileId) -> Option<FileView<'_>> {
+        self.newest()?.file(file)
+    }
+
+    /// Files and bytes of the newest pull in place.
+    pub fn counts(&self) -> Counts {
+        self.newest().map_or_else(Counts::default, Pull::counts)
+    }
+
+    /// Bytes over the network for the newest pull, repeats included.
+    pub fn fetched_bytes(&self) -> u64 {
+        self.newest().map_or(0, Pull::fetched_bytes)
+    }
+
+    /// Bytes of the newest pull in place that did not have to be fetched in this run.
+    pub fn reused_bytes(&self) -> u64 {
+        self.newest().map_or(0, Pull::reused_bytes)
+    }
+
+    /// Bytes per second of the newest pull.
+    pub fn speed(&self, now_ms: u64) -> u64 {
+        self.newest().map_or(0, |pull| pull.speed(now_ms))
+    }
+
+    /// Bytes per second of one file of the newest pull; 0 where it does not download.
+    pub fn file_speed(&self, file: FileId, now_ms: u64) -> u64 {
+        self.newest()
+            .map_or(0, |pull| pull.file_speed(file, now_ms))
+    }
+
+    /// Milliseconds until every byte of the newest pull is here at the current speed.
+    pub fn eta_ms(&self, now_ms: u64) -> Option<u64> {
+        self.newest()?.eta_ms(now_ms)
+    }
+
+    /// What the newest pull found broken and put right.
+    pub fn healed(&self) -> &[Healing] {
+        self.newest().map_or(&[], Pull::healed)
+    }
+
+    /// What was worth a line in the newest pull, once each.
+    pub fn notes(&self) -> &[String] {
+        self.newest().map_or(&[], Pull::notes)
+    }
+
+    /// When the newest pull started, milliseconds since the Unix epoch.
+    pub fn started_ms(&self) -> Option<u64> {
+        self.newest().map(Pull::started_ms)
+    }
+
+    /// How long the newest pull took, or has taken by the newest event.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.newest().map_or(0, |pull| {
+            pull.ended_ms
+                .unwrap_or(self.last_ms)
+                .saturating_sub(pull.started_ms)
+        })
+    }
+}
+
+impl Pull {
+    /// Its job.
+    pub const fn job(&self) -> JobId {
+        self.job
+    }
+
+    /// What it is about.
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// How far it is.
+    pub const fn phase(&self) -> Phase {
+        self.phase
     }
 
     /// The plan, once made.
-    pub fn plan(&self) -> Option<&PullPlan> {
-        self.pull.as_ref()?.plan.as_ref()
+    pub const fn plan(&self) -> Option<&PullPlan> {
+        self.plan.as_ref()
     }
 
-    /// How the pull ended; `None` while it goes on.
-    pub fn outcome(&self) -> Option<&Outcome> {
-        self.pull.as_ref()?.outcome.as_ref()
+    /// How it ended; `None` while it goes on.
+    pub const fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
     }
 
-    /// The result, if the pull ended well.
+    /// The result, if it ended well.
     pub fn result(&self) -> Option<&PullResult> {
         match self.outcome()? {
             Outcome::Complete(result) => Some(result),
-            Outcome::Planned | Outcome::Listed | Outcome::Failed { .. } | Outcome::Cancelled => {
-                None
-            }
+            Outcome::Planned
+            | Outcome::Listed
+            | Outcome::Verified { .. }
+            | Outcome::Purged(_)
+            | Outcome::Failed { .. }
+            | Outcome::Cancelled => None,
         }
     }
 
-    /// Why the pull failed: what it ended with, or what ended its files so far.
+    /// Why it failed: what it ended with, or what ended its files so far.
     pub fn failures(&self) -> Vec<&Failure> {
         if let Some(Outcome::Failed { failures }) = self.outcome() {
             return failures.iter().collect();
@@ -177,18 +323,22 @@ impl Store {
 
     /// Every row, in the order of the plan.
     pub fn files(&self) -> impl Iterator<Item = FileView<'_>> {
-        self.pull.iter().flat_map(|pull| {
-            pull.entries
-                .iter()
-                .map(|entry| view(entry, pull.owner(entry)))
-        })
+        self.entries
+            .iter()
+            .map(|entry| view(entry, self.owner(entry)))
     }
 
     /// One row.
     pub fn file(&self, file: FileId) -> Option<FileView<'_>> {
-        let pull = self.pull.as_ref()?;
-        let entry = pull.entry(file)?;
-        Some(view(entry, pull.owner(entry)))
+        let entry = self.entry(file)?;
+        Some(view(entry, self.owner(entry)))
+    }
+
+    /// The newest attempts of a file, oldest first; those of the transfer for a mirrored row.
+    pub fn attempts(&self, file: FileId) -> impl Iterator<Item = &AttemptRecord> {
+        self.entry(file)
+            .into_iter()
+            .flat_map(|entry| &self.owner(entry).history)
     }
 
     /// Files and bytes in place.
@@ -210,31 +360,23 @@ impl Store {
 
     /// Bytes over the network in this run, repeats included.
     pub fn fetched_bytes(&self) -> u64 {
-        let Some(pull) = &self.pull else { return 0 };
         self.result().map_or_else(
-            || pull.owners().map(Entry::fetched_bytes).sum(),
+            || self.owners().map(Entry::fetched_bytes).sum(),
             |result| result.fetched_bytes,
         )
     }
 
-    /// Bytes in place that did not have to be fetched in this run.
-    pub fn reused_bytes(&self) -> u64 {
-        self.pull.as_ref().map_or(0, Pull::reused_bytes)
-    }
-
     /// Bytes per second over the last five seconds, falling to zero in silence.
     pub fn speed(&self, now_ms: u64) -> u64 {
-        self.pull
-            .as_ref()
-            .filter(|pull| pull.phase == Phase::Fetching)
-            .map_or(0, |pull| pull.rate.speed(now_ms))
+        match self.phase {
+            Phase::Fetching => self.rate.speed(now_ms),
+            Phase::Listing | Phase::Ended => 0,
+        }
     }
 
     /// Bytes per second of one file; 0 where it does not download.
     pub fn file_speed(&self, file: FileId, now_ms: u64) -> u64 {
-        self.pull
-            .as_ref()
-            .and_then(|pull| pull.entry(file))
+        self.entry(file)
             .filter(|entry| entry.status.is_active())
             .map_or(0, |entry| entry.rate.speed(now_ms))
     }
@@ -242,13 +384,9 @@ impl Store {
     /// Milliseconds until every byte is here at the current speed; `None` where that means
     /// nothing: too little history, no bytes arriving, or nothing missing.
     pub fn eta_ms(&self, now_ms: u64) -> Option<u64> {
-        let pull = self
-            .pull
-            .as_ref()
-            .filter(|pull| pull.phase == Phase::Fetching)?;
-        let speed = pull.rate.speed(now_ms);
-        let missing: u64 = pull.owners().map(Entry::missing_bytes).sum();
-        if speed == 0 || missing == 0 || pull.rate.age(now_ms) < ETA_AFTER_MS {
+        let speed = self.speed(now_ms);
+        let missing: u64 = self.owners().map(Entry::missing_bytes).sum();
+        if speed == 0 || missing == 0 || self.rate.age(now_ms) < ETA_AFTER_MS {
             return None;
         }
         let eta = u128::from(missing) * 1_000 / u128::from(speed);
@@ -257,30 +395,24 @@ impl Store {
 
     /// What was found broken and put right.
     pub fn healed(&self) -> &[Healing] {
-        self.pull.as_ref().map_or(&[], |pull| &pull.healed)
+        &self.healed
     }
 
     /// What was worth a line, once each.
     pub fn notes(&self) -> &[String] {
-        self.pull.as_ref().map_or(&[], |pull| &pull.notes)
+        &self.notes
     }
 
-    /// When the pull started, milliseconds since the Unix epoch.
-    pub fn started_ms(&self) -> Option<u64> {
-        self.pull.as_ref().map(|pull| pull.started_ms)
+    /// When it started, milliseconds since the Unix epoch.
+    pub const fn started_ms(&self) -> u64 {
+        self.started_ms
     }
 
-    /// How long the pull took, or has taken by the newest event.
-    pub fn elapsed_ms(&self) -> u64 {
-        self.pull.as_ref().map_or(0, |pull| {
-            pull.ended_ms
-                .unwrap_or(self.last_ms)
-                .saturating_sub(pull.started_ms)
-        })
+    /// When it ended, milliseconds since the Unix epoch; `None` while it goes on.
+    pub const fn ended_ms(&self) -> Option<u64> {
+        self.ended_ms
     }
-}
 
-impl Pull {
     /// Files with a transfer of their own: each content once.
     fn owners(&self) -> impl Iterator<Item = &Entry> {
         self.entries
@@ -298,7 +430,7 @@ impl Pull {
     }
 
     /// Files in place, and all.
-    pub(super) fn files_in_place(&self) -> (usize, usize) {
+    pub fn files_in_place(&self) -> (usize, usize) {
         let done = self
             .entries
             .iter()
@@ -308,7 +440,7 @@ impl Pull {
     }
 
     /// Bytes in place that did not have to be fetched.
-    pub(super) fn reused_bytes(&self) -> u64 {
+    pub fn reused_bytes(&self) -> u64 {
         self.owners()
             .filter(|entry| entry.status.is_in_place())
             .map(|entry| {

@@ -1,10 +1,12 @@
-//! Owns what is remembered: one pull, one listing, the log.
+//! Owns what is remembered: the pulls of this run, one listing, the log.
 //!
-//! Never interprets: folding is `reduce`, answering is `select`.
+//! Never interprets: folding is `reduce`, answering is `select`. What is known of the cache and the
+//! machine is `shelf`'s.
 
 use super::entry::Entry;
 use super::log::Log;
 use super::rate::Rate;
+use super::shelf::Shelf;
 use crate::domain::{
     Commit, FileId, FileRow, Healing, JobId, ModelRow, Outcome, PullPlan, RepoId, Revision,
 };
@@ -12,10 +14,13 @@ use crate::domain::{
 /// Everything known of this run. Filled by [`super::reduce()`] alone.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
-    /// The pull, from its start on.
-    pub(super) pull: Option<Pull>,
+    /// The pulls in the order they started. Plans that were only looked at are among them until
+    /// the next one.
+    pub(super) pulls: Vec<Pull>,
     /// The last look at the cache.
     pub(super) listing: Listing,
+    /// The cache and the machine, as far as somebody watches them.
+    pub(super) shelf: Shelf,
     pub(super) log: Log,
     /// Time of the newest event; 0 before the first.
     pub(super) last_ms: u64,
@@ -47,11 +52,13 @@ pub enum Phase {
     Ended,
 }
 
-/// A pull.
+/// A pull: what a face asks about it is `select`'s.
 #[derive(Clone, Debug)]
-pub(super) struct Pull {
+pub struct Pull {
     pub(super) job: JobId,
     pub(super) target: Target,
+    /// Whether it only plans.
+    pub(super) is_preview: bool,
     pub(super) phase: Phase,
     pub(super) started_ms: u64,
     pub(super) ended_ms: Option<u64>,
@@ -64,10 +71,11 @@ pub(super) struct Pull {
 }
 
 impl Pull {
-    pub(super) const fn new(job: JobId, target: Target, at_ms: u64) -> Self {
+    pub(super) const fn new(job: JobId, target: Target, is_preview: bool, at_ms: u64) -> Self {
         Self {
             job,
             target,
+            is_preview,
             phase: Phase::Listing,
             started_ms: at_ms,
             ended_ms: None,

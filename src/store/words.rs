@@ -4,8 +4,10 @@
 
 use humansize::{DECIMAL, format_size};
 
+use super::log::Level;
 use crate::domain::{
-    Commit, Failure, Healing, HealingKind, LockWait, Origin, PullPlan, PullResult, RefMove, RetryIn,
+    Commit, Failure, Finding, Healing, HealingKind, LockWait, Origin, PullPlan, PullResult,
+    PurgeResult, RefMove, RetryIn, Verification,
 };
 
 /// A size as Finder shows it: decimal units, e.g. `1.35 GB`.
@@ -172,6 +174,80 @@ pub(super) fn ref_line(reference: &RefMove, name: &str, commit: Commit) -> Optio
             ),
         )),
     }
+}
+
+/// What verifying is about to read.
+pub(super) fn verify_line(snapshots: usize, files: usize, bytes: u64) -> String {
+    format!(
+        "verifying {}: {}, {}",
+        count(snapshots, "snapshot"),
+        count(files, "distinct file"),
+        size(bytes)
+    )
+}
+
+/// What verifying one snapshot came to.
+pub(super) fn verified_line(seen: &Verification) -> (Level, String) {
+    let name = format!("{} @ {}", seen.repo, short(&seen.revision));
+    let unknown = match seen.files_unknown {
+        0 => String::new(),
+        files => format!(", {} without a known hash", count(files, "file")),
+    };
+    if seen.is_good() {
+        let line = format!(
+            "{name}: verified, {} of {} right, {}{unknown}",
+            seen.files_good,
+            count(seen.files_total, "file"),
+            size(seen.bytes)
+        );
+        (Level::Info, line)
+    } else {
+        let line = format!(
+            "{name}: {} of {} right, {}{unknown}",
+            seen.files_good,
+            count(seen.files_total, "file"),
+            count(seen.findings.len(), "finding")
+        );
+        (Level::Error, line)
+    }
+}
+
+/// How verifying ended.
+pub(super) fn verify_end_line(good: usize, broken: usize) -> String {
+    if broken == 0 {
+        format!("verified: {} right", count(good, "snapshot"))
+    } else {
+        format!(
+            "verified: {} right, {broken} broken",
+            count(good, "snapshot")
+        )
+    }
+}
+
+/// A finding in one line.
+pub(super) fn finding_line(finding: &Finding) -> String {
+    match &finding.repo {
+        Some(repo) => format!("{repo}: {}", finding.summary),
+        None => finding.summary.clone(),
+    }
+}
+
+/// What a purge came to.
+pub(super) fn purge_line(result: &PurgeResult) -> String {
+    let kept = match result.kept.len() {
+        0 => String::new(),
+        kept => format!(", {kept} kept"),
+    };
+    format!(
+        "purged {}, freed {}{kept}",
+        count(result.removed.len(), "unfinished blob"),
+        size(result.freed_bytes)
+    )
+}
+
+/// A commit shortened for people; other names as they are.
+pub fn short(revision: &str) -> String {
+    Commit::new(revision).map_or_else(|_| revision.to_owned(), |commit| commit.short())
 }
 
 /// The one line about a pull that went well.

@@ -690,17 +690,19 @@ async fn pause_resume_cancel_and_retry_are_heard() {
         .pull_commanding(request(GEMMA), |stamped| match &stamped.event {
             Event::Progress { file, bytes, .. } if *bytes > 100_000 && !is_paused => {
                 is_paused = true;
-                Some(Command::Pause(larder::domain::FileSelection::Files(vec![
-                    *file,
-                ])))
+                Some(Command::Pause(larder::domain::FileSelection::Files(
+                    stamped.job,
+                    vec![*file],
+                )))
             }
             Event::Cancelled {
                 file,
                 is_paused: true,
                 ..
-            } => Some(Command::Resume(larder::domain::FileSelection::Files(vec![
-                *file,
-            ]))),
+            } => Some(Command::Resume(larder::domain::FileSelection::Files(
+                stamped.job,
+                vec![*file],
+            ))),
             Event::Progress { bytes, .. } if *bytes > 600_000 && !is_cancelled => {
                 is_cancelled = true;
                 Some(Command::Cancel(larder::domain::FileSelection::All))

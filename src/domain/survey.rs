@@ -1,0 +1,214 @@
+//! Owns what a look at the machine sees beside the models: locks, unfinished blobs, the disk, the
+//! network, and what verifying and purging came to.
+//!
+//! Never says how any of it is shown.
+
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::finding::Finding;
+use super::repo::RepoId;
+
+/// Which program's lock a file is (hub.md 2.4, product.md section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockKind {
+    /// `.manual_download_lock`: somebody downloads the whole repo.
+    Marker,
+    /// `.locks/<repo>/<etag>.lock`: Python and hf-hub 1.x, one blob.
+    Hub,
+    /// `.locks/<repo>/blobs/<etag>.lock`: swift-huggingface, one blob.
+    Swift,
+    /// `blobs/<etag>.lock`: hf-hub 0.x, one blob.
+    Legacy,
+}
+
+impl LockKind {
+    /// What it is called on screens.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Marker => "download marker",
+            Self::Hub => "blob lock",
+            Self::Swift => "blob lock (Swift)",
+            Self::Legacy => "blob lock (hf-hub 0.x)",
+        }
+    }
+}
+
+/// Whether a lock keeps others out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockState {
+    /// Somebody holds its `flock`.
+    Held,
+    /// It exists and nobody holds it: normal and harmless.
+    Free,
+    /// The file system has no `flock`, or the file cannot be asked.
+    Unknown,
+    /// A lock whose mere existence counts, left by a process that is gone.
+    Stale,
+}
+
+impl LockState {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Free => "free",
+            Self::Unknown => "unknown",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// A lock file and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LockRow {
+    /// The repo.
+    pub repo: RepoId,
+    /// Whose way of locking.
+    pub kind: LockKind,
+    /// The lock file, absolute; sanitised.
+    pub path: String,
+    /// The blob it is for; `None` for a marker.
+    pub etag: Option<String>,
+    /// The file in the repo whose content that blob is, where a listing tells; sanitised.
+    pub file: Option<String>,
+    /// Whether it keeps others out.
+    pub state: LockState,
+    /// The holder's process id, where the system tells.
+    pub pid: Option<u32>,
+    /// The holder's program, where the system tells; sanitised.
+    pub program: Option<String>,
+    /// The holder's arguments, where the system tells; sanitised.
+    pub command_line: Option<String>,
+    /// When the holder's process started, milliseconds since the Unix epoch.
+    pub since_ms: Option<u64>,
+    /// Whether this larder holds it.
+    pub is_ours: bool,
+    /// How the state was found out, in a sentence.
+    pub proof: String,
+}
+
+/// Whether anybody is at work on an unfinished blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum PartialState {
+    /// Somebody writes it.
+    Live {
+        /// Whether it is this larder.
+        is_ours: bool,
+        /// The writer's process id, where the system tells.
+        pid: Option<u32>,
+        /// The writer's program, where the system tells; sanitised.
+        program: Option<String>,
+    },
+    /// Nobody does: it can be resumed, or taken away.
+    Abandoned,
+}
+
+/// An unfinished blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartialRow {
+    /// The repo.
+    pub repo: RepoId,
+    /// The file, absolute; sanitised.
+    pub path: String,
+    /// The blob it will be.
+    pub etag: String,
+    /// The file in the repo whose content that is, where a listing tells; sanitised.
+    pub file: Option<String>,
+    /// Bytes there.
+    pub bytes: u64,
+    /// Bytes there will be, where a listing tells.
+    pub expected_bytes: Option<u64>,
+    /// Last change, milliseconds since the Unix epoch.
+    pub modified_ms: u64,
+    /// Who is at work on it.
+    #[serde(flatten)]
+    pub state: PartialState,
+}
+
+impl PartialRow {
+    /// Whether another program writes it.
+    pub const fn is_foreign(&self) -> bool {
+        matches!(self.state, PartialState::Live { is_ours: false, .. })
+    }
+}
+
+/// Room on the file system of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// Bytes that may still be written.
+    pub free_bytes: u64,
+    /// Bytes of the whole file system.
+    pub total_bytes: u64,
+}
+
+/// Whether the Hub answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "network")]
+pub enum Network {
+    /// Nobody may be asked: a flag, a variable or the config file says so.
+    Offline,
+    /// It answered.
+    Reachable {
+        /// How long the answer took, in milliseconds.
+        answer_ms: u64,
+    },
+    /// It did not.
+    Unreachable {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// What verifying one snapshot came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// The repo.
+    pub repo: RepoId,
+    /// The snapshot: a commit, or a folder's name; sanitised.
+    pub revision: String,
+    /// The snapshot's folder, absolute.
+    pub snapshot: String,
+    /// Files whose bytes hash to what they should.
+    pub files_good: usize,
+    /// Files looked at.
+    pub files_total: usize,
+    /// Files there is no hash for: regular files without a listing.
+    pub files_unknown: usize,
+    /// Bytes hashed.
+    pub bytes: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+impl Verification {
+    /// Whether every file is there and right.
+    pub fn is_good(&self) -> bool {
+        self.findings
+            .iter()
+            .all(|finding| finding.severity < super::finding::Severity::Error)
+    }
+}
+
+/// Something that a purge did not take away, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// The file, absolute; sanitised.
+    pub path: String,
+    /// Why it stays.
+    pub why: String,
+}
+
+/// What a purge came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PurgeResult {
+    /// What was taken away, absolute paths.
+    pub removed: Vec<String>,
+    /// Bytes freed.
+    pub freed_bytes: u64,
+    /// What stays although the plan named it.
+    pub kept: Vec<Kept>,
+}

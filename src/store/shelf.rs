@@ -1,0 +1,233 @@
+//! Owns what is known of the cache and the machine: models, findings, locks, unfinished blobs,
+//! disk, network, and what was verified in this run.
+//!
+//! Never folds events itself: `reduce` does, through the few methods here.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{
+    Disk, Failure, Finding, JobId, LockRow, ModelRow, Network, PartialRow, PurgeResult, RepoId,
+    Rule, Verification,
+};
+
+/// The cache and the machine as last seen.
+#[derive(Clone, Debug, Default)]
+pub struct Shelf {
+    pub(super) models: Option<Vec<ModelRow>>,
+    /// Found by looking.
+    pub(super) findings: Vec<Finding>,
+    pub(super) locks: Vec<LockRow>,
+    pub(super) partials: Vec<PartialRow>,
+    pub(super) disk: Option<Disk>,
+    pub(super) network: Option<Network>,
+    pub(super) trouble: Option<Failure>,
+    /// By snapshot folder.
+    pub(super) verified: BTreeMap<String, Verified>,
+    pub(super) verifying: Option<Verifying>,
+    pub(super) purged: Option<PurgeResult>,
+}
+
+/// What is known of a snapshot by hashing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Whether everything was right.
+    pub is_good: bool,
+    /// Files whose bytes were right.
+    pub files_good: usize,
+    /// Files looked at.
+    pub files_total: usize,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Verifying that goes on, or went on last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verifying {
+    /// Its job.
+    pub job: JobId,
+    /// When it began, milliseconds since the Unix epoch.
+    pub began_ms: u64,
+    /// Whether it goes on.
+    pub is_running: bool,
+    /// Contents hashed.
+    pub files_done: usize,
+    /// Contents to hash.
+    pub files_total: usize,
+    /// Bytes hashed.
+    pub bytes_done: u64,
+    /// Bytes to hash.
+    pub bytes_total: u64,
+    /// The file being hashed; not sanitised.
+    pub path: String,
+    /// Snapshots in which everything was right, so far.
+    pub good: usize,
+    /// Snapshots in which something was wrong, so far.
+    pub broken: usize,
+}
+
+impl Verifying {
+    /// Milliseconds until it is done at the speed so far; `None` where that means nothing.
+    pub fn eta_ms(&self, now_ms: u64) -> Option<u64> {
+        let spent_ms = now_ms.saturating_sub(self.began_ms);
+        let left = self.bytes_total.saturating_sub(self.bytes_done);
+        if self.bytes_done == 0 || left == 0 || spent_ms < 2_000 {
+            return None;
+        }
+        let eta = u128::from(left) * u128::from(spent_ms) / u128::from(self.bytes_done);
+        u64::try_from(eta).ok()
+    }
+}
+
+impl Shelf {
+    /// The models; `None` before the first look.
+    pub fn models(&self) -> Option<&[ModelRow]> {
+        self.models.as_deref()
+    }
+
+    /// Locks that are held or of the repo in focus.
+    pub fn locks(&self) -> &[LockRow] {
+        &self.locks
+    }
+
+    /// Unfinished blobs.
+    pub fn partials(&self) -> &[PartialRow] {
+        &self.partials
+    }
+
+    /// Room on the disk.
+    pub const fn disk(&self) -> Option<Disk> {
+        self.disk
+    }
+
+    /// Whether the Hub answers; `None` before it was asked.
+    pub const fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
+    }
+
+    /// Why the cache as a whole cannot be read.
+    pub const fn trouble(&self) -> Option<&Failure> {
+        self.trouble.as_ref()
+    }
+
+    /// What is known by hashing of the snapshot in that folder.
+    pub fn verified(&self, snapshot: &str) -> Option<&Verified> {
+        self.verified.get(snapshot)
+    }
+
+    /// When anything was last verified in this run, milliseconds since the Unix epoch.
+    pub fn last_verified_ms(&self) -> Option<u64> {
+        self.verified.values().map(|verified| verified.at_ms).max()
+    }
+
+    /// Verifying that goes on.
+    pub fn verifying(&self) -> Option<&Verifying> {
+        self.verifying.as_ref().filter(|job| job.is_running)
+    }
+
+    /// What the last purge came to.
+    pub const fn purged(&self) -> Option<&PurgeResult> {
+        self.purged.as_ref()
+    }
+
+    /// Everything found: by looking and by hashing, the worst first; what both found, once.
+    pub fn findings(&self) -> Vec<&Finding> {
+        let mut all: Vec<&Finding> = self.findings.iter().collect();
+        for finding in self
+            .verified
+            .values()
+            .flat_map(|verified| &verified.findings)
+        {
+            let key = |finding: &Finding| {
+                (
+                    finding.repo.clone(),
+                    finding.revision.clone(),
+                    finding.file.clone(),
+                    finding.rule,
+                )
+            };
+            if !all.iter().any(|known| key(known) == key(finding)) {
+                all.push(finding);
+            }
+        }
+        all.sort_by(|a, b| {
+            b.severity
+                .cmp(&a.severity)
+                .then_with(|| a.repo.cmp(&b.repo))
+                .then_with(|| a.revision.cmp(&b.revision))
+                .then_with(|| a.file.cmp(&b.file))
+        });
+        all
+    }
+
+    /// Findings about one repo.
+    pub fn findings_of(&self, repo: &RepoId) -> Vec<&Finding> {
+        self.findings()
+            .into_iter()
+            .filter(|finding| finding.repo.as_ref() == Some(repo))
+            .collect()
+    }
+
+    /// Bytes on disk of all models.
+    pub fn size_bytes(&self) -> u64 {
+        self.models
+            .iter()
+            .flatten()
+            .map(|model| model.size_bytes)
+            .sum()
+    }
+
+    pub(super) fn saw_models(&mut self, models: &[ModelRow]) {
+        // What was verified of a snapshot that is gone says nothing any more.
+        self.verified
+            .retain(|snapshot, _| models.iter().any(|model| model.snapshot == *snapshot));
+        self.models = Some(models.to_vec());
+        self.trouble = None;
+    }
+
+    pub(super) fn saw_verification(&mut self, at_ms: u64, seen: &Verification) {
+        if let Some(job) = &mut self.verifying {
+            if seen.is_good() {
+                job.good += 1;
+            } else {
+                job.broken += 1;
+            }
+        }
+        self.verified.insert(
+            seen.snapshot.clone(),
+            Verified {
+                at_ms,
+                is_good: seen.is_good(),
+                files_good: seen.files_good,
+                files_total: seen.files_total,
+                findings: seen.findings.clone(),
+            },
+        );
+    }
+
+    /// A pull proved every file of a snapshot.
+    pub(super) fn saw_pull(&mut self, at_ms: u64, snapshot: &str, files: usize) {
+        self.verified.insert(
+            snapshot.to_owned(),
+            Verified {
+                at_ms,
+                is_good: true,
+                files_good: files,
+                files_total: files,
+                findings: Vec::new(),
+            },
+        );
+    }
+
+    /// What was removed is no finding any more, before the next look says so too.
+    pub(super) fn saw_purge(&mut self, result: &PurgeResult) {
+        let is_gone = |path: &str| result.removed.iter().any(|removed| removed == path);
+        self.partials.retain(|partial| !is_gone(&partial.path));
+        self.findings.retain(|finding| {
+            finding.rule != Rule::AbandonedPartial
+                || finding.plan.removals().any(|(path, _)| !is_gone(path))
+        });
+        self.purged = Some(result.clone());
+    }
+}
