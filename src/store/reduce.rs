@@ -21,6 +21,9 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
     store.last_ms = store.last_ms.max(stamped.at_ms);
     let at_ms = store.last_ms;
     let job = stamped.job;
+    if let Event::ListingRetried { .. } | Event::Failed { retry: Some(_), .. } = &stamped.event {
+        store.last_retry_ms = Some(at_ms);
+    }
     match &stamped.event {
         Event::PullStarted {
             repo,
