@@ -60,6 +60,53 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         Event::Ended(outcome) if store.pull(job).is_none() => {
             ended_beside(store, job, at_ms, outcome);
         }
+        Event::FindingsSeen { .. }
+        | Event::LocksSeen { .. }
+        | Event::PartialsSeen { .. }
+        | Event::DiskSeen(_)
+        | Event::NetworkSeen(_)
+        | Event::CacheUnreadable { .. }
+        | Event::VerifyStarted { .. }
+        | Event::VerifyProgress { .. }
+        | Event::ModelVerified(_) => fold_look(store, job, at_ms, &stamped.event),
+        Event::ListingRetried { .. }
+        | Event::Resolved { .. }
+        | Event::Planned(_)
+        | Event::Waiting { .. }
+        | Event::Reusing { .. }
+        | Event::Connecting { .. }
+        | Event::Downloading { .. }
+        | Event::Progress { .. }
+        | Event::Stalled { .. }
+        | Event::Rewound { .. }
+        | Event::PartialRestored { .. }
+        | Event::Verifying { .. }
+        | Event::Finished { .. }
+        | Event::Reused { .. }
+        | Event::Failed { .. }
+        | Event::Cancelled { .. }
+        | Event::Healed(_)
+        | Event::Noted { .. }
+        | Event::Reopened { .. }
+        | Event::Ended(_) => {
+            if let Some(pull) = store.pulls.iter_mut().find(|pull| pull.job == job) {
+                fold_pull(pull, &mut store.log, at_ms, &stamped.event);
+                if let Event::Ended(Outcome::Complete(result)) = &stamped.event
+                    && result.is_verified
+                {
+                    let files = pull.entries.len();
+                    store.shelf.saw_pull(at_ms, &result.snapshot, files);
+                }
+            } else if let Event::Noted { note } = &stamped.event {
+                store.log.write(at_ms, Level::Info, None, note);
+            }
+        }
+    }
+}
+
+/// What is seen of the cache and the machine.
+fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
+    match event {
         Event::FindingsSeen { findings } => store.shelf.findings.clone_from(findings),
         Event::LocksSeen { locks } => store.shelf.locks.clone_from(locks),
         Event::PartialsSeen { partials } => store.shelf.partials.clone_from(partials),
@@ -110,7 +157,9 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
             }
             store.shelf.saw_verification(at_ms, verification);
         }
-        Event::ListingRetried { .. }
+        // `reduce` has the others.
+        Event::PullStarted { .. }
+        | Event::ListingRetried { .. }
         | Event::Resolved { .. }
         | Event::Planned(_)
         | Event::Waiting { .. }
@@ -128,20 +177,10 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         | Event::Cancelled { .. }
         | Event::Healed(_)
         | Event::Noted { .. }
+        | Event::ModelsListed { .. }
+        | Event::FilesListed { .. }
         | Event::Reopened { .. }
-        | Event::Ended(_) => {
-            if let Some(pull) = store.pulls.iter_mut().find(|pull| pull.job == job) {
-                fold_pull(pull, &mut store.log, at_ms, &stamped.event);
-                if let Event::Ended(Outcome::Complete(result)) = &stamped.event
-                    && result.is_verified
-                {
-                    let files = pull.entries.len();
-                    store.shelf.saw_pull(at_ms, &result.snapshot, files);
-                }
-            } else if let Event::Noted { note } = &stamped.event {
-                store.log.write(at_ms, Level::Info, None, note);
-            }
-        }
+        | Event::Ended(_) => {}
     }
 }
 

@@ -6,7 +6,7 @@ use ratatui::symbols::border;
 
 /// The signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Glyphs {
+pub(super) struct Glyphs {
     /// Done, right.
     pub good: &'static str,
     /// Failed, wrong.
@@ -47,7 +47,7 @@ pub struct Glyphs {
     pub is_ascii: bool,
 }
 
-const UNICODE: Glyphs = Glyphs {
+static UNICODE: Glyphs = Glyphs {
     good: "✓",
     bad: "✗",
     alert: "!",
@@ -69,7 +69,7 @@ const UNICODE: Glyphs = Glyphs {
     is_ascii: false,
 };
 
-const ASCII: Glyphs = Glyphs {
+static ASCII: Glyphs = Glyphs {
     good: "+",
     bad: "x",
     alert: "!",
@@ -102,18 +102,18 @@ const ASCII: Glyphs = Glyphs {
 
 impl Glyphs {
     /// The set for a terminal.
-    pub const fn of(is_ascii: bool) -> Self {
-        if is_ascii { ASCII } else { UNICODE }
+    pub(super) fn of(is_ascii: bool) -> &'static Self {
+        if is_ascii { &ASCII } else { &UNICODE }
     }
 
     /// The spinner's picture at a moment.
-    pub fn spin(&self, now_ms: u64) -> &'static str {
+    pub(super) fn spin(&self, now_ms: u64) -> &'static str {
         let step = usize::try_from(now_ms / 100).unwrap_or(0);
         self.spinner[step % self.spinner.len()]
     }
 
     /// A bar of `columns`, its full part and the rest.
-    pub fn bar(&self, done: u64, total: u64, columns: usize) -> (String, String) {
+    pub(super) fn bar(&self, done: u64, total: u64, columns: usize) -> (String, String) {
         let full = if total == 0 {
             0
         } else {

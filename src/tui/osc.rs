@@ -9,7 +9,7 @@ use crate::domain::sanitize_line;
 
 /// What the window's title bar and the taskbar show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Badge {
+pub(super) struct Badge {
     /// The title; empty leaves it alone.
     pub title: String,
     /// Percent done, and whether something failed; `None` shows no progress.

@@ -56,11 +56,13 @@ impl Pane {
     }
 
     /// The next one, around.
+    #[must_use]
     pub const fn next(self) -> Self {
         Self::ALL[(self.index() + 1) % Self::ALL.len()]
     }
 
     /// The one before, around.
+    #[must_use]
     pub const fn previous(self) -> Self {
         Self::ALL[(self.index() + Self::ALL.len() - 1) % Self::ALL.len()]
     }

@@ -70,14 +70,15 @@ pub(super) fn next(failure: &Failure, repo: &str, keymap: &Keymap) -> String {
         Remedy::AcceptTerms => format!(
             "accept the terms at https://huggingface.co/{repo}, then start larder with HF_TOKEN set to a token from {TOKENS}"
         ),
-        Remedy::CheckName => match failure.code {
-            FailureCode::RevisionNotFound => format!(
-                "choose one of the branches and tags at https://huggingface.co/{repo}/tree/main"
-            ),
-            _ => format!(
-                "check the spelling at https://huggingface.co/{repo}; for a private repo set HF_TOKEN to a token from {TOKENS}"
-            ),
-        },
+        Remedy::CheckName if failure.code == FailureCode::RevisionNotFound => format!(
+            "choose one of the branches and tags at https://huggingface.co/{repo}/tree/main"
+        ),
+        Remedy::CheckName if failure.code == FailureCode::FileNotFound => {
+            format!("https://huggingface.co/{repo}/tree/main lists the files there are")
+        }
+        Remedy::CheckName => format!(
+            "check the spelling at https://huggingface.co/{repo}; for a private repo set HF_TOKEN to a token from {TOKENS}"
+        ),
         Remedy::ChooseAnother => {
             "choose another repo, e.g. from https://huggingface.co/mlx-community".to_owned()
         }

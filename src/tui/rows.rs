@@ -89,7 +89,7 @@ impl ModelItem<'_> {
 
 /// A file of the selected model.
 #[derive(Clone, Copy, Debug)]
-pub enum FileItem<'a> {
+pub(super) enum FileItem<'a> {
     /// Being fetched, or fetched in this run.
     Transfer(&'a Pull, FileView<'a>),
     /// On disk.
@@ -100,7 +100,7 @@ pub enum FileItem<'a> {
 
 impl<'a> FileItem<'a> {
     /// The name shown; not sanitised.
-    pub fn name(&self) -> &'a str {
+    pub(super) fn name(&self) -> &'a str {
         match self {
             Self::Transfer(_, view) => view.path.as_str(),
             Self::Cached(_, row) => &row.path,
@@ -109,7 +109,7 @@ impl<'a> FileItem<'a> {
     }
 
     /// What tells it from the others.
-    pub fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         match self {
             Self::Transfer(..) | Self::Cached(..) => self.name().to_owned(),
             Self::Partial(partial) => partial.path.clone(),
@@ -117,7 +117,7 @@ impl<'a> FileItem<'a> {
     }
 
     /// Whether it wants to be seen: something goes on with it, or went wrong.
-    pub fn is_active(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         match self {
             Self::Transfer(_, view) => view.status.is_active(),
             Self::Cached(..) => false,
@@ -128,7 +128,7 @@ impl<'a> FileItem<'a> {
 
 /// Everything the panes list, with filters applied.
 #[derive(Clone, Debug)]
-pub struct Scene<'a> {
+pub(super) struct Scene<'a> {
     /// Models.
     pub models: Vec<ModelItem<'a>>,
     /// How many there are without the filter.
@@ -149,7 +149,7 @@ pub struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     /// The rows of this moment. The cursors of `ui` are brought onto rows that exist.
-    pub fn build(ui: &mut Ui, store: &'a Store, now_ms: u64) -> Self {
+    pub(super) fn build(ui: &mut Ui, store: &'a Store, now_ms: u64) -> Self {
         let mut models = models(store);
         let models_total = models.len();
         let filter = ui.filter(Pane::Models);
@@ -231,32 +231,32 @@ impl<'a> Scene<'a> {
     }
 
     /// The selected model.
-    pub fn model(&self, ui: &Ui) -> Option<&ModelItem<'a>> {
+    pub(super) fn model(&self, ui: &Ui) -> Option<&ModelItem<'a>> {
         self.models.get(ui.models.index)
     }
 
     /// The selected file.
-    pub fn file(&self, ui: &Ui) -> Option<FileItem<'a>> {
+    pub(super) fn file(&self, ui: &Ui) -> Option<FileItem<'a>> {
         self.files.get(ui.files.index).copied()
     }
 
     /// The selected finding.
-    pub fn finding(&self, ui: &Ui) -> Option<&'a Finding> {
+    pub(super) fn finding(&self, ui: &Ui) -> Option<&'a Finding> {
         self.findings.get(ui.health.index).copied()
     }
 
     /// The selected lock.
-    pub fn lock(&self, ui: &Ui) -> Option<&'a LockRow> {
+    pub(super) fn lock(&self, ui: &Ui) -> Option<&'a LockRow> {
         self.locks.get(ui.locks.index).copied()
     }
 
     /// The selected line of the log.
-    pub fn line(&self, ui: &Ui) -> Option<&'a LogLine> {
+    pub(super) fn line(&self, ui: &Ui) -> Option<&'a LogLine> {
         self.lines.get(ui.log.index).copied()
     }
 
     /// How many rows a pane has.
-    pub fn len(&self, pane: Pane) -> usize {
+    pub(super) fn len(&self, pane: Pane) -> usize {
         match pane {
             Pane::Models => self.models.len(),
             Pane::Files => self.files.len(),

@@ -23,7 +23,7 @@ use crate::domain::{
 };
 use crate::store::{Phase, Store, reduce};
 
-pub use super::painter::Abilities;
+pub(super) use super::painter::Abilities;
 
 /// Between two pictures.
 const FRAME: Duration = Duration::from_millis(100);

@@ -70,6 +70,7 @@ impl ThemeName {
     }
 
     /// The next one.
+    #[must_use]
     pub fn next(self) -> Self {
         let at = Self::ALL.iter().position(|theme| *theme == self);
         Self::ALL[(at.unwrap_or(0) + 1) % Self::ALL.len()]

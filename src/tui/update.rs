@@ -87,7 +87,7 @@ pub fn press(ui: &mut Ui, view: View<'_>, key: Key) -> Vec<Effect> {
 }
 
 /// Text was pasted.
-pub fn paste(ui: &mut Ui, view: View<'_>, text: &str) -> Vec<Effect> {
+pub(super) fn paste(ui: &mut Ui, view: View<'_>, text: &str) -> Vec<Effect> {
     let text = text.trim().replace(['\r', '\n', '\t'], " ");
     let insert = |input: &mut Input| {
         for c in text.chars().filter(|c| !c.is_control()).take(2_000) {
@@ -200,7 +200,7 @@ fn act_on_key(ui: &mut Ui, view: View<'_>, key: Key) -> Vec<Effect> {
 }
 
 /// Carries an action out.
-pub fn act(ui: &mut Ui, view: View<'_>, action: Action) -> Vec<Effect> {
+pub(super) fn act(ui: &mut Ui, view: View<'_>, action: Action) -> Vec<Effect> {
     if action.is_writing() && view.facts.is_read_only {
         ui.refuse(
             format!("{}: this dashboard is read-only", action.name()),

@@ -18,7 +18,7 @@ use crate::domain::{
 use crate::store::{FileStatus, Phase, Pull, Store, count, size};
 
 /// Whether there is nothing to look at yet: an empty cache, and no pull.
-pub fn is_first_run(store: &Store) -> bool {
+pub(super) fn is_first_run(store: &Store) -> bool {
     store.shelf().trouble().is_none()
         && store.shelf().models().is_some_and(<[_]>::is_empty)
         && store.pulls().next().is_none()
@@ -80,7 +80,7 @@ pub(super) fn pull_call(facts: &Facts, request: &PullRequest) -> String {
         ("--exclude", &request.exclude),
     ] {
         for value in values {
-            words.push_str(&format!(" {flag} {}", quoted(value)));
+            words = format!("{words} {flag} {}", quoted(value));
         }
     }
     for (flag, is_set) in [("--all", request.all), ("--force", request.force)] {

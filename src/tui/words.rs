@@ -6,11 +6,12 @@ use super::facts::Facts;
 use super::glyph::Glyphs;
 use super::rows::{FileItem, ModelItem};
 use super::theme::Theme;
+use super::view::Canvas;
 use crate::domain::{
-    FileRow, FileState, LockKind, LockRow, LockState, LockWait, ModelState, PartialRow,
+    FileRow, FileState, LockKind, LockRow, LockState, LockWait, ModelState, Outcome, PartialRow,
     PartialState, Severity, sanitize_line,
 };
-use crate::store::{FileStatus, FileView, Phase, Pull, Store, duration, short, size};
+use crate::store::{FileStatus, FileView, Phase, Pull, duration, short, size};
 use humansize::{DECIMAL, format_size};
 use ratatui::style::Style;
 
@@ -73,60 +74,65 @@ pub(super) fn split_name(name: &str) -> (&str, &str) {
     }
 }
 
-/// A model's sign and short state.
+/// A model's sign and state: in up to nine columns, or in six where room is short.
 pub(super) fn model_state(
     item: &ModelItem<'_>,
-    store: &Store,
-    glyphs: &Glyphs,
-    theme: &Theme,
-    now_ms: u64,
+    canvas: Canvas<'_>,
+    has_room: bool,
 ) -> (Sign, String) {
+    let (store, glyphs, theme) = (canvas.view.store, canvas.glyphs, &canvas.ui.theme);
+    let word = |long: &str, short: &str| if has_room { long } else { short }.to_owned();
     if let Some(pull) = item.pull {
         match pull.phase() {
-            Phase::Listing => return ((glyphs.spin(now_ms), theme.accent), "listing".to_owned()),
+            Phase::Listing => {
+                let sign = (glyphs.spin(canvas.view.now_ms), theme.accent);
+                return (sign, word("listing", "list"));
+            }
             Phase::Fetching => {
                 let counts = pull.counts();
-                let is_paused = counts.files_active == 0 && counts.files_queued == 0;
-                if is_paused && counts.files_done < counts.files_total {
-                    return ((glyphs.paused, theme.warning), "paused".to_owned());
+                let is_resting = counts.files_active == 0
+                    && pull.files().any(|file| *file.status == FileStatus::Paused);
+                if is_resting {
+                    return ((glyphs.paused, theme.warning), word("paused", "paused"));
                 }
                 let percent = percent(counts.bytes_done, counts.bytes_total);
-                return ((glyphs.spin(now_ms), theme.accent), format!("{percent} %"));
+                let sign = (glyphs.spin(canvas.view.now_ms), theme.accent);
+                return (sign, format!("{percent}%"));
             }
-            Phase::Ended => {
-                if pull.result().is_none() {
-                    let (done, all) = pull.files_in_place();
-                    let word = match pull.outcome() {
-                        Some(crate::domain::Outcome::Cancelled) => "cancelled".to_owned(),
-                        _ if all > 0 => format!("failed {done}/{all}"),
-                        _ => "failed".to_owned(),
-                    };
-                    return ((glyphs.bad, theme.error), word);
-                }
+            Phase::Ended if pull.result().is_none() => {
+                let is_cancelled = matches!(pull.outcome(), Some(Outcome::Cancelled));
+                return if is_cancelled {
+                    ((glyphs.paused, theme.warning), word("cancelled", "ended"))
+                } else {
+                    ((glyphs.bad, theme.error), word("failed", "failed"))
+                };
             }
+            Phase::Ended => {}
         }
     }
-    let is_verified = item
+    let verified = item
         .snapshot()
         .and_then(|snapshot| store.shelf().verified(snapshot));
-    match (item.row.map(|row| row.state), is_verified) {
+    match (item.row.map(|row| row.state), verified) {
+        (Some(ModelState::Broken), _) => ((glyphs.bad, theme.error), word("broken", "broken")),
         (_, Some(verified)) if !verified.is_good => {
-            ((glyphs.bad, theme.error), "broken".to_owned())
+            ((glyphs.bad, theme.error), word("broken", "broken"))
         }
-        (Some(ModelState::Broken), _) => ((glyphs.bad, theme.error), "broken".to_owned()),
         (Some(ModelState::Partial), _) => {
-            let row = item.row;
-            let of = row.and_then(|row| row.files_expected);
-            let word = match (row, of) {
-                (Some(row), Some(of)) => format!("{}/{of}", row.files_present),
-                _ => "partial".to_owned(),
+            let counts = item
+                .row
+                .and_then(|row| Some((row.files_present, row.files_expected?)));
+            let text = match counts {
+                Some((present, expected)) => format!("{present}/{expected}"),
+                None => word("partial", "part"),
             };
-            ((glyphs.alert, theme.warning), word)
+            ((glyphs.alert, theme.warning), text)
         }
-        (Some(ModelState::Absent), _) => ((glyphs.queued, theme.dim), "absent".to_owned()),
-        (_, Some(_)) => ((glyphs.good, theme.good), "verified".to_owned()),
-        (Some(ModelState::Complete), None) => ((glyphs.good, theme.dim), "complete".to_owned()),
-        (None, None) => ((glyphs.good, theme.good), "complete".to_owned()),
+        (Some(ModelState::Absent), _) => ((glyphs.queued, theme.dim), word("absent", "absent")),
+        (_, Some(_)) => ((glyphs.good, theme.good), word("verified", "proven")),
+        (Some(ModelState::Complete) | None, None) => {
+            ((glyphs.good, theme.dim), word("complete", "ok"))
+        }
     }
 }
 

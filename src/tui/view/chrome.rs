@@ -42,7 +42,7 @@ pub(super) fn header(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) {
         let revision = short(item.revision());
         let mut text = format!("@ {}", fit::clean(&revision));
         if let Some(commit) = commit.filter(|commit| *commit != revision) {
-            text.push_str(&format!(" {} {commit}", canvas.glyphs.arrow));
+            text = format!("{text} {} {commit}", canvas.glyphs.arrow);
         }
         left.push(Part {
             text,

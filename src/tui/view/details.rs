@@ -65,7 +65,7 @@ fn exact(bytes: u64) -> String {
 fn model(text: &mut Text, canvas: Canvas<'_>, item: &ModelItem<'_>) {
     let (view, theme, styles) = (canvas.view, &canvas.ui.theme, plain(canvas));
     let facts = view.facts;
-    let (_, state) = words::model_state(item, view.store, &canvas.glyphs, theme, view.now_ms);
+    let (_, state) = words::model_state(item, canvas, true);
     text.field("state", &state, styles);
     if let Some(row) = item.row {
         let refs = if row.refs.is_empty() {
@@ -352,7 +352,7 @@ fn attempt_lines(text: &mut Text, canvas: Canvas<'_>, attempt: &AttemptRecord) {
 }
 
 fn finding(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
-    let (theme, glyphs, styles) = (&canvas.ui.theme, &canvas.glyphs, plain(canvas));
+    let (theme, glyphs, styles) = (&canvas.ui.theme, canvas.glyphs, plain(canvas));
     let facts = canvas.view.facts;
     let sign = words::severity_sign(finding.severity, glyphs, theme);
     text.wrapped(0, &finding.summary, theme.text.add_modifier(Modifier::BOLD));
@@ -430,7 +430,7 @@ fn finding(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
 
 fn lock(text: &mut Text, canvas: Canvas<'_>, lock: &LockRow) {
     let (theme, styles, view) = (&canvas.ui.theme, plain(canvas), canvas.view);
-    let (sign, _) = words::lock_state(lock, &canvas.glyphs, theme);
+    let (sign, _) = words::lock_state(lock, canvas.glyphs, theme);
     text.field("kind", lock.kind.name(), styles);
     text.field("state", lock.state.name(), (theme.dim, sign.1));
     text.field("model", &lock.repo.to_string(), styles);

@@ -104,7 +104,7 @@ impl Columns {
 
 /// What stands below the rows: how a pull ended and what to do next, or what is wrong.
 pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize) -> Text {
-    let (theme, glyphs, facts) = (&canvas.ui.theme, &canvas.glyphs, canvas.view.facts);
+    let (theme, glyphs, facts) = (&canvas.ui.theme, canvas.glyphs, canvas.view.facts);
     let mut text = Text::new(columns);
     let Some(item) = scene.model(canvas.ui).filter(|_| !scene.files.is_empty()) else {
         return text;
@@ -224,7 +224,7 @@ fn row(
     let (ui, theme, glyphs, now_ms) = (
         canvas.ui,
         &canvas.ui.theme,
-        &canvas.glyphs,
+        canvas.glyphs,
         canvas.view.now_ms,
     );
     let is_selected = at == ui.files.index;

@@ -2,7 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Modifier;
+use ratatui::style::{Modifier, Style};
 use ratatui::widgets::{Block, Widget as _};
 
 use super::super::words;
@@ -39,27 +39,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>) {
         None => "being asked".to_owned(),
     };
     text.field("disk", &disk, styles);
-    let (network, style) = match view.store.shelf().network() {
-        Some(Network::Reachable { answer_ms }) => (
-            format!("{} answers in {answer_ms} ms", words::host(&facts.endpoint)),
-            theme.good,
-        ),
-        Some(Network::Unreachable { failure }) => (
-            format!(
-                "{} does not answer: {failure}",
-                words::host(&facts.endpoint)
-            ),
-            theme.error,
-        ),
-        Some(Network::Offline) => (
-            "offline by choice: a flag, a variable or the config file".to_owned(),
-            theme.warning,
-        ),
-        None => (
-            format!("asking {}", words::host(&facts.endpoint)),
-            theme.dim,
-        ),
-    };
+    let (network, style) = network(canvas);
     text.field("network", &network, (theme.dim, style));
     text.blank();
     if facts.is_read_only {
@@ -114,4 +94,31 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>) {
         height: rect.height.saturating_sub(2 + margin),
     };
     text.draw_in(buf, inner);
+}
+
+/// Whether the Hub answers, with its style.
+fn network(canvas: Canvas<'_>) -> (String, Style) {
+    let (theme, view) = (&canvas.ui.theme, canvas.view);
+    let facts = view.facts;
+    match view.store.shelf().network() {
+        Some(Network::Reachable { answer_ms }) => (
+            format!("{} answers in {answer_ms} ms", words::host(&facts.endpoint)),
+            theme.good,
+        ),
+        Some(Network::Unreachable { failure }) => (
+            format!(
+                "{} does not answer: {failure}",
+                words::host(&facts.endpoint)
+            ),
+            theme.error,
+        ),
+        Some(Network::Offline) => (
+            "offline by choice: a flag, a variable or the config file".to_owned(),
+            theme.warning,
+        ),
+        None => (
+            format!("asking {}", words::host(&facts.endpoint)),
+            theme.dim,
+        ),
+    }
 }

@@ -50,7 +50,7 @@ pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>) -> String {
 
 /// The rows.
 pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) {
-    let (ui, theme, glyphs) = (canvas.ui, &canvas.ui.theme, &canvas.glyphs);
+    let (ui, theme, glyphs) = (canvas.ui, &canvas.ui.theme, canvas.glyphs);
     summary(buf, area, canvas, scene);
     let mut y = area.y + 1;
     if canvas.view.store.shelf().verifying().is_some() {
@@ -113,7 +113,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
 
 /// How much there is, and when it was last proven.
 fn summary(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) {
-    let (theme, glyphs, shelf) = (&canvas.ui.theme, &canvas.glyphs, canvas.view.store.shelf());
+    let (theme, glyphs, shelf) = (&canvas.ui.theme, canvas.glyphs, canvas.view.store.shelf());
     let mut cells = Cells::new(buf, area.y, area.x, area.right());
     cells.skip(1);
     if let Some(failure) = shelf.trouble() {
@@ -148,7 +148,7 @@ fn summary(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) 
 
 /// Verifying as it goes on.
 fn verifying(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>) {
-    let (theme, glyphs, now_ms) = (&canvas.ui.theme, &canvas.glyphs, canvas.view.now_ms);
+    let (theme, glyphs, now_ms) = (&canvas.ui.theme, canvas.glyphs, canvas.view.now_ms);
     let Some(job) = canvas.view.store.shelf().verifying() else {
         return;
     };

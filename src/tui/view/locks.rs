@@ -23,7 +23,7 @@ pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>) -> String {
         (_, held) => format!("{held} held"),
     };
     if !filter.is_empty() {
-        rest.push_str(&format!(" /{}", fit::clean(filter.text())));
+        rest = format!("{rest} /{}", fit::clean(filter.text()));
     }
     if rest.is_empty() {
         "Locks".to_owned()
@@ -34,10 +34,10 @@ pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>) -> String {
 
 /// The rows.
 pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) {
-    let (ui, theme, glyphs) = (canvas.ui, &canvas.ui.theme, &canvas.glyphs);
+    let (ui, theme, glyphs) = (canvas.ui, &canvas.ui.theme, canvas.glyphs);
     if scene.locks.is_empty() {
         let words = match scene.model(ui).and_then(|item| item.repo()) {
-            Some(repo) => format!("nobody has locked anything of {}", repo.name()),
+            Some(repo) => format!("no locks on {}", words::split_name(repo.name()).1),
             None => "no locks".to_owned(),
         };
         super::overlay::paragraph(buf, area, &words, theme.dim);

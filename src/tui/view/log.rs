@@ -21,11 +21,8 @@ pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>) -> String {
         level_name(canvas.ui.level).to_owned()
     };
     if !filter.is_empty() {
-        rest.push_str(&format!(
-            " {} lines /{}",
-            scene.lines.len(),
-            fit::clean(filter.text())
-        ));
+        let filter = fit::clean(filter.text());
+        rest = format!("{rest} {} lines /{filter}", scene.lines.len());
     }
     if !canvas.ui.log.is_at_end && canvas.ui.focus == Pane::Log {
         rest.push_str(" held; G follows");
@@ -45,7 +42,7 @@ pub(super) fn draw(
     scene: &Scene<'_>,
     is_strip: bool,
 ) {
-    let (ui, theme, glyphs) = (canvas.ui, &canvas.ui.theme, &canvas.glyphs);
+    let (ui, theme, glyphs) = (canvas.ui, &canvas.ui.theme, canvas.glyphs);
     let rows = usize::from(area.height);
     let first = if is_strip || ui.log.is_at_end {
         scene.lines.len().saturating_sub(rows)

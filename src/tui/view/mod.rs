@@ -38,7 +38,7 @@ const WIDE: (u16, u16) = (120, 30);
 pub(super) struct Canvas<'a> {
     pub(super) view: View<'a>,
     pub(super) ui: &'a Ui,
-    pub(super) glyphs: Glyphs,
+    pub(super) glyphs: &'static Glyphs,
 }
 
 /// Where the panes are.
@@ -105,7 +105,7 @@ impl Places {
             height: body.height - log + 1,
             ..body
         };
-        let models = (body.width * 22 / 100).clamp(27, 44);
+        let models = (body.width / 4).clamp(30, 46);
         let health = (body.width * 28 / 100).clamp(34, 60);
         let (left, rest) = split_columns(upper, models);
         let (middle, right) = split_columns(rest, rest.width - health + 1);
@@ -230,14 +230,14 @@ fn draw_pane(
             is_strip && canvas.ui.focus != pane,
         ),
     }
-    let (offset, page) = match pane {
+    let shown = match pane {
         Pane::Models => (canvas.ui.models.offset, canvas.ui.models.page),
         Pane::Files => (canvas.ui.files.offset, canvas.ui.files.page),
         Pane::Health => (canvas.ui.health.offset, canvas.ui.health.page),
         Pane::Locks => (canvas.ui.locks.offset, canvas.ui.locks.page),
         Pane::Log => (canvas.ui.log.offset, canvas.ui.log.page),
     };
-    thumb(buf, rect, canvas, (offset, page, scene.len(pane)), pane);
+    thumb(buf, rect, canvas, pane, (shown.0, shown.1, scene.len(pane)));
 }
 
 /// The lines around a pane and its title; what is left inside.
@@ -281,15 +281,15 @@ fn thumb(
     buf: &mut Buffer,
     rect: Rect,
     canvas: Canvas<'_>,
-    (offset, page, len): (usize, usize, usize),
     pane: Pane,
+    (first_row, visible, len): (usize, usize, usize),
 ) {
     let rows = usize::from(rect.height.saturating_sub(2));
-    if len <= page || rows == 0 {
+    if len <= visible || rows == 0 {
         return;
     }
-    let size = (rows * page / len).max(1);
-    let first = (rows - size) * offset / (len - page).max(1);
+    let size = (rows * visible / len).max(1);
+    let first = (rows - size) * first_row / (len - visible).max(1);
     let style = if canvas.ui.focus == pane {
         canvas.ui.theme.focus
     } else {

@@ -33,7 +33,7 @@ pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>) -> String {
 
 /// The rows.
 pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) {
-    let (ui, theme, glyphs) = (canvas.ui, &canvas.ui.theme, &canvas.glyphs);
+    let (ui, theme, glyphs) = (canvas.ui, &canvas.ui.theme, canvas.glyphs);
     if scene.models.is_empty() {
         let words = match (
             canvas.view.store.shelf().models(),
@@ -64,11 +64,10 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
         let is_marked = ui.marked_models.contains(&item.key);
         let mark = if is_marked { glyphs.mark } else { " " };
         cells.put(mark, theme.accent);
-        let (sign, state) =
-            words::model_state(item, canvas.view.store, glyphs, theme, canvas.view.now_ms);
+        let (sign, state) = words::model_state(item, canvas, has_size);
         cells.put(sign.0, sign.1);
         cells.skip(1);
-        let state_width = fit::width(&state).max(if area.width >= 30 { 8 } else { 4 });
+        let state_width = if has_size { 9 } else { 6 };
         let size_width = if has_size { 7 } else { 0 };
         let name_width = cells
             .room()

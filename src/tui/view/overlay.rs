@@ -321,7 +321,7 @@ fn offers(text: &mut Text, canvas: Canvas<'_>, add: &Add) {
 
 /// What a pull would do, before it does it.
 fn plan_lines(text: &mut Text, canvas: Canvas<'_>, pull: &Pull) {
-    let (theme, glyphs) = (&canvas.ui.theme, &canvas.glyphs);
+    let (theme, glyphs) = (&canvas.ui.theme, canvas.glyphs);
     let target = pull.target();
     let styles = (theme.dim, theme.text);
     let Some(plan) = pull.plan() else {
