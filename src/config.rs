@@ -7,6 +7,7 @@
 mod environment;
 mod file;
 mod places;
+mod remember;
 mod token;
 mod value;
 
@@ -15,9 +16,10 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::domain::{Failure, Setting, sanitize};
+use crate::domain::{Failure, Level, Setting, ThemeChoice, sanitize};
 
 pub use environment::Environment;
+pub use remember::remember;
 pub use token::Token;
 
 use environment::is_true;
@@ -36,6 +38,10 @@ pub struct Flags {
     pub is_offline: bool,
     /// `--connections`.
     pub connections: Option<usize>,
+    /// `--ascii`.
+    pub is_ascii: bool,
+    /// `--read-only`.
+    pub is_read_only: bool,
     /// `--config`: another config file, which must then exist.
     pub config_file: Option<PathBuf>,
 }
@@ -99,6 +105,14 @@ pub struct Config {
     pub config_file: PathBuf,
     /// The filter of the log.
     pub log_filter: Option<String>,
+    /// The dashboard's colours.
+    pub theme: ThemeChoice,
+    /// Whether only ASCII is drawn.
+    pub is_ascii: bool,
+    /// Whether nothing may be changed.
+    pub is_read_only: bool,
+    /// Lines below this are not shown in the dashboard's log at first.
+    pub log_level: Level,
     /// Every setting with its value and where that came from; secrets as `***`.
     pub settings: Vec<Setting>,
 }
@@ -175,6 +189,7 @@ impl Config {
 
         let user_agent_origin = optional_text(env, "HF_HUB_USER_AGENT_ORIGIN", &mut shown)?;
         let log_filter = optional_text(env, "LARDER_LOG", &mut shown)?;
+        let looks = Looks::find(flags, env, &file, &mut shown)?;
 
         Ok(Self {
             endpoint,
@@ -193,8 +208,95 @@ impl Config {
             state_dir,
             config_file,
             log_filter,
+            theme: looks.theme,
+            is_ascii: looks.is_ascii,
+            is_read_only: looks.is_read_only,
+            log_level: looks.log_level,
             settings: shown.into_vec(),
         })
+    }
+
+    /// Where the value of a setting came from: a flag, a variable, a file with its line, or
+    /// `default`. `None` if there is no such setting.
+    pub fn origin(&self, name: &str) -> Option<&str> {
+        self.settings
+            .iter()
+            .find(|setting| setting.name == name)
+            .map(|setting| setting.origin.as_str())
+    }
+}
+
+/// What the faces look like, and whether they may change anything.
+struct Looks {
+    theme: ThemeChoice,
+    is_ascii: bool,
+    is_read_only: bool,
+    log_level: Level,
+}
+
+impl Looks {
+    fn find(
+        flags: &Flags,
+        env: &Environment,
+        file: &ConfigFile,
+        shown: &mut Settings,
+    ) -> Result<Self, Failure> {
+        let candidates = [env.owned("LARDER_THEME")?, file.text("theme")?];
+        let (theme, origin) = pick_named(candidates, ThemeChoice::named, ThemeChoice::ALL, |it| {
+            it.name()
+        })?;
+        shown.add("theme", theme.name(), &origin);
+        let mut switch = |name, is_flag: bool, flag, variable| -> Result<bool, Failure> {
+            let flag = is_flag.then_some((true, Origin::Flag(flag)));
+            let variable = env
+                .text(variable)?
+                .map(|text| (is_true(text), Origin::Variable(variable)));
+            let (value, origin) = pick([flag, variable, file.boolean(name)?], || false);
+            shown.add(name, value, &origin);
+            Ok(value)
+        };
+        let is_ascii = switch("ascii", flags.is_ascii, "--ascii", "LARDER_ASCII")?;
+        let is_read_only = switch(
+            "read_only",
+            flags.is_read_only,
+            "--read-only",
+            "LARDER_READ_ONLY",
+        )?;
+        let (log_level, origin) =
+            pick_named([file.text("log_level")?], Level::named, Level::ALL, |it| {
+                it.name()
+            })?;
+        shown.add("log_level", log_level.name(), &origin);
+        Ok(Self {
+            theme,
+            is_ascii,
+            is_read_only,
+            log_level,
+        })
+    }
+}
+
+/// The first candidate, which must be one of `all` by its name; else the default.
+fn pick_named<T: Default + Copy, const C: usize, const N: usize>(
+    candidates: [Option<(String, Origin)>; C],
+    named: impl Fn(&str) -> Option<T>,
+    all: [T; N],
+    name: impl Fn(T) -> &'static str,
+) -> Result<(T, Origin), Failure> {
+    let (text, origin) = pick(candidates, String::new);
+    if origin == Origin::Default {
+        return Ok((T::default(), origin));
+    }
+    match named(text.trim()) {
+        Some(value) => Ok((value, origin)),
+        None => Err(origin.failure(
+            "is none of the choices",
+            &format!(
+                "`{}` is not one of {}",
+                sanitize(&text),
+                all.map(name).join(", ")
+            ),
+        )),
     }
 }
 

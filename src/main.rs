@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use larder::cli::{
-    self, Args, ConfigVerb, Format, Globals, Output, PullArgs, Session, Signal, Verb,
+    self, Args, ConfigVerb, Desk, Format, Globals, Output, PullArgs, ReportArgs, Session, Signal,
+    Verb,
 };
 use larder::config::{Config, Environment, Flags};
 use larder::demo::Stage;
-use larder::domain::{Failure, FailureCode};
+use larder::domain::{Failure, FailureCode, RepoReference, TerminalFacts};
 use larder::engine::Engine;
 use larder::host;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,15 +29,12 @@ const LOG_FILES: usize = 7;
 fn main() -> ExitCode {
     // Reports of panics; without it they are shorter, and nothing else is lost.
     let hook = color_eyre::install();
-    let mut args = match cli::parse(std::env::args_os()) {
+    let args = match cli::parse(std::env::args_os()) {
         Ok(args) => args,
         Err(code) => return ExitCode::from(code),
     };
-    if let Verb::Pull(pull) = &mut args.verb {
-        pull.places = args.globals.places();
-    }
     let environment = Environment::of_process();
-    let output = Output::detect(&args.globals, environment.is_dumb_terminal());
+    let output = Output::detect(&args.globals, environment.terminal().is_dumb());
     if let Err(error) = hook {
         cli::say(
             &output,
@@ -46,32 +44,42 @@ fn main() -> ExitCode {
     ExitCode::from(run(&args, &environment, output))
 }
 
-fn run(args: &Args, environment: &Environment, output: Output) -> u8 {
+fn run(args: &Args, environment: &Environment, mut output: Output) -> u8 {
     let started_ms = now_ms();
     match &args.verb {
-        Verb::Completions { shell } => return cli::completions(*shell, output),
-        Verb::Man { command } => return cli::man(command.as_deref(), output),
-        Verb::Pull(_) | Verb::Ls(_) | Verb::Demo | Verb::Config { .. } => {}
+        Some(Verb::Completions { shell }) => return cli::completions(*shell, output),
+        Some(Verb::Man { command }) => return cli::man(command.as_deref(), output),
+        Some(_) => {}
+        None => {
+            if let Some(failure) = cli::no_dashboard(args, &output) {
+                return cli::refuse(args, failure, output, started_ms, None);
+            }
+        }
     }
-    let refuse = |failure, log_file: Option<&Path>| {
-        cli::refuse(&args.verb, failure, output, started_ms, log_file)
-    };
-    if let Verb::Config {
+    if let Some(Verb::Config {
         what: ConfigVerb::Path,
-    } = &args.verb
+    }) = &args.verb
     {
         // Asked for most when the file has a mistake in it.
         return match Config::file_path(&flags(args), environment) {
             Ok(path) => cli::config_path(&path, output, started_ms),
-            Err(failure) => refuse(failure, None),
+            Err(failure) => cli::refuse(args, failure, output, started_ms, None),
         };
     }
     let config = match Config::load(&flags(args), environment) {
         Ok(config) => config,
-        Err(failure) => return refuse(failure, None),
+        Err(failure) => return cli::refuse(args, failure, output, started_ms, None),
     };
-    if let Verb::Config { .. } = &args.verb {
+    output.is_ascii = config.is_ascii;
+    let refuse =
+        |failure, log_file: Option<&Path>| cli::refuse(args, failure, output, started_ms, log_file);
+    if let Some(Verb::Config { .. }) = &args.verb {
         return cli::config_show(&config.config_file, &config.settings, output, started_ms);
+    }
+    if config.is_read_only
+        && let Some(failure) = args.verb.as_ref().and_then(Verb::refused_read_only)
+    {
+        return refuse(failure, None);
     }
     let log = Log::open(&config, &args.globals);
     if let Err(why) = &log {
@@ -91,7 +99,14 @@ fn run(args: &Args, environment: &Environment, output: Output) -> u8 {
             return refuse(failure, log_file.as_deref());
         }
     };
-    let face = face(&args.verb, config, output, started_ms, log_file.clone());
+    let face = face(
+        args,
+        environment,
+        config,
+        output,
+        started_ms,
+        log_file.clone(),
+    );
     let ended = runtime.block_on(face);
     // A look-up of a name that hangs in the system must not hold up the end.
     runtime.shutdown_timeout(SHUTDOWN);
@@ -103,7 +118,8 @@ fn run(args: &Args, environment: &Environment, output: Output) -> u8 {
 
 /// Runs the face of a command against an engine of its own.
 async fn face(
-    verb: &Verb,
+    args: &Args,
+    environment: &Environment,
     config: Config,
     output: Output,
     started_ms: u64,
@@ -117,6 +133,11 @@ async fn face(
         log_file,
         signals,
     };
+    let settings = run.config.settings.clone();
+    let Some(verb) = &args.verb else {
+        let repo = args.reference().map_err(|failure| *failure)?;
+        return dashboard(run, environment.terminal(), repo).await;
+    };
     match verb {
         Verb::Pull(args) => {
             run.with_engine(async |session| cli::pull(session, args.clone(), output).await)
@@ -126,9 +147,77 @@ async fn face(
             run.with_engine(async |session| cli::ls(session, args.clone(), output).await)
                 .await
         }
-        Verb::Demo => demo(run, output).await,
+        Verb::Status(args) => {
+            run.with_engine(async |session| {
+                cli::status(session, args.clone(), &settings, output).await
+            })
+            .await
+        }
+        Verb::Verify(args) => {
+            run.with_engine(async |session| cli::verify(session, args.clone(), output).await)
+                .await
+        }
+        Verb::Purge(args) => {
+            run.with_engine(async |session| cli::purge(session, args.clone(), output).await)
+                .await
+        }
+        Verb::Report(args) => report(run, args, environment, output).await,
+        Verb::Demo { .. } => demo(run, output).await,
         Verb::Config { .. } | Verb::Completions { .. } | Verb::Man { .. } => Ok(0),
     }
+}
+
+/// Shows the dashboard, on a model where one was named.
+#[expect(
+    clippy::unused_async,
+    reason = "the dashboard will wait for the engine and for keys"
+)]
+async fn dashboard(
+    run: Run,
+    terminal: TerminalFacts,
+    repo: Option<RepoReference>,
+) -> Result<u8, Failure> {
+    let _ = (run, terminal, repo);
+    Err(Failure::new(
+        FailureCode::Refused,
+        "the dashboard is not built yet",
+    ))
+}
+
+/// Lays out what a report needs beside the engine.
+async fn report(
+    run: Run,
+    args: &ReportArgs,
+    environment: &Environment,
+    output: Output,
+) -> Result<u8, Failure> {
+    let config = run.config.clone();
+    let terminal = environment.terminal();
+    let mut names = vec![host::host_name()];
+    names.extend(environment.user());
+    // Whoever has no USER still has a home, and that is mostly called by the same name.
+    let folder = config.home.as_deref().and_then(Path::file_name);
+    names.extend(folder.map(|name| name.to_string_lossy().into_owned()));
+    let secrets: Vec<String> = config
+        .token
+        .iter()
+        .map(|it| it.expose().to_owned())
+        .collect();
+    run.with_engine(async |session| {
+        let desk = Desk {
+            settings: &config.settings,
+            terminal: &terminal,
+            system: &host::system(),
+            home: config.home.as_deref(),
+            names: &names,
+            secrets: &secrets,
+            read_tail: &host::read_tail,
+            write_new: &host::write_new,
+            is_read_only: config.is_read_only,
+        };
+        cli::report(session, args.clone(), desk, output).await
+    })
+    .await
 }
 
 /// What a face needs besides its arguments.
@@ -215,8 +304,10 @@ fn flags(args: &Args) -> Flags {
         cache_dir: args.globals.cache_dir.clone(),
         endpoint: args.globals.endpoint.clone(),
         is_offline: args.globals.offline,
+        is_ascii: args.globals.ascii,
+        is_read_only: args.globals.read_only,
         connections: match &args.verb {
-            Verb::Pull(pull) => pull.connections.map(usize::from),
+            Some(Verb::Pull(pull)) => pull.connections.map(usize::from),
             _ => None,
         },
         config_file: None,

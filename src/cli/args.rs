@@ -8,57 +8,12 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::filter::Filter;
+use super::help::{
+    EXIT_CODES, LS_EXAMPLES, PULL_EXAMPLES, PURGE_EXAMPLES, REPORT_EXAMPLES, ROOT_EXAMPLES,
+    STATUS_EXAMPLES, STREAMS, VERIFY_EXAMPLES,
+};
 use super::sort::Sort;
-use crate::domain::{Failure, FailureCode, PullRequest, RepoReference, Revision};
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0    done; everything asked for is complete and verified
-  1    several failures of different kinds
-  2    the call was wrong or refused; or nothing in the repo is for MLX
-  3    something in the cache is incomplete or broken
-  4    another program is at work on the same model
-  5    the network, a server or a proxy failed
-  6    the Hub says no: token, access, repo, revision or file
-  7    the disk: full, not writable, or a name it cannot hold
-  8    fetched bytes do not match what the Hub promised
-  70   a bug in larder
-  129  hung up; 130 interrupted; 143 terminated: what is here is resumed next time";
-
-const ROOT_EXAMPLES: &str = "\
-Examples:
-  larder pull mlx-community/gemma-2-2b-it-4bit
-  larder pull https://huggingface.co/mlx-community/Qwen3-4B-4bit/tree/main
-  larder ls --filter 'size>1GB' --sort size
-  larder demo";
-
-const STREAMS: &str = "\
-Standard output is data, standard error is talk. These variables are obeyed:
-HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE,
-the proxy variables and NO_COLOR.";
-
-const PULL_EXAMPLES: &str = "\
-Examples:
-  larder pull mlx-community/gemma-2-2b-it-4bit     what MLX reads
-  larder pull ORG/NAME@v1.0                        at a tag
-  larder pull ORG/NAME config.json tokenizer.json  two files
-  larder pull ORG/NAME --include '*.gguf'          by pattern; * crosses /
-  larder pull ORG/NAME --dry-run                   what it would do
-  cd \"$(larder pull ORG/NAME)\"                     stdout gets the path only";
-
-const LS_EXAMPLES: &str = "\
-Examples:
-  larder ls
-  larder ls mlx-community/gemma-2-2b-it-4bit
-  larder ls --filter 'size>1GB' --filter 'accessed>30d' --sort size
-  larder ls --filter refs=main --json
-
-Filters are KEY OP VALUE, and all must hold:
-  size                with = != > < >= <=, e.g. 500M, 1.5GB
-  accessed, modified  likewise, e.g. 30s 5m 2h 7d 2w 6mo 1y;
-                      accessed>30d is longer ago than 30 days
-  type                with = only: model, dataset, space
-  refs                with = only: the name of a ref";
+use crate::domain::{Failure, FailureCode, PullRequest, RepoReference, Revision, VerifyTarget};
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
@@ -68,15 +23,18 @@ Filters are KEY OP VALUE, and all must hold:
     about = "Fetch Hugging Face and MLX models into the cache that apps already read, every byte proven.",
     after_help = ROOT_EXAMPLES,
     after_long_help = format!("{ROOT_EXAMPLES}\n\n{STREAMS}\n\n{EXIT_CODES}"),
-    arg_required_else_help = true,
+    override_usage = "larder [OPTIONS] [REPO]\n       larder [OPTIONS] <COMMAND>",
 )]
 pub struct Args {
+    /// Open the dashboard on this model: ORG/NAME, or a link pasted from the browser.
+    #[arg(value_name = "REPO")]
+    pub repo: Option<String>,
     /// What holds for every command.
     #[command(flatten)]
     pub globals: Globals,
-    /// The command.
+    /// The command; without one the dashboard is meant.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub verb: Option<Verb>,
 }
 
 /// Flags of every command.
@@ -101,6 +59,12 @@ pub struct Globals {
     /// Lines instead of bars, nothing drawn: for screen readers and logs.
     #[arg(long, global = true)]
     pub plain: bool,
+    /// Draw with ASCII characters only.
+    #[arg(long, global = true)]
+    pub ascii: bool,
+    /// Change nothing: what would write or remove is refused.
+    #[arg(long, global = true)]
+    pub read_only: bool,
     /// When to use colour.
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
@@ -133,10 +97,26 @@ pub enum Verb {
     /// List the models in the cache, or the files of one.
     #[command(after_help = LS_EXAMPLES, after_long_help = format!("{LS_EXAMPLES}\n\n{EXIT_CODES}"))]
     Ls(LsArgs),
+    /// Show everything on one screen: cache, disk, network, models, findings, locks, downloads.
+    #[command(after_help = STATUS_EXAMPLES, after_long_help = format!("{STATUS_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Status(StatusArgs),
+    /// Hash what is in the cache and say whether it is what the Hub promised.
+    #[command(after_help = VERIFY_EXAMPLES, after_long_help = format!("{VERIFY_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Verify(VerifyArgs),
+    /// Take away what nobody needs: shown first, then asked.
+    #[command(after_help = PURGE_EXAMPLES, after_long_help = format!("{PURGE_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Purge(PurgeArgs),
+    /// Put together what a bug report needs, with secrets struck out.
+    #[command(after_help = REPORT_EXAMPLES, after_long_help = format!("{REPORT_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Report(ReportArgs),
     /// Watch a whole pull offline: an embedded Hub, a small model, scripted faults.
     ///
     /// Everything happens on this machine and in a throw-away cache; no network is used.
-    Demo,
+    Demo {
+        /// Leave when the pull has ended, instead of waiting for a key.
+        #[arg(long)]
+        exit_when_done: bool,
+    },
     /// Show the settings in force and where each came from.
     Config {
         /// What to show.
@@ -220,6 +200,178 @@ pub struct LsArgs {
     /// Order: name, size, accessed or modified, with `:asc` or `:desc`.
     #[arg(long, value_name = "KEY[:ORDER]", default_value_t)]
     pub sort: Sort,
+}
+
+/// Arguments of `status`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct StatusArgs {
+    /// Look at this repo only, and ask each of its locks.
+    #[arg(value_name = "REPO")]
+    pub repo: Option<String>,
+    /// Exit with 3 if a reader would get wrong or missing bytes.
+    #[arg(long)]
+    pub check: bool,
+    /// With `--check`: also if something is wasted or surprising.
+    #[arg(long, requires = "check")]
+    pub strict: bool,
+    /// The global flags that say where: without them the same call would go elsewhere.
+    #[arg(skip)]
+    pub places: Vec<String>,
+}
+
+/// Arguments of `verify`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct VerifyArgs {
+    /// ORG/NAME, ORG/NAME@REVISION, or a link; without any, everything in the cache.
+    #[arg(value_name = "REPO")]
+    pub repos: Vec<String>,
+    /// The global flags that say where: without them the same call would go elsewhere.
+    #[arg(skip)]
+    pub places: Vec<String>,
+}
+
+/// Arguments of `purge`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct PurgeArgs {
+    /// Unfinished blobs that nobody is writing.
+    #[arg(long, required = true)]
+    pub incomplete: bool,
+    /// Only of these repos.
+    #[arg(value_name = "REPO")]
+    pub repos: Vec<String>,
+    /// Show what would go; take nothing away.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// The global flags that say where: without them the same call would go elsewhere.
+    #[arg(skip)]
+    pub places: Vec<String>,
+}
+
+/// Arguments of `report`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct ReportArgs {
+    /// Write it to this file, which must not exist.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Do not ask; without `--output` the name is larder-report-DATE-TIME.txt, here.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// The global flags that say where: without them the same call would go elsewhere.
+    #[arg(skip)]
+    pub places: Vec<String>,
+}
+
+impl Args {
+    /// The model that the dashboard shall open on.
+    ///
+    /// # Errors
+    /// `usage` when the text names no repo.
+    pub fn reference(&self) -> Result<Option<RepoReference>, Box<Failure>> {
+        self.repo.as_deref().map(parse_repo).transpose()
+    }
+
+    /// Tells the command which global flags say where, so that its advice repeats them.
+    pub(super) fn place(&mut self) {
+        let places = self.globals.places();
+        match &mut self.verb {
+            Some(Verb::Pull(args)) => args.places = places,
+            Some(Verb::Status(args)) => args.places = places,
+            Some(Verb::Verify(args)) => args.places = places,
+            Some(Verb::Purge(args)) => args.places = places,
+            Some(Verb::Report(args)) => args.places = places,
+            Some(
+                Verb::Ls(_)
+                | Verb::Demo { .. }
+                | Verb::Config { .. }
+                | Verb::Completions { .. }
+                | Verb::Man { .. },
+            )
+            | None => {}
+        }
+    }
+}
+
+impl Verb {
+    /// Its name on the command line.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Pull(_) => "pull",
+            Self::Ls(_) => "ls",
+            Self::Status(_) => "status",
+            Self::Verify(_) => "verify",
+            Self::Purge(_) => "purge",
+            Self::Report(_) => "report",
+            Self::Demo { .. } => "demo",
+            Self::Config { .. } => "config",
+            Self::Completions { .. } => "completions",
+            Self::Man { .. } => "man",
+        }
+    }
+
+    /// Why it is refused where nothing may be changed; `None` where it changes nothing.
+    pub fn refused_read_only(&self) -> Option<Failure> {
+        let changes = match self {
+            Self::Pull(args) => (!args.dry_run).then_some("a pull writes into the cache"),
+            Self::Purge(args) => (!args.dry_run).then_some("a purge removes files"),
+            Self::Report(args) => {
+                (args.output.is_some() || args.yes).then_some("the report would be written")
+            }
+            // The demo has a cache of its own, which nobody misses.
+            Self::Ls(_)
+            | Self::Status(_)
+            | Self::Verify(_)
+            | Self::Demo { .. }
+            | Self::Config { .. }
+            | Self::Completions { .. }
+            | Self::Man { .. } => None,
+        }?;
+        Some(
+            Failure::new(
+                FailureCode::ReadOnly,
+                format!(
+                    "`larder {}` is refused: nothing may be changed",
+                    self.name()
+                ),
+            )
+            .because(changes),
+        )
+    }
+}
+
+impl VerifyArgs {
+    /// What the engine is asked.
+    ///
+    /// # Errors
+    /// `usage` when a text names no repo.
+    pub fn targets(&self) -> Result<Vec<VerifyTarget>, Box<Failure>> {
+        self.repos
+            .iter()
+            .map(|text| {
+                let reference = parse_repo(text)?;
+                Ok(VerifyTarget {
+                    repo: reference.repo,
+                    revision: reference
+                        .revision
+                        .map(|revision| revision.as_str().to_owned()),
+                })
+            })
+            .collect()
+    }
+}
+
+/// A call again, as a user would type it.
+pub(super) fn call_of<'a>(
+    start: &str,
+    words: impl IntoIterator<Item = &'a String>,
+    places: &[String],
+) -> String {
+    let mut call = vec![start.to_owned()];
+    call.extend(words.into_iter().map(|word| quoted(word)));
+    call.extend(places.iter().cloned());
+    call.join(" ")
 }
 
 impl Globals {
@@ -322,7 +474,7 @@ impl PullArgs {
 }
 
 /// A word as a POSIX shell takes it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./@:+=,%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
@@ -338,135 +490,4 @@ pub(super) fn parse_repo(text: &str) -> Result<RepoReference, Box<Failure>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::{CommandFactory as _, Parser as _};
-
-    use super::*;
-    use crate::domain::RepoKind;
-
-    fn pull(line: &[&str]) -> PullArgs {
-        let line = ["larder", "pull"].iter().chain(line);
-        match Args::try_parse_from(line).unwrap().verb {
-            Verb::Pull(args) => args,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_grammar_is_sound() {
-        Args::command().debug_assert();
-    }
-
-    #[test]
-    fn the_help_names_every_exit_code() {
-        let help = Args::command().render_long_help().to_string();
-        for code in FailureCode::ALL {
-            let exit = format!("  {}", code.exit_code());
-            assert!(
-                help.lines().any(|line| line.starts_with(&exit)) || help.contains(&exit[1..]),
-                "{code} gives {exit}"
-            );
-        }
-    }
-
-    #[test]
-    fn help_reads_well_at_80_columns() {
-        let mut text = String::new();
-        for name in ["", "pull", "ls"] {
-            let mut command = Args::command().term_width(80);
-            command.build();
-            let help = match command.find_subcommand_mut(name) {
-                Some(command) => command.render_help(),
-                None => command.render_help(),
-            };
-            text.push_str(&help.to_string());
-            text.push_str("\n=====\n");
-        }
-        insta::assert_snapshot!(text);
-    }
-
-    #[test]
-    fn a_repo_is_whatever_people_paste() {
-        let request = pull(&["org/m@v1"]).request().unwrap();
-        assert_eq!(request.revision, Revision::new("v1").unwrap());
-        let request = pull(&["https://huggingface.co/org/m/blob/dev/sub/a.json"])
-            .request()
-            .unwrap();
-        assert_eq!(request.files, ["sub/a.json"]);
-        assert_eq!(request.revision, Revision::new("dev").unwrap());
-        let request = pull(&["datasets/o/d", "x", "y"]).request().unwrap();
-        assert_eq!(request.repo.kind(), RepoKind::Dataset);
-        assert_eq!(request.files, ["x", "y"]);
-        assert_eq!(request.revision, Revision::main());
-    }
-
-    #[test]
-    fn contradictions_are_usage() {
-        for line in [
-            &["org/m@v1", "--revision", "v2"][..],
-            &["https://huggingface.co/org/m/blob/main/a.json", "--all"],
-            &["org/m", "--revision", "../x"],
-            &["a b"],
-            &["https://huggingface.co"],
-        ] {
-            let failure = pull(line).request().unwrap_err();
-            assert_eq!(failure.code, FailureCode::Usage, "{line:?}");
-        }
-        assert!(pull(&["org/m@v1", "--revision", "v1"]).request().is_ok());
-        for line in [
-            &["org/m", "a", "--include", "b"][..],
-            &["org/m", "--all", "--include", "b"],
-            &["org/m", "--connections", "0"],
-            &["org/m", "-v", "-q"],
-            &["org/m", "--color", "pink"],
-            &[],
-        ] {
-            let line = ["larder", "pull"].iter().chain(line);
-            assert!(Args::try_parse_from(line.clone()).is_err(), "{line:?}");
-        }
-    }
-
-    #[test]
-    fn the_call_again_is_the_call() {
-        let line = [
-            "org/m@v1",
-            "--include",
-            "*.json",
-            "--exclude",
-            "it's",
-            "--force",
-            "--revision",
-            "v1",
-        ];
-        let args = pull(&line);
-        assert_eq!(
-            args.call(),
-            r"larder pull org/m@v1 --revision v1 --include '*.json' --exclude 'it'\''s' --force"
-        );
-        assert_eq!(pull(&["o/m", "a b", "c"]).call(), "larder pull o/m 'a b' c");
-    }
-
-    #[test]
-    fn patterns_and_globals_go_where_people_put_them() {
-        let args = Args::try_parse_from([
-            "larder",
-            "--json",
-            "pull",
-            "o/m",
-            "--include",
-            "*.json",
-            "--include=a*",
-            "--exclude",
-            "b",
-            "-vv",
-        ])
-        .unwrap();
-        assert!(args.globals.json);
-        assert_eq!(args.globals.verbose, 2);
-        let Verb::Pull(pull) = args.verb else {
-            panic!("not a pull");
-        };
-        assert_eq!(pull.include, ["*.json", "a*"]);
-        assert_eq!(pull.exclude, ["b"]);
-    }
-}
+mod tests;

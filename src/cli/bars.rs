@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::output::Output;
 use super::table::{cut, fit};
 use crate::domain::{FileId, sanitize};
-use crate::store::{FileStatus, FileView, Phase, Store, duration, size};
+use crate::store::{FileStatus, FileView, Phase, Store, Verifying, duration, size};
 
 /// Columns of a bar where there is room for one.
 const BAR: usize = 16;
@@ -26,6 +27,8 @@ pub(super) struct Bars {
     /// What is on the screen.
     shown: Option<Picture>,
     has_color: bool,
+    /// How signs are drawn.
+    output: Output,
 }
 
 /// What the bars show, fitted to the terminal.
@@ -46,7 +49,7 @@ struct Row {
 }
 
 impl Picture {
-    fn of(store: &Store, now_ms: u64, layout: Layout, lines: u16) -> Self {
+    fn of(store: &Store, now_ms: u64, layout: Layout, lines: u16, output: Output) -> Self {
         let most = usize::from(lines).saturating_sub(3).clamp(1, MOST_ROWS);
         let rows: Vec<Row> = store
             .files()
@@ -56,15 +59,18 @@ impl Picture {
                 file: view.file,
                 size_bytes: view.size_bytes,
                 bytes: view.bytes,
-                name: fit(&sanitize(view.path.as_str()), layout.name),
-                message: cut(&row_message(store, &view, now_ms), layout.message),
+                name: output.drawn(&fit(&sanitize(view.path.as_str()), layout.name)),
+                message: output.drawn(&cut(&row_message(store, &view, now_ms), layout.message)),
             })
             .collect();
         let hidden = store.counts().files_active.saturating_sub(rows.len());
         Self {
             layout,
             rows,
-            overall: cut(&overall_line(store, now_ms, hidden), layout.columns),
+            overall: output.drawn(&cut(
+                &overall_line(store, now_ms, hidden, layout.has_bar),
+                layout.columns,
+            )),
         }
     }
 }
@@ -96,15 +102,16 @@ impl Layout {
 
 impl Bars {
     /// Bars on `target`.
-    pub(super) fn new(target: ProgressDrawTarget, has_color: bool) -> Self {
+    pub(super) fn new(target: ProgressDrawTarget, has_color: bool, output: Output) -> Self {
         let multi = MultiProgress::with_draw_target(target);
-        let overall = multi.add(ProgressBar::no_length().with_style(style("{msg}")));
+        let overall = multi.add(ProgressBar::no_length().with_style(style("{msg}", output)));
         Self {
             multi,
             overall,
             rows: BTreeMap::new(),
             shown: None,
             has_color,
+            output,
         }
     }
 
@@ -117,7 +124,7 @@ impl Bars {
     /// Shows the store as it is at `now_ms`; draws only what changed.
     pub(super) fn refresh(&mut self, store: &Store, now_ms: u64, columns: u16, lines: u16) {
         let layout = Layout::new(columns);
-        let picture = Picture::of(store, now_ms, layout, lines);
+        let picture = Picture::of(store, now_ms, layout, lines, self.output);
         if self.shown.as_ref() == Some(&picture) {
             return;
         }
@@ -130,7 +137,7 @@ impl Bars {
             stays
         });
         for new in &picture.rows {
-            let style = row_style(layout, self.has_color);
+            let style = row_style(layout, self.has_color, self.output);
             if let Some(row) = self.rows.get(&new.file) {
                 row.set_style(style);
                 row.set_position(new.bytes);
@@ -164,19 +171,20 @@ impl Bars {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
+fn style(template: &str, output: Output) -> ProgressStyle {
     // The templates are constants; were one wrong, the plain style would show.
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("█░")
+        .progress_chars(&output.drawn("█░"))
 }
 
-fn row_style(layout: Layout, has_color: bool) -> ProgressStyle {
-    style(match (layout.has_bar, has_color) {
+fn row_style(layout: Layout, has_color: bool, output: Output) -> ProgressStyle {
+    let template = match (layout.has_bar, has_color) {
         (true, true) => "{prefix} {bar:16.cyan} {msg}",
         (true, false) => "{prefix} {bar:16} {msg}",
         (false, _) => "{prefix} {msg}",
-    })
+    };
+    style(template, output)
 }
 
 /// The words beside a file's bar.
@@ -210,7 +218,10 @@ fn row_message(store: &Store, view: &FileView<'_>, now_ms: u64) -> String {
 }
 
 /// The line about the whole run.
-fn overall_line(store: &Store, now_ms: u64, hidden: usize) -> String {
+fn overall_line(store: &Store, now_ms: u64, hidden: usize, has_bar: bool) -> String {
+    if let Some(verifying) = store.shelf().verifying() {
+        return verifying_line(verifying, now_ms, has_bar);
+    }
     match store.phase() {
         Some(Phase::Fetching) => {}
         Some(Phase::Listing) => {
@@ -245,6 +256,30 @@ fn overall_line(store: &Store, now_ms: u64, hidden: usize) -> String {
             parts.push(format!("{number} {words}"));
         }
     }
+    parts.join(" · ")
+}
+
+/// The line about hashing what is here.
+fn verifying_line(verifying: &Verifying, now_ms: u64, has_bar: bool) -> String {
+    let percent = verifying.percent();
+    let done = usize::try_from(percent).map_or(BAR, |percent| BAR * percent.min(100) / 100);
+    let bar = if has_bar {
+        format!("{}{} ", "█".repeat(done), "░".repeat(BAR - done))
+    } else {
+        String::new()
+    };
+    let mut parts = vec![format!(
+        "{bar}{percent:>3}% of {}",
+        size(verifying.bytes_total)
+    )];
+    let speed = verifying.speed(now_ms);
+    if speed > 0 {
+        parts.push(format!("{}/s", size(speed)));
+    }
+    if let Some(eta_ms) = verifying.eta_ms(now_ms) {
+        parts.push(format!("{} left", duration(eta_ms)));
+    }
+    parts.push(sanitize(&verifying.path));
     parts.join(" · ")
 }
 
@@ -347,7 +382,7 @@ mod tests {
     fn shown(script: &Script, columns: u16) -> String {
         let screen = Screen::new(24, columns);
         let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
-        let mut bars = Bars::new(target, false);
+        let mut bars = Bars::new(target, false, Output::default());
         bars.println("a line above");
         bars.refresh(&script.fold(), script.now_ms(), columns, 24);
         let text = screen.text();
@@ -427,7 +462,7 @@ mod tests {
     fn rows_come_and_go_without_a_trace() {
         let screen = Screen::new(24, 80);
         let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
-        let mut bars = Bars::new(target, false);
+        let mut bars = Bars::new(target, false, Output::default());
         let mut store = Store::default();
         let script = Script::complete();
         for stamped in &script.events {

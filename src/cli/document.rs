@@ -3,6 +3,8 @@
 //! **Law**: every object carries its schema number; sizes are exact bytes, times RFC 3339. The
 //! shapes are `assets/schema`, and `assets/guides/json.md` describes them.
 
+mod survey;
+
 use std::path::Path;
 
 use serde::Serialize;
@@ -13,6 +15,8 @@ use crate::domain::{
     Event, Failure, FileRow, Healing, JobId, ModelRow, Origin, RefMove, RepoKind, Setting, Stamped,
 };
 use crate::store::{FileStatus, FileView, Store};
+
+pub(super) use survey::{Bundle, Look, Removals, purge, report, status, verify};
 
 /// The number of the shapes below; it grows when one changes in a way that breaks a reader.
 const SCHEMA: u32 = 1;
@@ -301,176 +305,4 @@ fn rfc3339(ms: u64) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::super::schema::EVENT_SCHEMA;
-    use super::super::stage;
-    use super::*;
-    use crate::domain::{FailureCode, FileId, HealingKind, JobId, Outcome, PullResult, RetryIn};
-    use crate::store::script::{Script, commit, file_row, model_row, reset};
-
-    /// Every event there is, each in every shape it can have.
-    fn every_event() -> Vec<Event> {
-        let (file, attempt) = (FileId(0), 1);
-        let retry = RetryIn {
-            wait_ms: 2_000,
-            failure: 1,
-            of: 5,
-        };
-        let mut full = reset();
-        full.needed_bytes = Some(1);
-        full.free_bytes = Some(2);
-        full.retry_after_ms = Some(3);
-        let mut events: Vec<Event> = Script::complete()
-            .events
-            .into_iter()
-            .map(|stamped| stamped.event)
-            .collect();
-        events.extend([
-            Event::ListingRetried {
-                failure: full.clone(),
-                retry,
-            },
-            Event::Noted {
-                note: "x".to_owned(),
-            },
-            Event::Failed {
-                file,
-                attempt,
-                failure: full.clone(),
-                retry: None,
-            },
-            Event::Cancelled {
-                file,
-                attempt,
-                is_paused: true,
-            },
-            Event::ModelsListed {
-                models: vec![model_row("a/b", 1)],
-            },
-            Event::FilesListed {
-                model: Box::new(model_row("a/b", 1)),
-                files: vec![file_row("x", 1)],
-            },
-            Event::Reopened { files: vec![file] },
-            Event::Ended(Outcome::Planned),
-            Event::Ended(Outcome::Listed),
-            Event::Ended(Outcome::Cancelled),
-            Event::Ended(Outcome::Failed {
-                failures: FailureCode::ALL
-                    .map(|code| Failure::new(code, "x"))
-                    .to_vec(),
-            }),
-        ]);
-        events.extend(every_shape());
-        events
-    }
-
-    /// The events whose parts have shapes of their own.
-    fn every_shape() -> Vec<Event> {
-        let (file, attempt) = (FileId(0), 1);
-        let mut events = Vec::new();
-        for origin in [
-            Origin::Cache,
-            Origin::Snapshot,
-            Origin::Empty,
-            Origin::OtherRepo {
-                folder: "/x".to_owned(),
-            },
-        ] {
-            events.push(Event::Reused {
-                file,
-                attempt,
-                origin,
-                is_verified: false,
-            });
-        }
-        for reference in [
-            RefMove::None,
-            RefMove::Unchanged,
-            RefMove::Moved { from: None },
-            RefMove::Moved {
-                from: Some(commit()),
-            },
-            RefMove::Kept {
-                at: None,
-                why: "x".to_owned(),
-            },
-        ] {
-            events.push(Event::Ended(Outcome::Complete(PullResult {
-                snapshot: "/x".to_owned(),
-                commit: commit(),
-                reference,
-                fetched_bytes: 1,
-                is_verified: true,
-            })));
-        }
-        for kind in [
-            HealingKind::WrongHash,
-            HealingKind::Truncated,
-            HealingKind::TooLong,
-            HealingKind::LfsPointer,
-            HealingKind::DanglingPointer,
-            HealingKind::ForeignPointer,
-            HealingKind::WrongPointer,
-            HealingKind::RegularFile,
-            HealingKind::MalformedRef,
-            HealingKind::StaleNoExist,
-            HealingKind::Leftover,
-        ] {
-            events.push(Event::Healed(Healing {
-                kind,
-                path: None,
-                location: "/x".to_owned(),
-                set_aside: None,
-            }));
-        }
-        events
-    }
-
-    #[test]
-    fn every_event_keeps_its_schema_and_the_schema_names_no_other() {
-        let mut names = BTreeSet::new();
-        for event in every_event() {
-            let line = super::event(&Stamped {
-                at_ms: 1_795_485_600_123,
-                job: JobId(3),
-                event,
-            });
-            assert!(!line.contains('\n'));
-            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-            assert_eq!(line["at"], "2026-11-24T02:00:00.123Z");
-            names.insert(line["event"].as_str().unwrap().to_owned());
-            stage::check(&line, EVENT_SCHEMA);
-        }
-        let schema: serde_json::Value = serde_json::from_str(EVENT_SCHEMA).unwrap();
-        let known: BTreeSet<String> = schema["oneOf"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|shape| {
-                shape["properties"]["event"]["const"]
-                    .as_str()
-                    .unwrap()
-                    .to_owned()
-            })
-            .collect();
-        assert_eq!(names, known);
-    }
-
-    #[test]
-    #[should_panic(expected = "kept-nothing")]
-    fn the_schema_can_fail() {
-        let line = serde_json::json!({
-            "schema": 1, "at": null, "job": 0, "event": "kept-nothing"
-        });
-        stage::check(&line, EVENT_SCHEMA);
-    }
-
-    #[test]
-    fn times_are_rfc_3339_or_nothing() {
-        assert_eq!(rfc3339(0).as_deref(), Some("1970-01-01T00:00:00Z"));
-        assert_eq!(rfc3339(u64::MAX), None);
-    }
-}
+mod tests;

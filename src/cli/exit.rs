@@ -35,6 +35,36 @@ impl Signal {
     }
 }
 
+/// What a command does, as far as it matters to whoever stops it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Bytes are fetched.
+    Fetching,
+    /// Nothing is changed.
+    Looking,
+    /// Files are removed.
+    Removing,
+}
+
+impl Work {
+    /// What stays when it is stopped.
+    pub(super) const fn kept(self) -> &'static str {
+        match self {
+            Self::Fetching => "what was fetched is kept",
+            Self::Looking => "nothing was changed",
+            Self::Removing => "what is not removed yet stays",
+        }
+    }
+
+    const fn cause(self) -> &'static str {
+        match self {
+            Self::Fetching => "what was fetched is kept and resumed next time",
+            Self::Looking => "nothing was changed",
+            Self::Removing => "what is not removed yet stays",
+        }
+    }
+}
+
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ending {
@@ -55,6 +85,15 @@ impl Ending {
         }
     }
 
+    /// The end of a command that did what it was asked.
+    pub(super) const fn done(outcome: &'static str) -> Self {
+        Self {
+            outcome,
+            exit_code: 0,
+            failures: Vec::new(),
+        }
+    }
+
     /// The code of all failures, `mixed` where they differ, `cancelled` where the user ended it.
     pub(super) fn failure_code(&self) -> Option<&'static str> {
         if self.outcome == "cancelled" {
@@ -71,18 +110,11 @@ impl Ending {
 }
 
 /// Judges an outcome; `None` when the engine went away without one.
-pub(super) fn judge(outcome: Option<&Outcome>, caught: Option<Signal>) -> Ending {
-    let ok = |outcome| Ending {
-        outcome,
-        exit_code: 0,
-        failures: Vec::new(),
-    };
+pub(super) fn judge(work: Work, outcome: Option<&Outcome>, caught: Option<Signal>) -> Ending {
+    let ok = Ending::done;
     let cancelled = |others: &[Failure]| {
         let words = caught.map_or("cancelled", Signal::words);
-        let mut failures = vec![
-            Failure::new(FailureCode::Cancelled, words)
-                .because("what was fetched is kept and resumed next time"),
-        ];
+        let mut failures = vec![Failure::new(FailureCode::Cancelled, words).because(work.cause())];
         failures.extend_from_slice(others);
         Ending {
             outcome: "cancelled",
@@ -160,7 +192,7 @@ mod tests {
             (None, Some(Signal::Interrupt), 130, Some("cancelled")),
             (None, None, 70, Some("internal")),
         ] {
-            let ending = judge(outcome.as_ref(), caught);
+            let ending = judge(Work::Fetching, outcome.as_ref(), caught);
             assert_eq!(
                 (ending.exit_code, ending.failure_code()),
                 (exit, code),

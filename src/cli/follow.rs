@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::ask::Answers;
 use super::document;
-use super::exit::Signal;
+use super::exit::{Signal, Work};
 use super::output::{Format, Output};
 use super::print::Printer;
 use super::progress::Talk;
-use crate::domain::{Command, Event, FileSelection, Stamped};
+use crate::domain::{Command, Event, FileSelection, Outcome, Stamped};
 use crate::store::{Store, reduce};
 
 /// Events folded between two looks at anything else.
@@ -35,17 +36,35 @@ pub struct Session<'a> {
     pub started_ms: u64,
 }
 
-/// The two streams of a command.
+/// The streams of a command.
 pub(super) struct Console<'a> {
     pub(super) output: Output,
     pub(super) printer: Printer<'a>,
     pub(super) talk: Talk<'a>,
+    pub(super) answers: Answers,
+    /// What a signal stops.
+    pub(super) work: Work,
+}
+
+/// How following ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Followed {
+    /// The signal that was caught on the way.
+    pub(super) caught: Option<Signal>,
+    /// How the job ended; `None` when the engine went away without saying.
+    pub(super) outcome: Option<Outcome>,
 }
 
 impl Console<'static> {
     /// The process's own streams.
     pub(super) fn new(output: Output) -> Self {
         Self {
+            answers: if output.can_ask {
+                Answers::Terminal
+            } else {
+                Answers::Nobody
+            },
+            work: Work::Fetching,
             output,
             printer: Printer::stdout(),
             talk: Talk::stderr(output),
@@ -54,6 +73,12 @@ impl Console<'static> {
 }
 
 impl Console<'_> {
+    /// Says what a signal would stop.
+    pub(super) const fn at(mut self, work: Work) -> Self {
+        self.work = work;
+        self
+    }
+
     /// Ends a command: a stdout that could not be written makes a good end bad.
     pub(super) fn close(mut self, exit_code: u8) -> u8 {
         match self.printer.failure() {
@@ -86,12 +111,12 @@ impl Clock {
     }
 }
 
-/// Folds events until the command ended or the engine is gone; the signal caught on the way.
+/// Folds events until the command ended or the engine is gone.
 pub(super) async fn follow(
     session: &mut Session<'_>,
     store: &mut Store,
     console: &mut Console<'_>,
-) -> Option<Signal> {
+) -> Followed {
     let mut caught = None;
     let mut hears_signals = true;
     let mut batch = Vec::with_capacity(BATCH);
@@ -111,7 +136,8 @@ pub(super) async fn follow(
                 let signal = *session.signals.borrow_and_update();
                 if let (Some(signal), None) = (signal, caught) {
                     caught = Some(signal);
-                    console.talk.remark("stopping: what was fetched is kept; once more leaves at once");
+                    let kept = console.work.kept();
+                    console.talk.remark(&format!("stopping: {kept}; once more leaves at once"));
                     (session.commands)(Command::Cancel(FileSelection::All));
                 }
             }
@@ -120,9 +146,9 @@ pub(super) async fn follow(
             }
             received = session.events.recv_many(&mut batch, BATCH) => {
                 if received == 0 {
-                    return caught;
+                    return Followed { caught, outcome: None };
                 }
-                let mut has_ended = false;
+                let mut outcome = None;
                 for stamped in batch.drain(..) {
                     reduce(store, &stamped);
                     clock.hear(stamped.at_ms);
@@ -131,10 +157,12 @@ pub(super) async fn follow(
                     }
                     // Line by line, so that what is said does not depend on how events bunch.
                     console.talk.update(store);
-                    has_ended |= matches!(stamped.event, Event::Ended(_));
+                    if let Event::Ended(how) = stamped.event {
+                        outcome = Some(how);
+                    }
                 }
-                if has_ended {
-                    return caught;
+                if outcome.is_some() {
+                    return Followed { caught, outcome };
                 }
             }
         }

@@ -4,7 +4,7 @@
 
 use super::args::{LsArgs, parse_repo};
 use super::document::{self, Closing};
-use super::exit::{Ending, judge};
+use super::exit::{Ending, Work, judge};
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
 use super::remedy::Subject;
@@ -20,7 +20,7 @@ type Row<'a> = (&'a ModelRow, Option<&'a [FileRow]>);
 
 /// Runs `ls`; the exit code.
 pub async fn ls(session: Session<'_>, args: LsArgs, output: Output) -> u8 {
-    run(session, &args, Console::new(output)).await
+    run(session, &args, Console::new(output).at(Work::Looking)).await
 }
 
 async fn run(mut session: Session<'_>, args: &LsArgs, mut console: Console<'_>) -> u8 {
@@ -32,8 +32,8 @@ async fn run(mut session: Session<'_>, args: &LsArgs, mut console: Console<'_>) 
             let repo = reference.as_ref().map(|reference| reference.repo.clone());
             wanted = reference;
             (session.commands)(Command::List(repo));
-            let caught = follow(&mut session, &mut store, &mut console).await;
-            judge(store.listing().outcome.as_ref(), caught)
+            let followed = follow(&mut session, &mut store, &mut console).await;
+            judge(console.work, followed.outcome.as_ref(), followed.caught)
         }
     };
     console.talk.settle();

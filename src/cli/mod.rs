@@ -4,18 +4,20 @@
 //! Never touches files or the network. Stdout (`print`) is data, stderr (`progress`) is talk.
 //!
 //! ```text
-//! parse -> pull | ls | settings | pages
+//! parse -> pull | ls | status | verify | purge | report | settings | pages
 //!            |  follow: events -> store, signals -> cancel
 //!            v
 //!   progress (bars, lines, failures)   print (path, table, document)
 //! ```
 
 mod args;
+mod ask;
 mod bars;
 mod document;
 mod exit;
 mod filter;
 mod follow;
+mod help;
 mod ls;
 mod output;
 mod pages;
@@ -23,15 +25,24 @@ mod parse;
 mod print;
 mod progress;
 mod pull;
+mod purge;
+mod redact;
+mod refuse;
 mod remedy;
+mod report;
 mod schema;
 mod settings;
 mod sort;
 #[cfg(test)]
 mod stage;
+mod status;
 mod table;
+mod verify;
 
-pub use args::{Args, ColorChoice, ConfigVerb, Globals, LsArgs, PullArgs, Verb};
+pub use args::{
+    Args, ColorChoice, ConfigVerb, Globals, LsArgs, PullArgs, PurgeArgs, ReportArgs, StatusArgs,
+    Verb, VerifyArgs,
+};
 pub use exit::Signal;
 pub use filter::{Filter, FilterError};
 pub use follow::Session;
@@ -40,7 +51,15 @@ pub use output::{Format, Output, Terminal};
 pub use pages::{completions, man};
 pub use parse::parse;
 pub use progress::say;
-pub use pull::{pull, refuse};
-pub use schema::{CONFIG_SCHEMA, EVENT_SCHEMA, LS_SCHEMA, PULL_SCHEMA};
+pub use pull::pull;
+pub use purge::purge;
+pub use refuse::{no_dashboard, refuse};
+pub use report::{Desk, report};
+pub use schema::{
+    CONFIG_SCHEMA, EVENT_SCHEMA, LS_SCHEMA, PULL_SCHEMA, PURGE_SCHEMA, REPORT_SCHEMA,
+    STATUS_SCHEMA, VERIFY_SCHEMA,
+};
 pub use settings::{config_path, config_show};
 pub use sort::{Sort, SortError};
+pub use status::status;
+pub use verify::verify;

@@ -40,6 +40,12 @@ pub struct Output {
     pub verbose: u8,
     /// Bars on stderr in the place of lines.
     pub has_bars: bool,
+    /// Only ASCII is drawn.
+    pub is_ascii: bool,
+    /// Whether a dashboard can be drawn and steered.
+    pub has_screen: bool,
+    /// Whether somebody can be asked: stdin and stderr are terminals, and no program reads along.
+    pub can_ask: bool,
     /// Standard output.
     pub stdout: Terminal,
     /// Standard error.
@@ -70,23 +76,32 @@ impl Output {
             }
         };
         let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+        let has_keyboard = std::io::stdin().is_terminal();
+        let format = match (globals.json, globals.events) {
+            (_, true) => Format::Events,
+            (true, false) => Format::Json,
+            (false, false) => Format::Human,
+        };
         let stderr_terminal = terminal(
             stderr.is_terminal(),
             supports_color::Stream::Stderr,
             terminal_size::terminal_size_of(&stderr),
         );
         Self {
-            format: match (globals.json, globals.events) {
-                (_, true) => Format::Events,
-                (true, false) => Format::Json,
-                (false, false) => Format::Human,
-            },
+            format,
             is_quiet: globals.quiet,
             verbose: globals.verbose,
             has_bars: stderr_terminal.columns.is_some()
                 && !globals.plain
                 && !globals.quiet
                 && !is_dumb,
+            is_ascii: globals.ascii,
+            has_screen: stdout.is_terminal()
+                && has_keyboard
+                && format == Format::Human
+                && !globals.plain
+                && !is_dumb,
+            can_ask: stderr.is_terminal() && has_keyboard && format == Format::Human,
             stdout: terminal(
                 stdout.is_terminal(),
                 supports_color::Stream::Stdout,
@@ -94,6 +109,26 @@ impl Output {
             ),
             stderr: stderr_terminal,
         }
+    }
+}
+
+impl Output {
+    /// A text as it may be drawn: where only ASCII is, the signs of larder's own are replaced by
+    /// others of the same width. Names stay as they are.
+    pub(super) fn drawn(&self, text: &str) -> String {
+        if !self.is_ascii {
+            return text.to_owned();
+        }
+        text.chars()
+            .map(|c| match c {
+                '…' => '~',
+                '·' => '-',
+                '→' => '>',
+                '█' => '#',
+                '░' => '.',
+                c => c,
+            })
+            .collect()
     }
 }
 
@@ -122,7 +157,8 @@ mod tests {
         ] {
             globals.plain = plain;
             globals.quiet = quiet;
-            assert!(!Output::detect(&globals, is_dumb).has_bars);
+            let output = Output::detect(&globals, is_dumb);
+            assert!(!output.has_bars && !output.has_screen);
         }
     }
 }

@@ -5,12 +5,12 @@
 use std::ffi::OsString;
 use std::io;
 
-use clap::Parser as _;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Command, CommandFactory as _, Parser as _};
 
 use super::args::Args;
 use super::print::Printer;
-use crate::domain::{RepoReference, sanitize, sanitize_line};
+use crate::domain::{sanitize, sanitize_line};
 
 /// What to print in the place of a command, and the exit code.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,47 +46,98 @@ fn read(argv: impl IntoIterator<Item = OsString>, has_color: bool) -> Result<Arg
         let word = word.to_string_lossy();
         sanitize(&word) == word
     });
-    Args::try_parse_from(argv).map_err(|error| {
-        if let Some(text) = mistaken_command(&error) {
-            return Answer {
-                text,
-                exit_code: 2,
-                is_data: false,
-            };
+    let error = match Args::try_parse_from(&argv) {
+        Ok(mut args) => {
+            if let Some(text) = mistaken(&args) {
+                return Err(Answer::wrong(text));
+            }
+            args.place();
+            return Ok(args);
         }
-        let rendered = error.render();
-        let text = match (is_harmless, has_color) {
-            (true, true) => rendered.ansi().to_string(),
-            (true, false) => rendered.to_string(),
-            (false, _) => rendered
-                .to_string()
-                .lines()
-                .flat_map(|line| [sanitize(line), "\n".to_owned()])
-                .collect(),
-        };
-        Answer {
-            text,
-            exit_code: u8::try_from(error.exit_code()).unwrap_or(2),
-            is_data: !error.use_stderr(),
+        Err(error) => error,
+    };
+    if error.use_stderr()
+        && let Some((word, verb)) = first_word(&argv)
+    {
+        let text = mistaken_command(&word).or_else(|| Some(misplaced(&word, verb.as_deref()?)));
+        if let Some(text) = text {
+            return Err(Answer::wrong(text));
         }
+    }
+    let rendered = error.render();
+    let text = match (is_harmless, has_color) {
+        (true, true) => rendered.ansi().to_string(),
+        (true, false) => rendered.to_string(),
+        (false, _) => rendered
+            .to_string()
+            .lines()
+            .flat_map(|line| [sanitize(line), "\n".to_owned()])
+            .collect(),
+    };
+    Err(Answer {
+        text,
+        exit_code: u8::try_from(error.exit_code()).unwrap_or(2),
+        is_data: !error.use_stderr(),
     })
 }
 
-/// What a first word that is no command was probably meant to be.
-fn mistaken_command(error: &clap::Error) -> Option<String> {
-    if error.kind() != ErrorKind::InvalidSubcommand {
-        return None;
+impl Answer {
+    /// The answer to a call that was wrong.
+    const fn wrong(text: String) -> Self {
+        Self {
+            text,
+            exit_code: 2,
+            is_data: false,
+        }
     }
-    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
-        return None;
-    };
+}
+
+/// Why a repo in the place of a command cannot be what was meant; `None` if it can.
+fn mistaken(args: &Args) -> Option<String> {
+    let word = args.repo.as_deref()?;
+    if let Some(text) = mistaken_command(word) {
+        return Some(text);
+    }
     let shown = sanitize_line(word, 200);
-    if word.contains('/') && RepoReference::parse(word).is_ok() {
+    if let Err(failure) = args.reference() {
         return Some(format!(
-            "error: `{shown}` is a repo, not a command\n  to fetch it: larder pull {shown}\n"
+            "error: {failure} ({shown})\n  a repo is ORG/NAME or a link to it\n"
         ));
     }
-    let hint = match error.get(ContextKind::SuggestedSubcommand) {
+    Some(misplaced(word, args.verb.as_ref()?.name()))
+}
+
+/// The answer to a repo before a command.
+fn misplaced(word: &str, verb: &str) -> String {
+    let shown = sanitize_line(word, 200);
+    format!(
+        "error: `{shown}` stands before the command `{verb}`\n  did you mean `larder {verb} {shown}`?\n"
+    )
+}
+
+/// The word in a command's place and the command after it, whatever is wrong with the rest.
+fn first_word(argv: &[OsString]) -> Option<(String, Option<String>)> {
+    let matches = Args::command()
+        .ignore_errors(true)
+        .try_get_matches_from(argv)
+        .ok()?;
+    let word = matches.get_one::<String>("repo").cloned()?;
+    Some((word, matches.subcommand_name().map(str::to_owned)))
+}
+
+/// What a first word that is neither a repo nor a command was probably meant to be.
+fn mistaken_command(word: &str) -> Option<String> {
+    if word.contains('/') {
+        return None;
+    }
+    // The grammar of commands alone knows which of them a word resembles.
+    let suggested = Command::new("larder")
+        .subcommand_required(true)
+        .subcommands(Args::command().get_subcommands().cloned())
+        .try_get_matches_from(["larder", word])
+        .err()
+        .and_then(|error| error.get(ContextKind::SuggestedSubcommand).cloned());
+    let hint = match suggested {
         Some(ContextValue::Strings(names)) if !names.is_empty() => {
             let names: Vec<String> = names
                 .iter()
@@ -95,8 +146,9 @@ fn mistaken_command(error: &clap::Error) -> Option<String> {
             format!("did you mean {}?", names.join(" or "))
         }
         Some(ContextValue::String(name)) => format!("did you mean `larder {name}`?"),
-        _ => "`larder --help` lists the commands".to_owned(),
+        _ => "`larder --help` lists the commands; a repo is ORG/NAME".to_owned(),
     };
+    let shown = sanitize_line(word, 200);
     Some(format!("error: `{shown}` is not a command\n  {hint}\n"))
 }
 
@@ -109,21 +161,44 @@ mod tests {
         read(argv, false).unwrap_err()
     }
 
+    fn parsed(words: &[&str]) -> Args {
+        let argv = std::iter::once(&"larder").chain(words).map(OsString::from);
+        read(argv, false).unwrap()
+    }
+
     #[test]
-    fn a_repo_in_the_place_of_a_command_is_explained() {
+    fn a_repo_in_the_place_of_a_command_is_for_the_dashboard() {
         for repo in [
             "org/name",
             "https://huggingface.co/org/name/tree/main",
             "org/name@v1",
         ] {
-            let answer = answer(&[repo]);
-            assert!(
-                answer.text.contains(&format!("larder pull {repo}\n")),
-                "{}",
-                answer.text
-            );
+            let args = parsed(&[repo, "--offline"]);
+            assert_eq!(args.repo.as_deref(), Some(repo));
+            assert!(args.verb.is_none() && args.globals.offline);
+            assert_eq!(args.reference().unwrap().unwrap().repo.name(), "org/name");
+        }
+        let bare = parsed(&[]);
+        assert!(bare.verb.is_none() && bare.reference().unwrap().is_none());
+        for (words, hint) in [
+            (&["a//b"][..], "ORG/NAME"),
+            (&["https://example.org"], "ORG/NAME"),
+            (&["org/name", "pull"], "`larder pull org/name`"),
+            (&["org/name", "--all"], "--all"),
+        ] {
+            let answer = answer(words);
+            assert!(answer.text.contains(hint), "{words:?}: {}", answer.text);
             assert_eq!((answer.exit_code, answer.is_data), (2, false));
         }
+    }
+
+    #[test]
+    fn a_command_knows_where_it_was_sent() {
+        let args = parsed(&["status", "--cache-dir", "/my disk"]);
+        let Some(super::super::args::Verb::Status(status)) = args.verb else {
+            panic!("not a status");
+        };
+        assert_eq!(status.places, ["--cache-dir '/my disk'"]);
     }
 
     #[test]
@@ -133,12 +208,15 @@ mod tests {
             ("lst", "`larder ls`"),
             ("confg", "`larder config`"),
             ("zzzzzz", "`larder --help`"),
+            ("stauts", "`larder status`"),
             ("\u{1b}[2J", "\\x1b[2J"),
         ] {
-            let answer = answer(&[word]);
-            assert!(answer.text.contains(hint), "{word}: {}", answer.text);
-            assert_eq!((answer.exit_code, answer.is_data), (2, false));
-            assert!(!answer.text.contains('\u{1b}'));
+            for rest in [&[][..], &["org/name"], &["org/name", "--all"]] {
+                let answer = answer(&[&[word], rest].concat());
+                assert!(answer.text.contains(hint), "{word}: {}", answer.text);
+                assert_eq!((answer.exit_code, answer.is_data), (2, false));
+                assert!(!answer.text.contains('\u{1b}'));
+            }
         }
     }
 
@@ -162,7 +240,7 @@ mod tests {
         let asked = answer(&["--help"]);
         assert_eq!((asked.exit_code, asked.is_data), (0, true));
         assert!(asked.text.contains("Exit codes:"));
-        let bare = answer(&[]);
+        let bare = answer(&["pull"]);
         assert_eq!((bare.exit_code, bare.is_data), (2, false));
         assert!(bare.text.contains("Usage:"), "{}", bare.text);
         assert_eq!(answer(&["--version"]).exit_code, 0);

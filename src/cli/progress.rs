@@ -31,6 +31,10 @@ pub(super) struct Talk<'a> {
     said: u64,
     /// Whether the plan's files are still to be listed.
     lists_files: bool,
+    /// Whether the log is said at all.
+    says_log: bool,
+    /// Tenths of verifying said so far.
+    tenths: u64,
 }
 
 impl<'a> Talk<'a> {
@@ -51,12 +55,20 @@ impl<'a> Talk<'a> {
             has_bars: false,
             said: 0,
             lists_files: !output.has_bars,
+            says_log: true,
+            tenths: 0,
         }
     }
 
     /// Leaves out the list of files, for a command whose stdout has it.
     pub(super) const fn without_files(mut self) -> Self {
         self.lists_files = false;
+        self
+    }
+
+    /// Leaves out the log, for a command whose stdout has it all, unless more was asked for.
+    pub(super) const fn without_log(mut self) -> Self {
+        self.says_log = self.output.verbose > 0;
         self
     }
 
@@ -75,6 +87,7 @@ impl<'a> Talk<'a> {
         for line in lines {
             self.line(&line);
         }
+        self.tell_tenths(store);
         if self.lists_files && store.plan().is_some() {
             self.lists_files = false;
             if !self.output.is_quiet {
@@ -83,9 +96,30 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Draws the bars of a pull, where bars are wanted.
+    /// Says every tenth of verifying, where no bar shows it.
+    fn tell_tenths(&mut self, store: &Store) {
+        let Some(verifying) = store.shelf().verifying() else {
+            return;
+        };
+        let tenths = verifying.percent() / 10;
+        if self.has_bars || self.output.is_quiet || tenths <= self.tenths {
+            return;
+        }
+        self.tenths = tenths;
+        let line = format!(
+            "verifying: {} % of {}, {} of {} files",
+            tenths * 10,
+            size(verifying.bytes_total),
+            verifying.files_done,
+            verifying.files_total,
+        );
+        self.line(&line);
+    }
+
+    /// Draws the bars of a pull or of verifying, where bars are wanted.
     pub(super) fn draw(&mut self, store: &Store, now_ms: u64) {
-        if !self.has_bars || store.phase().is_none() {
+        let is_idle = store.phase().is_none() && store.shelf().verifying().is_none();
+        if !self.has_bars || is_idle {
             return;
         }
         let terminal = self.output.stderr;
@@ -93,6 +127,7 @@ impl<'a> Talk<'a> {
             Bars::new(
                 ProgressDrawTarget::stderr_with_hz(REDRAWS),
                 terminal.has_color,
+                self.output,
             )
         });
         let (columns, rows) = terminal_size::terminal_size_of(io::stderr()).map_or(
@@ -162,7 +197,7 @@ impl<'a> Talk<'a> {
     }
 
     fn is_wanted(&self, line: &LogLine) -> bool {
-        if self.output.is_quiet {
+        if self.output.is_quiet || !self.says_log {
             return false;
         }
         // Bars show the small steps; lines have to say them.
@@ -214,7 +249,18 @@ impl<'a> Talk<'a> {
         }
     }
 
+    /// Puts a question, whose answer ends the line. Who is asked must see it, also when quiet.
+    pub(super) fn ask(&mut self, text: &str) {
+        self.settle();
+        let text = self.output.drawn(text);
+        let _ = self
+            .sink
+            .write_all(text.as_bytes())
+            .and_then(|()| self.sink.flush());
+    }
+
     fn line(&mut self, text: &str) {
+        let text = &self.output.drawn(text);
         match &self.bars {
             Some(bars) => bars.println(text),
             None => {

@@ -2,16 +2,14 @@
 //!
 //! On success stdout gets the snapshot's path and nothing else; with `--dry-run` the plan.
 
-use std::path::Path;
-
-use super::args::{PullArgs, Verb, parse_repo};
+use super::args::{PullArgs, parse_repo};
 use super::document::{self, Closing};
 use super::exit::{Ending, judge};
-use super::follow::{Console, Session, follow};
+use super::follow::{Console, Followed, Session, follow};
 use super::output::{Format, Output};
 use super::remedy::Subject;
 use super::table::Table;
-use crate::domain::{Command, Failure, Outcome, PullPlan};
+use crate::domain::{Command, Outcome, PullPlan};
 use crate::store::{FileView, Intent, Store, count, size};
 
 /// Runs `pull`; the exit code.
@@ -29,8 +27,8 @@ async fn run(mut session: Session<'_>, args: &PullArgs, mut console: Console<'_>
         Err(failure) => Ending::refused(*failure),
         Ok(request) => {
             (session.commands)(Command::Pull(request));
-            let caught = follow(&mut session, &mut store, &mut console).await;
-            judge(store.outcome(), caught)
+            let Followed { caught, .. } = follow(&mut session, &mut store, &mut console).await;
+            judge(console.work, store.outcome(), caught)
         }
     };
     console.talk.settle();
@@ -73,63 +71,6 @@ fn human(store: &Store, args: &PullArgs, console: &mut Console<'_>) {
     if let Some(Outcome::Complete(result)) = store.outcome() {
         console.printer.line(&result.snapshot);
     }
-}
-
-/// Ends a command that could not even begin, in the shape its output would have had.
-pub fn refuse(
-    verb: &Verb,
-    failure: Failure,
-    output: Output,
-    started_ms: u64,
-    log_file: Option<&Path>,
-) -> u8 {
-    refuse_on(verb, failure, started_ms, log_file, Console::new(output))
-}
-
-fn refuse_on(
-    verb: &Verb,
-    failure: Failure,
-    started_ms: u64,
-    log_file: Option<&Path>,
-    mut console: Console<'_>,
-) -> u8 {
-    let ending = Ending::refused(failure);
-    let (command, repo) = match verb {
-        Verb::Pull(args) => ("pull", Some(args.repo.as_str())),
-        Verb::Ls(args) => ("ls", args.repo.as_deref()),
-        Verb::Demo => ("demo", None),
-        Verb::Config { .. } => ("config", None),
-        Verb::Completions { .. } => ("completions", None),
-        Verb::Man { .. } => ("man", None),
-    };
-    let subject = Subject {
-        repo,
-        command,
-        call: None,
-    };
-    let closing = Closing {
-        ending: &ending,
-        subject,
-        at_ms: started_ms,
-        log_file,
-    };
-    let is_line = console.output.format == Format::Events;
-    if console.output.format != Format::Human {
-        let document = match verb {
-            // The demo is a pull.
-            Verb::Pull(_) | Verb::Demo => {
-                Some(document::pull(&Store::default(), &closing, is_line))
-            }
-            Verb::Ls(_) => Some(document::ls(&[], &closing, is_line)),
-            Verb::Config { .. } => Some(document::config(None, None, &closing, is_line)),
-            Verb::Completions { .. } | Verb::Man { .. } => None,
-        };
-        if let Some(document) = document {
-            console.printer.line(&document);
-        }
-    }
-    console.talk.failures(&ending, subject, log_file);
-    console.close(ending.exit_code)
 }
 
 /// What a dry run shows.
@@ -184,12 +125,11 @@ fn action(store: &Store, plan: &PullPlan, view: &FileView<'_>) -> String {
 mod tests {
     use super::super::exit::Signal;
     use super::super::print::Printer;
-    use super::super::progress::Talk;
-    use super::super::schema::{CONFIG_SCHEMA, EVENT_SCHEMA, LS_SCHEMA, PULL_SCHEMA};
+    use super::super::schema::{EVENT_SCHEMA, PULL_SCHEMA};
     use super::super::stage::{self, Played, play};
     use super::*;
     use crate::domain::{Event, FailureCode, FileSelection};
-    use crate::store::script::{SNAPSHOT, START_MS, Script, plan, repo};
+    use crate::store::script::{SNAPSHOT, Script, plan, repo};
 
     async fn pulled(script: &Script, output: Output, args: PullArgs) -> Played {
         play(script, output, None, async |session, console| {
@@ -400,40 +340,6 @@ mod tests {
             assert!(!played.stderr.contains(c), "{:?}", played.stderr);
         }
         assert_eq!(played.exit_code, 5);
-    }
-
-    #[test]
-    fn a_command_that_cannot_begin_keeps_its_shape() {
-        for (verb, schema) in [
-            (Verb::Pull(args()), Some(PULL_SCHEMA)),
-            (Verb::Demo, Some(PULL_SCHEMA)),
-            (
-                Verb::Ls(super::super::args::LsArgs::default()),
-                Some(LS_SCHEMA),
-            ),
-            (
-                Verb::Config {
-                    what: super::super::args::ConfigVerb::Show,
-                },
-                Some(CONFIG_SCHEMA),
-            ),
-            (Verb::Man { command: None }, None),
-        ] {
-            let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-            let console = Console {
-                output: stage::json(),
-                printer: Printer::new(&mut stdout),
-                talk: Talk::new(&mut stderr, stage::json()),
-            };
-            let failure = crate::domain::Failure::new(FailureCode::Usage, "the config is wrong")
-                .at_path("/config.toml");
-            assert_eq!(refuse_on(&verb, failure, START_MS, None, console), 2);
-            assert!(String::from_utf8(stderr).unwrap().contains("/config.toml"));
-            match schema {
-                Some(schema) => stage::check(&serde_json::from_slice(&stdout).unwrap(), schema),
-                None => assert!(stdout.is_empty()),
-            }
-        }
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! **Law**: every command named here exists, every code has its words; the matches are exhaustive.
 
-use crate::domain::{Failure, FailureCode, Remedy};
+use super::args::{call_of, quoted};
+use crate::domain::{Failure, FailureCode, Finding, PlanStep, Remedy};
 use crate::store::{duration, size};
 
 const TOKENS: &str = "https://huggingface.co/settings/tokens";
@@ -96,20 +97,32 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
     let repo = subject.repo.unwrap_or("ORG/NAME");
     let again = match (subject.call, subject.command) {
         (Some(call), _) => call.to_owned(),
-        (None, "ls") => "larder ls".to_owned(),
-        (None, "demo") => "larder demo".to_owned(),
+        (None, "purge") => "larder purge --incomplete".to_owned(),
+        (None, command @ ("ls" | "demo" | "status" | "verify" | "report")) => {
+            format!("larder {command}")
+        }
         (None, _) => format!("larder pull {repo}"),
     };
     match failure.help() {
+        Remedy::FixCall if failure.code == FailureCode::ReadOnly => {
+            "leave out `--read-only`; if it was not given, `larder config show` says where it comes from".to_owned()
+        }
+        Remedy::FixCall if failure.code == FailureCode::Refused && subject.command == "purge" => {
+            format!("look at it with `{again} --dry-run`, then say `{again} --yes`")
+        }
+        Remedy::FixCall if failure.code == FailureCode::Refused && subject.command == "report" => {
+            "choose a name that is free: `larder report --output FILE`".to_owned()
+        }
+        Remedy::FixCall if subject.command.is_empty() => {
+            format!("`larder status` shows everything once, `larder pull {repo}` fetches a model")
+        }
         Remedy::FixCall => {
-            let command = if subject.command.is_empty() {
-                "larder"
-            } else {
-                &format!("larder {}", subject.command)
-            };
-            format!("`{command} --help` shows the right call")
+            format!("`larder {} --help` shows the right call", subject.command)
         }
         Remedy::FetchAll => format!("fetch it anyway with `{again} --all`, or choose another repo"),
+        Remedy::PullAgain if subject.repo.is_none() => {
+            "each finding names the command that puts it right".to_owned()
+        }
         Remedy::PullAgain => format!("`larder pull {repo}` fetches what is missing and heals it"),
         Remedy::WaitForLock => {
             format!("let the other program finish or end it, then run `{again}`: nothing is lost")
@@ -188,11 +201,53 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
         Remedy::Resume if again == "larder demo" => {
             "`larder demo` shows it again from the beginning".to_owned()
         }
+        Remedy::Resume if !matches!(subject.command, "pull" | "") => {
+            format!("`{again}` begins again")
+        }
         Remedy::Resume => format!("`{again}` goes on where it stopped"),
         Remedy::ReportBug => format!(
-            "please report it with the log file; `{again} -vv` says more, and nothing unproven was kept"
+            "please report it with what `larder report` puts together; `{again} -vv` says more, and nothing unproven was kept"
         ),
     }
+}
+
+/// What a plan does, in a few words, and the commands that do it; `None` where there is nothing
+/// to type.
+pub(super) fn fix(finding: &Finding, places: &[String]) -> (String, Option<String>) {
+    let (mut words, mut commands) = (Vec::new(), Vec::new());
+    for step in &finding.plan.steps {
+        match step {
+            PlanStep::RemovePartial { repo, bytes, .. } => {
+                words.push(format!("remove {}", size(*bytes)));
+                commands.push(call_of(
+                    "larder purge --incomplete",
+                    [&repo.to_string()],
+                    places,
+                ));
+            }
+            PlanStep::Pull {
+                repo,
+                revision,
+                fetch_bytes,
+            } => {
+                words.push(match fetch_bytes {
+                    Some(bytes) => format!("pull again, {} to fetch", size(*bytes)),
+                    None => "pull again".to_owned(),
+                });
+                let at = match revision.as_str() {
+                    "main" => String::new(),
+                    other => format!(" --revision {}", quoted(other)),
+                };
+                let start = format!("larder pull {}{at}", quoted(&repo.to_string()));
+                commands.push(call_of(&start, [], places));
+            }
+            PlanStep::ByHand { advice } => words.push(advice.clone()),
+        }
+    }
+    words.dedup();
+    commands.dedup();
+    let commands = commands.join(" && ");
+    (words.join(", "), (!commands.is_empty()).then_some(commands))
 }
 
 #[cfg(test)]
@@ -260,7 +315,9 @@ mod tests {
         }
         flags.push("help".to_owned());
         for code in FailureCode::ALL {
-            for place in ["pull", "ls", ""] {
+            for place in [
+                "pull", "ls", "status", "verify", "purge", "report", "demo", "",
+            ] {
                 let subject = Subject {
                     repo: None,
                     command: place,

@@ -6,6 +6,14 @@ pub const PULL_SCHEMA: &str = include_str!("../../assets/schema/pull.schema.json
 pub const LS_SCHEMA: &str = include_str!("../../assets/schema/ls.schema.json");
 /// A line of `--events`.
 pub const EVENT_SCHEMA: &str = include_str!("../../assets/schema/event.schema.json");
+/// The document of `status`.
+pub const STATUS_SCHEMA: &str = include_str!("../../assets/schema/status.schema.json");
+/// The document of `verify`.
+pub const VERIFY_SCHEMA: &str = include_str!("../../assets/schema/verify.schema.json");
+/// The document of `purge`.
+pub const PURGE_SCHEMA: &str = include_str!("../../assets/schema/purge.schema.json");
+/// The document of `report`.
+pub const REPORT_SCHEMA: &str = include_str!("../../assets/schema/report.schema.json");
 /// The document of `config`.
 pub const CONFIG_SCHEMA: &str = include_str!("../../assets/schema/config.schema.json");
 
@@ -13,9 +21,20 @@ pub const CONFIG_SCHEMA: &str = include_str!("../../assets/schema/config.schema.
 mod tests {
     use super::*;
 
+    const ALL: [&str; 8] = [
+        PULL_SCHEMA,
+        LS_SCHEMA,
+        STATUS_SCHEMA,
+        VERIFY_SCHEMA,
+        PURGE_SCHEMA,
+        REPORT_SCHEMA,
+        CONFIG_SCHEMA,
+        EVENT_SCHEMA,
+    ];
+
     #[test]
     fn schemas_are_schemas() {
-        for text in [PULL_SCHEMA, LS_SCHEMA, EVENT_SCHEMA, CONFIG_SCHEMA] {
+        for text in ALL {
             let schema: serde_json::Value = serde_json::from_str(text).unwrap();
             assert!(jsonschema::meta::is_valid(&schema));
             assert_eq!(
@@ -37,7 +56,7 @@ mod tests {
     #[test]
     fn the_guide_names_every_field() {
         let guide = include_str!("../../assets/guides/json.md");
-        for text in [PULL_SCHEMA, LS_SCHEMA, CONFIG_SCHEMA, EVENT_SCHEMA] {
+        for text in ALL {
             let schema: serde_json::Value = serde_json::from_str(text).unwrap();
             let parts = schema["$defs"].as_object().unwrap().values();
             let events = schema["oneOf"].as_array().into_iter().flatten();

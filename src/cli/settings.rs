@@ -56,11 +56,7 @@ fn print(
             console.printer.text(&text);
         }
         (Format::Json | Format::Events, settings) => {
-            let ending = Ending {
-                outcome: "listed",
-                exit_code: 0,
-                failures: Vec::new(),
-            };
+            let ending = Ending::done("listed");
             let closing = Closing {
                 ending: &ending,
                 subject: Subject::default(),
@@ -77,8 +73,6 @@ fn print(
 
 #[cfg(test)]
 mod tests {
-    use super::super::print::Printer;
-    use super::super::progress::Talk;
     use super::super::schema::CONFIG_SCHEMA;
     use super::super::stage;
     use super::*;
@@ -86,11 +80,7 @@ mod tests {
 
     fn printed(settings: Option<&[Setting]>, output: Output) -> String {
         let mut stdout = Vec::new();
-        let console = Console {
-            output,
-            printer: Printer::new(&mut stdout),
-            talk: Talk::new(std::io::sink(), output),
-        };
+        let console = stage::console(output, &mut stdout, std::io::sink());
         let path = Path::new("/home/me/.config/larder/config.toml");
         assert_eq!(print(path, settings, START_MS, console), 0);
         String::from_utf8(stdout).unwrap()

@@ -1,16 +1,18 @@
 //! Owns a stage for whole commands: a script in the engine's place, streams in memory.
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::path::PathBuf;
 
 use tokio::sync::{mpsc, watch};
 
-use super::exit::Signal;
+use super::ask::Answers;
+use super::exit::{Signal, Work};
 use super::follow::{Console, Session};
 use super::output::{Format, Output, Terminal};
 use super::print::Printer;
 use super::progress::Talk;
-use crate::domain::{Command, Stamped};
+use crate::domain::{Command, Event, Setting, Stamped};
 use crate::store::script::{START_MS, Script};
 
 /// What a command did.
@@ -79,7 +81,39 @@ pub(super) fn columns(columns: u16) -> Output {
     }
 }
 
-/// Plays `script` to a command. A signal comes after the first `heard` facts; the rest of the
+/// Streams in memory, and nobody to ask.
+pub(super) fn console<'a>(
+    output: Output,
+    stdout: impl Write + 'a,
+    stderr: impl Write + 'a,
+) -> Console<'a> {
+    Console {
+        output,
+        printer: Printer::new(stdout),
+        talk: Talk::new(stderr, output),
+        answers: Answers::Nobody,
+        work: Work::Fetching,
+    }
+}
+
+/// Settings as `config` hands them over.
+pub(super) fn settings() -> Vec<Setting> {
+    [
+        ("endpoint", "https://huggingface.co/", "default"),
+        ("token", "***", "HF_TOKEN"),
+        ("cache_dir", "/home/alice/.cache/huggingface/hub", "HF_HOME"),
+        ("offline", "true", "HF_HUB_OFFLINE"),
+    ]
+    .into_iter()
+    .map(|(name, value, origin)| Setting {
+        name,
+        value: value.to_owned(),
+        origin: origin.to_owned(),
+    })
+    .collect()
+}
+
+/// Plays `script` to a command: each command is answered up to the next end of a job. A signal comes after the first `heard` facts; the rest of the
 /// script is what the engine says once it is told to cancel.
 pub(super) async fn play<F, R>(
     script: &Script,
@@ -93,7 +127,7 @@ where
 {
     let (sender, mut receiver) = mpsc::channel::<Stamped>(4_096);
     let (caught, signals) = watch::channel(None);
-    let heard = signal.map_or(script.events.len(), |(heard, _)| heard);
+    let heard = signal.map_or(0, |(heard, _)| heard);
     let (before, after) = script.events.split_at(heard);
     for stamped in before {
         sender.try_send(stamped.clone()).unwrap();
@@ -102,10 +136,17 @@ where
     let rest = RefCell::new(Some((sender, after.to_vec())));
     let send = |command: Command| {
         if signal.is_none() || matches!(command, Command::Cancel(_)) {
-            // The engine says the rest and is gone.
-            if let Some((sender, events)) = rest.borrow_mut().take() {
+            // The engine says what this command leads to; after the last of it, it is gone.
+            let taken = rest.borrow_mut().take();
+            if let Some((sender, mut events)) = taken {
+                let is_end = |stamped: &Stamped| matches!(stamped.event, Event::Ended(_));
+                let end = events.iter().position(is_end);
+                let left = events.split_off(end.map_or(events.len(), |end| end + 1));
                 for stamped in events {
                     sender.try_send(stamped).unwrap();
+                }
+                if !left.is_empty() {
+                    rest.replace(Some((sender, left)));
                 }
             }
         }
@@ -122,11 +163,7 @@ where
         log_file: Some(PathBuf::from("/state/larder.log")),
         started_ms: START_MS,
     };
-    let console = Console {
-        output,
-        printer: Printer::new(&mut stdout),
-        talk: Talk::new(&mut stderr, output),
-    };
+    let console = console(output, &mut stdout, &mut stderr);
     let exit_code = command(session, console).await.into();
     Played {
         exit_code,

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::domain::Failure;
+use crate::domain::{Failure, TerminalFacts};
 
 use super::value::Origin;
 
@@ -31,9 +31,41 @@ impl Environment {
         Self(variables)
     }
 
-    /// Whether `TERM` says that the terminal can do nothing.
-    pub fn is_dumb_terminal(&self) -> bool {
-        self.0.get("TERM").is_some_and(|term| term == "dumb")
+    /// What is said about the terminal.
+    pub fn terminal(&self) -> TerminalFacts {
+        let said = |name: &str| {
+            self.0
+                .get(name)
+                .filter(|value| !value.is_empty())
+                .map(|value| value.to_string_lossy().into_owned())
+        };
+        let term = said("TERM");
+        // A session inside tmux on another machine has tmux's TERM, but not its variable.
+        let is_tmux =
+            said("TMUX").is_some() || term.as_deref().is_some_and(|term| term.starts_with("tmux"));
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(said);
+        TerminalFacts {
+            term,
+            program: said("TERM_PROGRAM"),
+            colorterm: said("COLORTERM"),
+            is_no_color: said("NO_COLOR").is_some(),
+            is_tmux,
+            is_ssh: ["SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT"]
+                .into_iter()
+                .any(|name| said(name).is_some()),
+            is_utf8: locale.is_some_and(|locale| {
+                let locale = locale.to_ascii_lowercase();
+                locale.contains("utf-8") || locale.contains("utf8")
+            }),
+        }
+    }
+
+    /// The name of the user, where the environment tells.
+    pub fn user(&self) -> Option<String> {
+        ["USER", "LOGNAME"].into_iter().find_map(|name| {
+            let name = self.0.get(name)?.to_string_lossy();
+            (!name.is_empty()).then(|| name.into_owned())
+        })
     }
 
     /// These variables and no others.
@@ -150,6 +182,33 @@ mod tests {
         for no in ["0", "false", "y", "2", " 1"] {
             assert!(!is_true(no), "{no}");
         }
+    }
+
+    #[test]
+    fn the_terminal_is_what_the_variables_say() {
+        let facts = |pairs: &[(&'static str, &'static str)]| {
+            Environment::from_pairs(pairs.iter().copied()).terminal()
+        };
+        assert_eq!(facts(&[]), TerminalFacts::default());
+        let all = facts(&[
+            ("TERM", "screen-256color"),
+            ("TERM_PROGRAM", "ghostty"),
+            ("COLORTERM", "truecolor"),
+            ("NO_COLOR", "0"),
+            ("TMUX", "/tmp/tmux-501/default,1,0"),
+            ("SSH_TTY", "/dev/pts/1"),
+            ("LANG", "de_DE.utf8"),
+        ]);
+        assert_eq!(all.term.as_deref(), Some("screen-256color"));
+        assert_eq!(all.program.as_deref(), Some("ghostty"));
+        assert_eq!(all.colorterm.as_deref(), Some("truecolor"));
+        assert!(all.is_no_color && all.is_tmux && all.is_ssh && all.is_utf8 && !all.is_dumb());
+        assert!(facts(&[("TERM", "tmux-256color")]).is_tmux);
+        assert!(facts(&[("TERM", "dumb")]).is_dumb());
+        assert!(!facts(&[("NO_COLOR", "")]).is_no_color, "by no-color.org");
+        // The first that is set decides, and C is not UTF-8.
+        assert!(!facts(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")]).is_utf8);
+        assert!(facts(&[("LC_ALL", ""), ("LC_CTYPE", "UTF-8"), ("LANG", "C")]).is_utf8);
     }
 
     #[test]

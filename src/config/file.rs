@@ -13,7 +13,7 @@ use crate::domain::{Failure, FailureCode};
 use super::value::Origin;
 
 /// The keys, in the order they are documented.
-const KEYS: [&str; 9] = [
+pub(super) const KEYS: [&str; 13] = [
     "endpoint",
     "cache_dir",
     "offline",
@@ -23,6 +23,10 @@ const KEYS: [&str; 9] = [
     "retry_attempts",
     "retry_base_ms",
     "retry_cap_s",
+    "theme",
+    "ascii",
+    "read_only",
+    "log_level",
 ];
 
 /// The file's settings, each with its line.
@@ -68,7 +72,8 @@ impl ConfigFile {
         }
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
+    /// Reads the text of `path`.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         let line_of =
             |span: Range<usize>| 1 + text[..span.start.min(text.len())].matches('\n').count();
         let origin = |line| Origin::Line {
@@ -217,7 +222,8 @@ mod tests {
     fn every_key_can_be_read() {
         let text = "endpoint = \"https://m\"\ncache_dir = '~/c'\noffline = true\nconnections = 0x10\n\
                     connect_timeout_s = 3\nstall_timeout_s = 2.5\nretry_attempts = 1_0\n\
-                    retry_base_ms = 5\nretry_cap_s = 6\n";
+                    retry_base_ms = 5\nretry_cap_s = 6\ntheme = 'dark'\nascii = true\n\
+                    read_only = false\nlog_level = 'debug'\n";
         let file = ConfigFile::parse(Path::new("/c.toml"), text).unwrap();
         assert_eq!(file.entries.len(), KEYS.len());
         assert_eq!(file.text("endpoint").unwrap().unwrap().0, "https://m");

@@ -267,3 +267,55 @@ fn a_home_is_only_missed_where_a_path_needs_it() {
     assert_eq!(config.state_dir, Path::new("/s/larder"));
     assert_eq!(config.cache_dir, Path::new("/hub"));
 }
+
+#[test]
+fn looks_come_from_flag_variable_and_file() {
+    let config = ok(&[]);
+    assert_eq!(config.theme, ThemeChoice::Auto);
+    assert_eq!(config.log_level, Level::Info);
+    assert!(!config.is_ascii && !config.is_read_only);
+    assert_eq!(config.origin("theme"), Some("default"));
+    assert_eq!(config.origin("no_such_thing"), None);
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    std::fs::write(
+        &path,
+        "theme = 'mono'\nascii = true\nread_only = true\nlog_level = 'warning'\n",
+    )
+    .unwrap();
+    let file = ("LARDER_CONFIG", path.to_str().unwrap());
+    let config = ok(&[file]);
+    assert_eq!(config.theme, ThemeChoice::Mono);
+    assert_eq!(config.log_level, Level::Warning);
+    assert!(config.is_ascii && config.is_read_only);
+    assert_eq!(
+        config.origin("log_level").unwrap(),
+        format!("{}:4", path.display())
+    );
+
+    let variables = [
+        file,
+        ("LARDER_THEME", "16-colour"),
+        ("LARDER_ASCII", "0"),
+        ("LARDER_READ_ONLY", "no"),
+    ];
+    let config = ok(&variables);
+    assert_eq!(config.theme, ThemeChoice::SixteenColour);
+    assert!(!config.is_ascii && !config.is_read_only);
+    let flags = Flags {
+        is_ascii: true,
+        is_read_only: true,
+        ..Flags::default()
+    };
+    let config = load(&variables, &flags).unwrap();
+    assert!(config.is_ascii && config.is_read_only);
+    assert_eq!(config.origin("read_only"), Some("--read-only"));
+
+    let failure = load(&[("LARDER_THEME", "pink")], &Flags::default()).unwrap_err();
+    let words = failure.to_string();
+    assert!(
+        words.contains("LARDER_THEME") && words.contains("high-contrast"),
+        "{words}"
+    );
+}

@@ -12,6 +12,7 @@ mod hex;
 mod repo;
 mod report;
 mod survey;
+mod terminal;
 mod text;
 
 pub use command::{Command, FileSelection, PullRequest, VerifyTarget};
@@ -28,4 +29,5 @@ pub use survey::{
     Disk, Kept, LockKind, LockRow, LockState, Network, PartialRow, PartialState, PurgeResult,
     Verification,
 };
+pub use terminal::{Level, TerminalFacts, ThemeChoice};
 pub use text::{sanitize, sanitize_line};

@@ -1,9 +1,11 @@
-//! Owns the machine: free space, what a file system can do, who holds a lock, who owns a file.
+//! Owns the machine: free space, what a file system can do, who holds a lock, who owns a file, the
+//! end of a log, what the system is called.
 //! Every `cfg(target_os)` of the crate is here.
 //!
 //! Never knows a cache layout; answers "unknown" (`None`) where the system does not say.
 
 mod ability;
+mod files;
 #[cfg(test)]
 pub(crate) mod forks;
 mod holder;
@@ -12,6 +14,7 @@ mod signal;
 mod space;
 
 pub use ability::{folds_case, supports_symlinks};
+pub use files::{read_tail, system, write_new};
 pub use holder::{Holder, host_name, is_alive, lock_holder};
 pub use owner::{describe_owner, is_ours, sync_dir};
 pub use signal::sighup_is_ignored;

@@ -6,21 +6,10 @@ use std::collections::VecDeque;
 
 use crate::domain::{FileId, sanitize};
 
+pub use crate::domain::Level;
+
 /// Lines kept; older ones are dropped, their numbers are not used again.
 const KEPT: usize = 2_000;
-
-/// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// A step that a progress bar already shows: connecting, another ten percent.
-    Debug,
-    /// A result, or a fact about the whole run.
-    Info,
-    /// Something went wrong and larder copes: a stall, a retry, something healed.
-    Warning,
-    /// Something failed for good.
-    Error,
-}
 
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]

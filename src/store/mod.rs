@@ -5,6 +5,7 @@
 
 mod entry;
 mod log;
+mod overview;
 mod rate;
 mod reduce;
 mod scene;
@@ -17,9 +18,12 @@ mod words;
 mod law;
 #[cfg(test)]
 pub(crate) mod script;
+#[cfg(test)]
+mod survey_script;
 
 pub use entry::{AttemptEnd, AttemptRecord, FileStatus};
 pub use log::{Level, Log, LogLine};
+pub use overview::{FindingCounts, LockCounts, ModelCounts, PartialCounts};
 pub use reduce::reduce;
 pub use select::{Counts, FileView, Intent, Verdict};
 pub use shelf::{Shelf, Verified, Verifying};

@@ -127,6 +127,7 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
         } => {
             let line = words::verify_line(*snapshots, *files, *bytes);
             store.log.write(at_ms, Level::Info, None, &line);
+            store.shelf.verifications.clear();
             store.shelf.verifying = Some(Verifying {
                 job,
                 began_ms: at_ms,
@@ -208,6 +209,11 @@ fn ended_beside(store: &mut Store, job: JobId, at_ms: u64, outcome: &Outcome) {
             };
             let line = words::verify_end_line(*good, *broken);
             store.log.write(at_ms, level, None, &line);
+            if let Some(verifying) = store.shelf.verifying.as_mut().filter(|v| v.job == job) {
+                // The last progress may have been dropped.
+                verifying.files_done = verifying.files_total;
+                verifying.bytes_done = verifying.bytes_total;
+            }
         }
         Outcome::Purged(result) => {
             for kept in &result.kept {

@@ -17,7 +17,7 @@ pub(crate) const SNAPSHOT: &str = "/cache/models--mlx-community--gemma-2-2b-it-4
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
     pub(crate) events: Vec<Stamped>,
-    now_ms: u64,
+    pub(super) now_ms: u64,
 }
 
 pub(crate) fn repo() -> RepoId {

@@ -24,6 +24,8 @@ pub struct Shelf {
     /// By snapshot folder.
     pub(super) verified: BTreeMap<String, Verified>,
     pub(super) verifying: Option<Verifying>,
+    /// What the newest verifying said, snapshot by snapshot.
+    pub(super) verifications: Vec<Verification>,
     pub(super) purged: Option<PurgeResult>,
 }
 
@@ -134,6 +136,16 @@ impl Shelf {
         self.verifying.as_ref().filter(|job| job.is_running)
     }
 
+    /// Verifying that goes on, or went on last.
+    pub const fn last_verifying(&self) -> Option<&Verifying> {
+        self.verifying.as_ref()
+    }
+
+    /// What the newest verifying said so far, snapshot by snapshot.
+    pub fn verifications(&self) -> &[Verification] {
+        &self.verifications
+    }
+
     /// What the last purge came to.
     pub const fn purged(&self) -> Option<&PurgeResult> {
         self.purged.as_ref()
@@ -219,6 +231,7 @@ impl Shelf {
                 job.broken += 1;
             }
         }
+        self.verifications.push(seen.clone());
         self.verified.insert(
             seen.snapshot.clone(),
             Verified {

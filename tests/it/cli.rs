@@ -363,13 +363,18 @@ async fn completions_man_and_help_are_data() {
 async fn a_wrong_call_is_2_and_says_what_would_be_right() {
     let home = home().await;
     for (words, hint) in [
-        (&[][..], "Usage:"),
+        (&[][..], "`larder status`"),
+        (&["--json"], "`larder pull ORG/NAME`"),
         (&["pull"], "<REPO>"),
         (&["pull", GEMMA, "--nope"], "--nope"),
         (&["pull", GEMMA, "--connections", "0"], "1..=64"),
         (&["pul", GEMMA], "`larder pull`"),
         (&["gemma"], "not a command"),
-        (&["org/name"], "larder pull org/name"),
+        (&["org/name"], "`larder pull org/name`"),
+        (&["org/name", "pull"], "`larder pull org/name`"),
+        (&["purge"], "--incomplete"),
+        (&["purge", "--incomplete", "a b"], "a b"),
+        (&["status", "--strict"], "--check"),
         (&["completions", "cmd"], "cmd"),
         (&["man", "bake"], "bake"),
         (&["pull", "no spaces/in names"], "no spaces"),

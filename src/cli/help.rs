@@ -1,0 +1,114 @@
+//! Owns the texts below the help: examples and the table of exit codes.
+//!
+//! Never holds grammar. **Law**: no line is wider than 80 columns.
+
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0    done; everything asked for is complete and verified
+  1    several failures of different kinds
+  2    the call was wrong or refused; or nothing in the repo is for MLX
+  3    something in the cache is incomplete or broken
+  4    another program is at work on the same model
+  5    the network, a server or a proxy failed
+  6    the Hub says no: token, access, repo, revision or file
+  7    the disk: full, not writable, or a name it cannot hold
+  8    fetched bytes do not match what the Hub promised
+  70   a bug in larder
+  129  hung up; 130 interrupted; 143 terminated: what is here is resumed later";
+
+pub(super) const ROOT_EXAMPLES: &str = "\
+Examples:
+  larder                                       the dashboard
+  larder mlx-community/gemma-2-2b-it-4bit      the dashboard on that model
+  larder pull mlx-community/gemma-2-2b-it-4bit
+  larder pull https://huggingface.co/mlx-community/Qwen3-4B-4bit/tree/main
+  larder ls --filter 'size>1GB' --sort size
+  larder status                                everything on one screen
+  larder demo                                  offline, in a throw-away cache";
+
+pub(super) const STREAMS: &str = "\
+Standard output is data, standard error is talk. These variables are obeyed:
+HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE,
+LARDER_ASCII, LARDER_READ_ONLY, LARDER_THEME, the proxy variables and NO_COLOR.";
+
+pub(super) const PULL_EXAMPLES: &str = "\
+Examples:
+  larder pull mlx-community/gemma-2-2b-it-4bit     what MLX reads
+  larder pull ORG/NAME@v1.0                        at a tag
+  larder pull ORG/NAME config.json tokenizer.json  two files
+  larder pull ORG/NAME --include '*.gguf'          by pattern; * crosses /
+  larder pull ORG/NAME --dry-run                   what it would do
+  cd \"$(larder pull ORG/NAME)\"                     stdout gets the path only";
+
+pub(super) const LS_EXAMPLES: &str = "\
+Examples:
+  larder ls
+  larder ls mlx-community/gemma-2-2b-it-4bit
+  larder ls --filter 'size>1GB' --filter 'accessed>30d' --sort size
+  larder ls --filter refs=main --json
+
+Filters are KEY OP VALUE, and all must hold:
+  size                with = != > < >= <=, e.g. 500M, 1.5GB
+  accessed, modified  likewise, e.g. 30s 5m 2h 7d 2w 6mo 1y;
+                      accessed>30d is longer ago than 30 days
+  type                with = only: model, dataset, space
+  refs                with = only: the name of a ref";
+
+pub(super) const STATUS_EXAMPLES: &str = "\
+Examples:
+  larder status
+  larder status mlx-community/gemma-2-2b-it-4bit
+  larder status --check --quiet    exit 3 if something is broken
+  larder status --json | jq '.findings[].rule'";
+
+pub(super) const VERIFY_EXAMPLES: &str = "\
+Examples:
+  larder verify                    everything in the cache
+  larder verify ORG/NAME           every snapshot of one repo
+  larder verify ORG/NAME@main      the snapshot that a ref names
+  larder verify --json | jq '.models[] | select(.is_good | not) | .repo'
+
+Nothing is changed and no network is used. Every file is hashed and compared
+with what the Hub promised; `larder pull` puts right what is found.";
+
+pub(super) const PURGE_EXAMPLES: &str = "\
+Examples:
+  larder purge --incomplete --dry-run    what would go, and how many bytes
+  larder purge --incomplete              shows it, then asks
+  larder purge --incomplete ORG/NAME --yes
+
+Every path is shown before anything is taken away. What somebody is writing,
+or what has changed since, stays. Without a terminal `--yes` is required.";
+
+pub(super) const REPORT_EXAMPLES: &str = "\
+Examples:
+  larder report                      shows it, then asks whether to write it
+  larder report --output report.txt
+  larder report --yes                larder-report-DATE-TIME.txt, here
+
+Tokens, your home folder, user and host name, and the secret parts of addresses
+are struck out. Read it before you post it. No file is ever overwritten.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_a_terminal() {
+        for text in [
+            EXIT_CODES,
+            ROOT_EXAMPLES,
+            STREAMS,
+            PULL_EXAMPLES,
+            LS_EXAMPLES,
+            STATUS_EXAMPLES,
+            VERIFY_EXAMPLES,
+            PURGE_EXAMPLES,
+            REPORT_EXAMPLES,
+        ] {
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
+        }
+    }
+}

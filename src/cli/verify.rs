@@ -1,0 +1,232 @@
+//! Owns `verify`: everything is hashed, and what is said about it.
+//!
+//! Never hashes: the engine does. Progress goes to stderr, the verdicts to stdout.
+
+use super::args::{VerifyArgs, call_of};
+use super::document::{self, Closing};
+use super::exit::{Ending, Work, judge};
+use super::follow::{Console, Session, follow};
+use super::output::{Format, Output};
+use super::remedy::Subject;
+use super::status::finding_rows;
+use super::table::{Table, cut};
+use crate::domain::{Command, Verification};
+use crate::store::{Store, count, short, size};
+
+/// Runs `verify`; the exit code.
+pub async fn verify(session: Session<'_>, args: VerifyArgs, output: Output) -> u8 {
+    let mut console = Console::new(output).at(Work::Looking);
+    console.talk = console.talk.without_log();
+    run(session, &args, console).await
+}
+
+async fn run(mut session: Session<'_>, args: &VerifyArgs, mut console: Console<'_>) -> u8 {
+    let mut store = Store::default();
+    let ending = match args.targets() {
+        Err(failure) => Ending::refused(*failure),
+        Ok(targets) => {
+            (session.commands)(Command::Verify(targets));
+            let followed = follow(&mut session, &mut store, &mut console).await;
+            judge(console.work, followed.outcome.as_ref(), followed.caught)
+        }
+    };
+    console.talk.settle();
+    let call = call_of("larder verify", &args.repos, &args.places);
+    let subject = Subject {
+        repo: match args.repos.as_slice() {
+            [only] => Some(only.as_str()),
+            _ => None,
+        },
+        command: "verify",
+        call: Some(&call),
+    };
+    match console.output.format {
+        Format::Human => {
+            let seen = store.shelf().verifications();
+            if !seen.is_empty() {
+                let text = verdicts(seen, console.output.stdout.columns, &args.places);
+                console.printer.text(&console.output.drawn(&text));
+                console.talk.remark(&summary(&store));
+            } else if ending.exit_code == 0 {
+                console.talk.remark("no models in the cache");
+            }
+        }
+        Format::Json | Format::Events => {
+            let closing = Closing {
+                ending: &ending,
+                subject,
+                at_ms: store.last_ms().unwrap_or(session.started_ms),
+                log_file: session.log_file.as_deref(),
+            };
+            let is_line = console.output.format == Format::Events;
+            let document = document::verify(&store, &closing, is_line);
+            console.printer.line(&document);
+        }
+    }
+    console
+        .talk
+        .failures(&ending, subject, session.log_file.as_deref());
+    console.close(ending.exit_code)
+}
+
+fn summary(store: &Store) -> String {
+    let shelf = store.shelf();
+    let (good, broken, bytes) = shelf
+        .last_verifying()
+        .map_or((0, 0, 0), |last| (last.good, last.broken, last.bytes_done));
+    format!(
+        "{} hashed: {good} of {} good",
+        size(bytes),
+        count(good + broken, "snapshot")
+    )
+}
+
+/// One row per snapshot, what is wrong below.
+fn verdicts(seen: &[Verification], columns: Option<u16>, places: &[String]) -> String {
+    let mut table = Table::new()
+        .flexible("REPO", 20)
+        .flexible("REVISION", 8)
+        .column("VERDICT")
+        .numbers("FILES")
+        .numbers("SIZE");
+    for model in seen {
+        let unknown = match model.files_unknown {
+            0 => String::new(),
+            unknown => format!(", {unknown} unknown"),
+        };
+        table.row(&[
+            model.repo.to_string(),
+            short(&model.revision),
+            if model.is_good() { "good" } else { "broken" }.to_owned(),
+            format!("{} of {}{unknown}", model.files_good, model.files_total),
+            size(model.bytes),
+        ]);
+    }
+    let mut text = table.render(columns);
+    let findings: Vec<String> = seen
+        .iter()
+        .flat_map(|model| &model.findings)
+        .flat_map(|finding| {
+            let mut rows = finding_rows(finding, places);
+            if let (Some(columns), Some(first)) = (columns, rows.first_mut()) {
+                *first = cut(first, usize::from(columns));
+            }
+            rows
+        })
+        .collect();
+    if !findings.is_empty() {
+        text.push_str("\nfindings\n");
+        text.extend(findings.iter().flat_map(|line| [line.trim_end(), "\n"]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::exit::Signal;
+    use super::super::schema::{EVENT_SCHEMA, VERIFY_SCHEMA};
+    use super::super::stage::{self, Played, play};
+    use super::*;
+    use crate::domain::{Event, Failure, FailureCode, FileSelection, Outcome};
+    use crate::store::script::Script;
+
+    async fn verified(script: &Script, output: Output, repos: &[&str]) -> Played {
+        let args = VerifyArgs {
+            repos: repos.iter().map(|&repo| repo.to_owned()).collect(),
+            ..VerifyArgs::default()
+        };
+        play(script, output, None, async |session, mut console| {
+            console.talk = console.talk.without_log();
+            run(session, &args, console).await
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn lines_a_tenth_apart_and_a_table() {
+        let played = verified(&Script::verified(), stage::columns(80), &[]).await;
+        insta::assert_snapshot!(played.shown());
+        assert_eq!(played.exit_code, 3);
+        let quiet = Output {
+            is_quiet: true,
+            ..stage::human()
+        };
+        let played = verified(&Script::verified(), quiet, &[]).await;
+        assert!(
+            played.stderr.starts_with("error: findings: "),
+            "{}",
+            played.stderr
+        );
+    }
+
+    #[tokio::test]
+    async fn the_document_has_every_snapshot() {
+        let played = verified(&Script::verified(), stage::json(), &["org/other@main"]).await;
+        let document = played.document(VERIFY_SCHEMA);
+        assert_eq!(played.exit_code, 3);
+        assert_eq!(document["failure_code"], "findings");
+        assert_eq!(
+            (&document["good"], &document["broken"]),
+            (&1.into(), &1.into())
+        );
+        assert_eq!(document["models"][1]["is_good"], false);
+        assert_eq!(document["models"][1]["findings"][0]["rule"], "truncated");
+        let [Command::Verify(targets)] = played.commands.as_slice() else {
+            panic!("{:?}", played.commands);
+        };
+        assert_eq!(targets[0].revision.as_deref(), Some("main"));
+
+        let played = verified(&Script::verified(), stage::events(), &[]).await;
+        let lines: Vec<&str> = played.stdout.lines().collect();
+        let (document, events) = lines.split_last().unwrap();
+        for event in events {
+            stage::check(&serde_json::from_str(event).unwrap(), EVENT_SCHEMA);
+        }
+        stage::check(&serde_json::from_str(document).unwrap(), VERIFY_SCHEMA);
+    }
+
+    #[tokio::test]
+    async fn all_good_is_0_and_other_ends_have_their_codes() {
+        let good = Script::new().then(1, Event::Ended(Outcome::Verified { good: 0, broken: 0 }));
+        let missing = Script::new().then(
+            1,
+            Event::Ended(Outcome::Failed {
+                failures: vec![Failure::new(FailureCode::Incomplete, "`a/b` is not here")],
+            }),
+        );
+        for (script, repos, exit) in [
+            (good, &[][..], 0),
+            (missing, &["a/b"], 3),
+            (Script::new(), &["a b"], 2),
+            (Script::new(), &[], 70),
+        ] {
+            let played = verified(&script, stage::json(), repos).await;
+            assert_eq!(played.exit_code, exit, "{}", played.stderr);
+            played.document(VERIFY_SCHEMA);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signal_ends_it_and_what_was_found_is_told() {
+        let mut script = Script::verified();
+        let heard = script.events.len() - 3;
+        script.events.truncate(heard);
+        let script = script.then(1, Event::Ended(Outcome::Cancelled));
+        let played = play(
+            &script,
+            stage::json(),
+            Some((heard, Signal::Interrupt)),
+            async |session, console| {
+                run(session, &VerifyArgs::default(), console.at(Work::Looking)).await
+            },
+        )
+        .await;
+        let document = played.document(VERIFY_SCHEMA);
+        assert_eq!(played.exit_code, 130);
+        assert_eq!(document["models"].as_array().unwrap().len(), 1);
+        assert!(matches!(
+            played.commands.as_slice(),
+            [Command::Verify(_), Command::Cancel(FileSelection::All)]
+        ));
+    }
+}
