@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use super::filter::Filter;
 use super::help::{
     EXIT_CODES, LS_EXAMPLES, PULL_EXAMPLES, PURGE_EXAMPLES, REPORT_EXAMPLES, ROOT_EXAMPLES,
     STATUS_EXAMPLES, STREAMS, VERIFY_EXAMPLES,
@@ -16,6 +15,7 @@ use super::sort::Sort;
 use crate::domain::{
     Failure, FailureCode, PullRequest, RepoReference, Revision, VerifyTarget, shell_word,
 };
+use crate::store::Filter;
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]

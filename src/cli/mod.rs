@@ -15,7 +15,6 @@ mod ask;
 mod bars;
 mod document;
 mod exit;
-mod filter;
 mod follow;
 mod help;
 mod ls;
@@ -44,7 +43,6 @@ pub use args::{
     Verb, VerifyArgs,
 };
 pub use exit::Signal;
-pub use filter::{Filter, FilterError};
 pub use follow::Session;
 pub use ls::ls;
 pub use output::{Format, Output, Terminal};

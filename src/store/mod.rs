@@ -4,6 +4,7 @@
 //! picture. Time enters as `at_ms` of an event or as `now_ms` of a question.
 
 mod entry;
+mod filter;
 mod log;
 mod overview;
 mod rate;
@@ -22,6 +23,7 @@ pub(crate) mod script;
 mod survey_script;
 
 pub use entry::{AttemptEnd, AttemptRecord, FileStatus};
+pub use filter::{Filter, FilterError};
 pub use log::{Level, Log, LogLine};
 pub use overview::{FindingCounts, LockCounts, ModelCounts, PartialCounts};
 pub use reduce::reduce;

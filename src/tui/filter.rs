@@ -2,6 +2,10 @@
 //! grammar of `ls --filter`.
 
 use super::rows::ModelItem;
+use crate::store;
+
+/// Keys of the grammar; a word that begins with one and an operator is no word to look for.
+const KEYS: [&str; 5] = ["size", "accessed", "modified", "type", "refs"];
 
 /// A filter as typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,15 +13,26 @@ pub struct Filter {
     text: String,
     /// In lower case.
     words: Vec<String>,
+    /// Conditions on models. One that is still being typed is none yet.
+    conditions: Vec<store::Filter>,
 }
 
 impl Filter {
     /// Reads what was typed.
     pub fn new(text: &str) -> Self {
-        let words = text.split_whitespace().map(str::to_lowercase).collect();
+        let mut words = Vec::new();
+        let mut conditions = Vec::new();
+        for word in text.split_whitespace() {
+            if is_condition(word) {
+                conditions.extend(word.parse());
+            } else {
+                words.push(word.to_lowercase());
+            }
+        }
         Self {
             text: text.to_owned(),
             words,
+            conditions,
         }
     }
 
@@ -28,7 +43,7 @@ impl Filter {
 
     /// Whether it takes everything.
     pub fn is_empty(&self) -> bool {
-        self.words.is_empty()
+        self.words.is_empty() && self.conditions.is_empty()
     }
 
     /// Whether a text has every word, whatever the case.
@@ -40,9 +55,39 @@ impl Filter {
         self.words.iter().all(|word| text.contains(word.as_str()))
     }
 
-    /// Whether a model has every word in its name, revision or state.
-    pub fn takes_model(&self, item: &ModelItem<'_>, _now_ms: u64) -> bool {
+    /// Whether a model has every word in its name or revision, and meets every condition.
+    pub fn takes_model(&self, item: &ModelItem<'_>, now_ms: u64) -> bool {
         let repo = item.repo().map(ToString::to_string).unwrap_or_default();
-        self.takes(&format!("{repo} {}", item.revision()))
+        let meets =
+            |condition: &store::Filter| item.row.is_some_and(|row| condition.matches(row, now_ms));
+        self.takes(&format!("{repo} {}", item.revision())) && self.conditions.iter().all(meets)
+    }
+}
+
+fn is_condition(word: &str) -> bool {
+    KEYS.iter().any(|key| {
+        let rest = word
+            .get(..key.len())
+            .filter(|head| head.eq_ignore_ascii_case(key))
+            .map(|_| &word[key.len()..]);
+        rest.is_some_and(|rest| rest.starts_with(['<', '>', '=', '!']))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_conditions_are_told_apart() {
+        let filter = Filter::new("Gemma size>1GB");
+        assert_eq!(filter.words, ["gemma"]);
+        assert_eq!(filter.conditions.len(), 1);
+        assert!(filter.takes("org/GEMMA-2") && !filter.takes("qwen"));
+        for typing in ["size>", "size>b", "refs="] {
+            let filter = Filter::new(typing);
+            assert!(filter.is_empty(), "{typing}");
+        }
+        assert_eq!(Filter::new("size").words, ["size"]);
     }
 }

@@ -41,6 +41,8 @@ mod words;
 mod screens;
 #[cfg(test)]
 pub(crate) mod stage;
+#[cfg(test)]
+mod update_tests;
 
 pub use action::Action;
 pub use facts::{Chapter, Facts, Interpreter, Moment, Offered, Verb, Wish};

@@ -220,6 +220,15 @@ impl Dashboard<'_> {
 
     /// What is done before the first key.
     fn open(&mut self) {
+        let facts = &self.facts;
+        let line = match &facts.log_file {
+            Some(log_file) => format!(
+                "larder {}: cache {}, log file {log_file}",
+                facts.version, facts.cache_dir
+            ),
+            None => format!("larder {}: cache {}", facts.version, facts.cache_dir),
+        };
+        self.note(&line);
         (self.session.commands)(Command::Watch(None));
         self.ui.watched = Some(None);
         if let Some(request) = self.facts.pull.take() {

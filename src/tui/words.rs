@@ -288,10 +288,10 @@ pub(super) fn lock_name(lock: &LockRow) -> String {
 /// A lock's sign, state and holder.
 pub(super) fn lock_state(lock: &LockRow, glyphs: &Glyphs, theme: &Theme) -> (Sign, String) {
     let who = match (lock.is_ours, &lock.program, lock.pid) {
-        (true, ..) => " by us".to_owned(),
-        (false, Some(program), Some(pid)) => format!(" by {program} {pid}"),
-        (false, None, Some(pid)) => format!(" by process {pid}"),
-        (false, Some(program), None) => format!(" by {program}"),
+        (true, ..) => " us".to_owned(),
+        (false, Some(program), Some(pid)) => format!(" {program} {pid}"),
+        (false, None, Some(pid)) => format!(" process {pid}"),
+        (false, Some(program), None) => format!(" {program}"),
         (false, None, None) => String::new(),
     };
     let sign = match lock.state {

@@ -4,10 +4,12 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
+use super::super::action::Action;
 use super::super::fit;
 use super::super::rows::Scene;
 use super::super::story;
 use super::super::ui::Overlay;
+use super::super::wish::is_first_run;
 use super::super::words;
 use super::{Canvas, Cells};
 use crate::store::{Verdict, short};
@@ -196,6 +198,18 @@ pub(super) fn footer(buf: &mut Buffer, canvas: Canvas<'_>) {
         return;
     }
     let hints: Vec<(String, String)> = match &ui.overlay {
+        None if is_first_run(canvas.view.store) => {
+            let key = |action| ui.keymap.key_of(action);
+            [
+                ("Enter".to_owned(), "fetch"),
+                (key(Action::Add), "add"),
+                (key(Action::Help), "help"),
+                (key(Action::Theme), "theme"),
+                (key(Action::Quit), "quit"),
+            ]
+            .map(|(key, hint)| (key, hint.to_owned()))
+            .to_vec()
+        }
         None => ui
             .keymap
             .of(ui.focus)

@@ -8,7 +8,9 @@ use super::super::words;
 use super::Canvas;
 use super::log::clock;
 use super::overlay::{Text, failure_lines};
-use crate::domain::{Basis, Etag, Finding, LockRow, Origin, PartialState, PlanStep, RefMove};
+use crate::domain::{
+    Basis, Etag, Failure, FailureCode, Finding, LockRow, Origin, PartialState, PlanStep, RefMove,
+};
 use crate::store::{AttemptEnd, AttemptRecord, FileStatus, FileView, Pull, count, duration, size};
 
 /// Title and lines.
@@ -274,6 +276,10 @@ fn transfer(text: &mut Text, canvas: Canvas<'_>, pull: &Pull, file: &FileView<'_
             theme.warning,
         ),
         (None, FileStatus::Verifying) => ("being computed".to_owned(), theme.dim),
+        (None, FileStatus::Failed { failure }) if is_mismatch(failure) => (
+            "another: those bytes were thrown away".to_owned(),
+            theme.error,
+        ),
         (None, _) => ("not yet: nothing is visible before".to_owned(), theme.dim),
     };
     text.field("computed", &computed.0, (theme.dim, computed.1));
@@ -317,6 +323,14 @@ fn transfer(text: &mut Text, canvas: Canvas<'_>, pull: &Pull, file: &FileView<'_
             attempt_lines(text, canvas, attempt);
         }
     }
+}
+
+/// Whether bytes came and were the wrong ones.
+const fn is_mismatch(failure: &Failure) -> bool {
+    matches!(
+        failure.code,
+        FailureCode::ChecksumMismatch | FailureCode::SizeMismatch | FailureCode::ChangedUpstream
+    )
 }
 
 fn attempt_lines(text: &mut Text, canvas: Canvas<'_>, attempt: &AttemptRecord) {

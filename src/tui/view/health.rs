@@ -4,12 +4,14 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 
+use super::super::action::Action;
 use super::super::pane::Pane;
 use super::super::rows::Scene;
 use super::super::update::View;
 use super::super::{fit, words};
-use super::{Canvas, Cells, row_style};
-use crate::domain::{Rule, Severity};
+use super::overlay::Text;
+use super::{Canvas, Cells, row_style, to_u16};
+use crate::domain::{Finding, PlanStep, Rule, Severity};
 use crate::store::count;
 
 /// Rows above the findings.
@@ -48,9 +50,37 @@ pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>) -> String {
     }
 }
 
+/// What is told of the selected finding below the rows.
+pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize) -> Text {
+    let theme = &canvas.ui.theme;
+    let mut text = Text::new(columns);
+    let Some(finding) = scene
+        .finding(canvas.ui)
+        .filter(|_| canvas.ui.focus == Pane::Health)
+    else {
+        return text;
+    };
+    text.wrapped(0, &finding.summary, theme.text);
+    text.wrapped(0, &finding.cause, theme.dim);
+    let key = |action| canvas.ui.keymap.key_of(action);
+    let next = finding.plan.steps.first().map(|step| match step {
+        PlanStep::RemovePartial { bytes, .. } => format!(
+            "`{}` goes on with it, `{}` takes it away and frees {}",
+            key(Action::Retry),
+            key(Action::Purge),
+            words::bytes(*bytes)
+        ),
+        PlanStep::Pull { .. } => format!("`{}` pulls it again, which heals it", key(Action::Retry)),
+        PlanStep::ByHand { advice } => advice.clone(),
+    });
+    if let Some(next) = next {
+        text.wrapped(0, &next, theme.accent);
+    }
+    text
+}
+
 /// The rows.
 pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) {
-    let (ui, theme, glyphs) = (canvas.ui, &canvas.ui.theme, canvas.glyphs);
     summary(buf, area, canvas, scene);
     let mut y = area.y + 1;
     if canvas.view.store.shelf().verifying().is_some() {
@@ -65,49 +95,87 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
         );
         y += 1;
     }
-    for (at, y) in (ui.health.offset..scene.findings.len()).zip(y..area.bottom()) {
-        let finding = scene.findings[at];
-        let is_selected = at == ui.health.index;
-        let style = row_style(canvas, Pane::Health, is_selected);
-        buf.set_style(
-            Rect {
-                y,
-                height: 1,
-                ..area
-            },
-            style,
+    let below = foot(canvas, scene, usize::from(area.width).saturating_sub(2));
+    let head = y - area.y;
+    let taken = super::files::foot_rows(
+        area.height.saturating_sub(head),
+        scene.findings.len(),
+        below.len(),
+    );
+    let bottom = area.bottom() - to_u16(taken);
+    if taken > 0 {
+        let rect = Rect {
+            x: area.x + 1,
+            y: area.bottom() - to_u16(below.len()),
+            width: area.width.saturating_sub(2),
+            height: to_u16(below.len()),
+        };
+        below.draw_in(buf, rect);
+    }
+    for (at, y) in (canvas.ui.health.offset..scene.findings.len()).zip(y..bottom) {
+        let row = Rect {
+            y,
+            height: 1,
+            ..area
+        };
+        row_of(
+            buf,
+            row,
+            canvas,
+            scene.findings[at],
+            at == canvas.ui.health.index,
         );
-        let mut cells = Cells::new(buf, y, area.x, area.right());
-        let sign = words::severity_sign(finding.severity, glyphs, theme);
-        cells.skip(1);
-        cells.put(sign.0, sign.1);
-        cells.skip(1);
-        let repo = finding
-            .repo
-            .as_ref()
-            .map(|repo| words::split_name(repo.name()).1.to_owned())
-            .unwrap_or_default();
-        let bytes = match finding.rule {
-            Rule::AbandonedPartial => words::bytes(finding.reclaimable_bytes()),
-            _ => String::new(),
-        };
-        let tail = if bytes.is_empty() {
-            0
-        } else {
-            fit::width(&bytes) + 1
-        };
-        let room = cells.room().saturating_sub(tail);
-        let text = format!("{}  {}", finding.summary, fit::clean(&repo));
-        let style = if is_selected {
-            theme.text.add_modifier(Modifier::BOLD)
-        } else {
-            theme.text
-        };
-        cells.left(&text, room, style, glyphs.cut);
-        if tail > 0 {
-            cells.skip(1);
-            cells.right(&bytes, tail - 1, theme.dim, glyphs.cut);
+    }
+}
+
+/// What it is about, what is wrong, and of which model.
+fn row_of(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, finding: &Finding, is_selected: bool) {
+    let (theme, glyphs) = (&canvas.ui.theme, canvas.glyphs);
+    buf.set_style(area, row_style(canvas, Pane::Health, is_selected));
+    let mut cells = Cells::new(buf, area.y, area.x, area.right());
+    let sign = words::severity_sign(finding.severity, glyphs, theme);
+    cells.skip(1);
+    cells.put(sign.0, sign.1);
+    cells.skip(1);
+    let model = finding
+        .repo
+        .as_ref()
+        .map(|repo| words::split_name(repo.name()).1.to_owned())
+        .unwrap_or_default();
+    let Some(subject) = finding
+        .file
+        .clone()
+        .or_else(|| (!model.is_empty()).then(|| model.clone()))
+    else {
+        cells.put_cut(&finding.summary, theme.text, glyphs.cut);
+        return;
+    };
+    let what = match finding.rule {
+        Rule::AbandonedPartial => {
+            format!("unfinished {}", words::bytes(finding.reclaimable_bytes()))
         }
+        rule => rule.name().replace('-', " "),
+    };
+    let room = cells.room();
+    // The model's name comes where there is room for all three.
+    let model_room = if finding.file.is_some() && room >= 44 {
+        fit::width(&model).min(room / 3) + 2
+    } else {
+        0
+    };
+    let what_room = fit::width(&what).min(room.saturating_sub(model_room + 10));
+    let subject_room = room.saturating_sub(what_room + 1 + model_room);
+    let style = if is_selected {
+        theme.text.add_modifier(Modifier::BOLD)
+    } else {
+        theme.text
+    };
+    cells.left_middle(&fit::clean(&subject), subject_room, style, glyphs.cut);
+    cells.skip(1);
+    cells.left(&what, what_room, sign.1, glyphs.cut);
+    if model_room > 0 {
+        cells.skip(2);
+        cells.left_middle(&fit::clean(&model), model_room - 2, theme.dim, glyphs.cut);
     }
 }
 
@@ -135,14 +203,21 @@ fn summary(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) 
     cells.skip(1);
     let verified = match shelf.last_verified_ms() {
         Some(then) => format!("verified {}", words::ago(then, canvas.view.now_ms)),
-        None => "not verified in this run".to_owned(),
+        None => "not verified".to_owned(),
     };
     let dot = glyphs.dot;
-    let text = format!(
-        "{} {dot} {} {dot} {verified}",
+    let parts = [
         count(models.len(), "model"),
-        words::bytes(shelf.size_bytes())
-    );
+        words::bytes(shelf.size_bytes()),
+        verified,
+    ];
+    let long = parts.join(&format!(" {dot} "));
+    let short = [parts[0].as_str(), &parts[2]].join(&format!(" {dot} "));
+    let text = if fit::width(&long) <= cells.room() {
+        long
+    } else {
+        short
+    };
     cells.put_cut(&text, theme.dim, glyphs.cut);
 }
 

@@ -60,7 +60,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
         cells.put(sign.0, sign.1);
         cells.skip(1);
         let state = fit::clean(&state);
-        let state_width = fit::width(&state).min(cells.room() / 2);
+        let state_width = fit::width(&state).min(cells.room().saturating_sub(11));
         let name_width = cells.room().saturating_sub(state_width + 1);
         let name = words::lock_name(lock);
         let name = if lock.kind == LockKind::Swift {

@@ -169,19 +169,24 @@ pub fn draw(buf: &mut Buffer, ui: &mut Ui, view: View<'_>) -> Option<Position> {
     }
     let scene = Scene::build(ui, view.store, view.now_ms);
     let places = Places::of(area, ui, !view.facts.story.is_empty());
-    let below_files = places.panes[Pane::Files.index()].map_or(0, |rect| {
+    let below = |pane: Pane| {
+        let rect = places.panes[pane.index()]?;
         let canvas = Canvas { view, ui, glyphs };
         let columns = usize::from(rect.width).saturating_sub(4);
-        let lines = files::foot(canvas, &scene, columns).len();
-        files::foot_rows(rect.height.saturating_sub(2), scene.files.len(), lines)
-    });
+        let lines = match pane {
+            Pane::Files => files::foot(canvas, &scene, columns).len(),
+            Pane::Health => health::foot(canvas, &scene, columns).len(),
+            Pane::Models | Pane::Locks | Pane::Log => 0,
+        };
+        let height = rect
+            .height
+            .saturating_sub(2 + to_u16(health::head(pane, view)));
+        Some(files::foot_rows(height, scene.len(pane), lines))
+    };
+    let taken = Pane::ALL.map(|pane| below(pane).unwrap_or(0) + health::head(pane, view));
     for pane in Pane::ALL {
         let page = places.panes[pane.index()].map_or(0, |rect| {
-            let taken = match pane {
-                Pane::Files => below_files,
-                pane => health::head(pane, view),
-            };
-            usize::from(rect.height.saturating_sub(2)).saturating_sub(taken)
+            usize::from(rect.height.saturating_sub(2)).saturating_sub(taken[pane.index()])
         });
         let len = scene.len(pane);
         match pane {

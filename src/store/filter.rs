@@ -1,4 +1,4 @@
-//! Owns the filters of `ls`, in the grammar of `hf cache ls`: `KEY OP VALUE`.
+//! Owns the filters on models, in the grammar of `hf cache ls`: `KEY OP VALUE`. Both faces use it.
 //!
 //! Never asks a clock: ages are counted from the `now_ms` that is passed in.
 
@@ -186,8 +186,8 @@ fn parse_age(text: &str) -> Result<u64, FilterError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::script::{START_MS, model_row};
     use super::*;
-    use crate::store::script::{START_MS, model_row};
 
     fn matches(filter: &str) -> bool {
         // 1.5 GB, read 3 days ago, changed 40 days ago, named by `main`.
