@@ -189,11 +189,10 @@ async fn write(
         };
         match answer {
             Answer::Yes => {}
-            Answer::No => return Ok(None),
             Answer::Caught(signal) => return Err(judge(Work::Looking, None, Some(signal))),
             // A file that was named is wanted.
             Answer::Nobody if args.output.is_some() => {}
-            Answer::Nobody => return Ok(None),
+            Answer::No | Answer::Nobody => return Ok(None),
         }
     }
     match (desk.write_new)(&path, text) {
@@ -258,11 +257,8 @@ impl Sheet<'_> {
         let mut status = page.text();
         for failure in &self.looked.failures {
             let told = remedy::tell(failure, Subject::default());
-            status.push_str(&format!(
-                "failed: {}: {}\n",
-                sanitize(&told.what),
-                sanitize(&told.why)
-            ));
+            let (what, why) = (sanitize(&told.what), sanitize(&told.why));
+            status.extend(["failed: ", &what, ": ", &why, "\n"]);
         }
         section(&mut text, "Status", &status);
         let findings: String = self
@@ -313,7 +309,7 @@ impl Sheet<'_> {
             ("colours", yes(self.output.stdout.has_color)),
         ];
         rows.iter()
-            .map(|(name, value)| format!("{name:<13} {}\n", sanitize(value)))
+            .flat_map(|(name, value)| [format!("{name:<13} "), sanitize(value), "\n".to_owned()])
             .collect()
     }
 }
@@ -324,7 +320,7 @@ fn section(text: &mut String, title: &str, body: &str) {
     } else {
         body.trim_end()
     };
-    text.push_str(&format!("\n## {title}\n{body}\n"));
+    text.extend(["\n## ", title, "\n", body, "\n"]);
 }
 
 /// A finding with all that it rests on.

@@ -237,7 +237,7 @@ impl Page<'_> {
             }
         }
         if hidden > 0 {
-            text.push_str(&format!("  and {hidden} more: `-v` tells all\n"));
+            text.extend(["  and ", &hidden.to_string(), " more: `-v` tells all\n"]);
         }
         text
     }
