@@ -20,6 +20,7 @@ mod follow;
 mod help;
 mod ls;
 mod output;
+mod page;
 mod pages;
 mod parse;
 mod print;
