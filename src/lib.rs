@@ -43,3 +43,4 @@ pub mod hub;
 pub mod mlx;
 pub mod serve;
 pub mod store;
+pub mod tui;

@@ -25,7 +25,7 @@ pub use entry::{AttemptEnd, AttemptRecord, FileStatus};
 pub use log::{Level, Log, LogLine};
 pub use overview::{FindingCounts, LockCounts, ModelCounts, PartialCounts};
 pub use reduce::reduce;
-pub use select::{Counts, FileView, Intent};
+pub use select::{Counts, FileView, Intent, Verdict};
 pub use shelf::{Shelf, Verified, Verifying};
 pub use state::{Listing, Phase, Pull, Store, Target};
 pub use words::{count, duration, short, size};

@@ -20,6 +20,9 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
     store.last_ms = store.last_ms.max(stamped.at_ms);
     let at_ms = store.last_ms;
     let job = stamped.job;
+    if let Event::ListingRetried { .. } | Event::Failed { retry: Some(_), .. } = &stamped.event {
+        store.last_retry_ms = Some(at_ms);
+    }
     match &stamped.event {
         Event::PullStarted {
             repo,
@@ -56,33 +59,15 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         Event::Ended(outcome) if store.pull(job).is_none() => {
             ended_beside(store, job, at_ms, outcome);
         }
-        Event::FindingsSeen { findings } => store.shelf.findings.clone_from(findings),
-        Event::LocksSeen { locks } => store.shelf.locks.clone_from(locks),
-        Event::PartialsSeen { partials } => store.shelf.partials.clone_from(partials),
-        Event::DiskSeen(disk) => store.shelf.disk = Some(*disk),
-        Event::NetworkSeen(network) => saw_network(store, at_ms, network),
-        Event::CacheUnreadable { failure } => {
-            saw_trouble(store, at_ms, failure);
-        }
-        Event::VerifyStarted {
-            snapshots,
-            files,
-            bytes,
-        } => {
-            let line = words::verify_line(*snapshots, *files, *bytes);
-            store.log.write(at_ms, Level::Info, None, &line);
-            store.shelf.verify_started(job, at_ms, *files, *bytes);
-        }
-        Event::VerifyProgress { files, bytes, path } => {
-            if let Some(verifying) = store.shelf.verifying.as_mut().filter(|v| v.job == job) {
-                verifying.files_done = verifying.files_done.max(*files);
-                verifying.bytes_done = verifying.bytes_done.max(*bytes);
-                verifying.path.clone_from(path);
-            }
-        }
-        Event::ModelVerified(verification) => {
-            verified(store, at_ms, verification);
-        }
+        Event::FindingsSeen { .. }
+        | Event::LocksSeen { .. }
+        | Event::PartialsSeen { .. }
+        | Event::DiskSeen(_)
+        | Event::NetworkSeen(_)
+        | Event::CacheUnreadable { .. }
+        | Event::VerifyStarted { .. }
+        | Event::VerifyProgress { .. }
+        | Event::ModelVerified(_) => fold_look(store, job, at_ms, &stamped.event),
         Event::ListingRetried { .. }
         | Event::Resolved { .. }
         | Event::Planned(_)
@@ -115,6 +100,63 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
                 store.log.write(at_ms, Level::Info, None, note);
             }
         }
+    }
+}
+
+/// What is seen of the cache and the machine.
+fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
+    match event {
+        Event::FindingsSeen { findings } => store.shelf.findings.clone_from(findings),
+        Event::LocksSeen { locks } => store.shelf.locks.clone_from(locks),
+        Event::PartialsSeen { partials } => store.shelf.partials.clone_from(partials),
+        Event::DiskSeen(disk) => store.shelf.disk = Some(*disk),
+        Event::NetworkSeen(network) => saw_network(store, at_ms, network),
+        Event::CacheUnreadable { failure } => {
+            saw_trouble(store, at_ms, failure);
+        }
+        Event::VerifyStarted {
+            snapshots,
+            files,
+            bytes,
+        } => {
+            let line = words::verify_line(*snapshots, *files, *bytes);
+            store.log.write(at_ms, Level::Info, None, &line);
+            store.shelf.verify_started(job, at_ms, *files, *bytes);
+        }
+        Event::VerifyProgress { files, bytes, path } => {
+            if let Some(verifying) = store.shelf.verifying.as_mut().filter(|v| v.job == job) {
+                verifying.files_done = verifying.files_done.max(*files);
+                verifying.bytes_done = verifying.bytes_done.max(*bytes);
+                verifying.path.clone_from(path);
+            }
+        }
+        Event::ModelVerified(verification) => {
+            verified(store, at_ms, verification);
+        }
+        // `reduce` has the others.
+        Event::PullStarted { .. }
+        | Event::ListingRetried { .. }
+        | Event::Resolved { .. }
+        | Event::Planned(_)
+        | Event::Waiting { .. }
+        | Event::Reusing { .. }
+        | Event::Connecting { .. }
+        | Event::Downloading { .. }
+        | Event::Progress { .. }
+        | Event::Stalled { .. }
+        | Event::Rewound { .. }
+        | Event::PartialRestored { .. }
+        | Event::Verifying { .. }
+        | Event::Finished { .. }
+        | Event::Reused { .. }
+        | Event::Failed { .. }
+        | Event::Cancelled { .. }
+        | Event::Healed(_)
+        | Event::Noted { .. }
+        | Event::ModelsListed { .. }
+        | Event::FilesListed { .. }
+        | Event::Reopened { .. }
+        | Event::Ended(_) => {}
     }
 }
 

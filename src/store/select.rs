@@ -7,13 +7,48 @@ use super::log::Log;
 use super::shelf::Shelf;
 use super::state::{Listing, Phase, Pull, Store, Target};
 use crate::domain::{
-    Etag, Failure, FileId, Healing, JobId, Outcome, PlannedFile, PullPlan, PullResult, RepoPath,
+    Etag, Failure, FileId, Healing, JobId, Network, Outcome, PlannedFile, PullPlan, PullResult,
+    RepoPath,
 };
 
 /// An ETA from less history than this would be a guess.
 const ETA_AFTER_MS: u64 = 2_000;
 /// A longer ETA says nothing but "long".
 const ETA_UP_TO_MS: u64 = 99 * 3_600_000;
+
+/// How the network behaves, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nobody was asked yet.
+    Unknown,
+    /// Nobody may be asked.
+    Offline,
+    /// It answers, and nothing goes wrong.
+    Good,
+    /// It answers, and something was tried again a moment ago.
+    Unsteady,
+    /// A transfer gets no bytes.
+    Stalled,
+    /// It does not answer.
+    Down,
+}
+
+impl Verdict {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Offline => "offline",
+            Self::Good => "good",
+            Self::Unsteady => "unsteady",
+            Self::Stalled => "stalled",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// For how long a retry makes the network look unsteady.
+const UNSTEADY_MS: u64 = 30_000;
 
 /// What a plan is going to do with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +186,26 @@ impl Store {
     /// Bytes per second of all pulls together.
     pub fn total_speed(&self, now_ms: u64) -> u64 {
         self.pulls().map(|pull| pull.speed(now_ms)).sum()
+    }
+
+    /// How the network behaves.
+    pub fn verdict(&self, now_ms: u64) -> Verdict {
+        let is_stalled = self
+            .running()
+            .flat_map(Pull::files)
+            .any(|view| matches!(view.status, FileStatus::Stalled { .. }));
+        let is_unsteady = self
+            .last_retry_ms
+            .is_some_and(|then| then + UNSTEADY_MS > now_ms);
+        match self.shelf.network() {
+            Some(Network::Offline) => Verdict::Offline,
+            // Bytes that arrive say more than a question that was not answered.
+            Some(Network::Unreachable { .. }) if self.total_speed(now_ms) == 0 => Verdict::Down,
+            _ if is_stalled => Verdict::Stalled,
+            _ if is_unsteady => Verdict::Unsteady,
+            None if self.total_speed(now_ms) == 0 => Verdict::Unknown,
+            _ => Verdict::Good,
+        }
     }
 
     /// What the newest pull is about; `None` before one started.

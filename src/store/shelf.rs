@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Disk, Failure, Finding, JobId, LockRow, ModelRow, Network, PartialRow, PurgeResult, RepoId,
-    Rule, Verification,
+    Disk, Failure, Finding, JobId, LockRow, ModelRow, Network, PartialRow, Plan, PlanStep,
+    PurgeResult, RepoId, Rule, Verification,
 };
 
 /// The cache and the machine as last seen.
@@ -108,6 +108,14 @@ impl Shelf {
         self.network.as_ref()
     }
 
+    /// How long the Hub's last answer took, in milliseconds.
+    pub const fn answer_ms(&self) -> Option<u64> {
+        match &self.network {
+            Some(Network::Reachable { answer_ms }) => Some(*answer_ms),
+            Some(Network::Offline | Network::Unreachable { .. }) | None => None,
+        }
+    }
+
     /// Why the cache as a whole cannot be read.
     pub const fn trouble(&self) -> Option<&Failure> {
         self.trouble.as_ref()
@@ -179,6 +187,23 @@ impl Shelf {
             .into_iter()
             .filter(|finding| finding.repo.as_ref() == Some(repo))
             .collect()
+    }
+
+    /// What would take away the unfinished blobs that nobody writes: of these repos, or of all
+    /// where none is named.
+    pub fn purge_plan(&self, repos: &[RepoId]) -> Plan {
+        let steps = self
+            .findings
+            .iter()
+            .filter(|finding| finding.rule == Rule::AbandonedPartial)
+            .flat_map(|finding| &finding.plan.steps)
+            .filter(|step| match step {
+                PlanStep::RemovePartial { repo, .. } => repos.is_empty() || repos.contains(repo),
+                PlanStep::Pull { .. } | PlanStep::ByHand { .. } => false,
+            })
+            .cloned()
+            .collect();
+        Plan { steps }
     }
 
     /// Bytes on disk of all models.

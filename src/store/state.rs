@@ -22,6 +22,8 @@ pub struct Store {
     /// The cache and the machine, as far as somebody watches them.
     pub(super) shelf: Shelf,
     pub(super) log: Log,
+    /// When something was last tried again, milliseconds since the Unix epoch.
+    pub(super) last_retry_ms: Option<u64>,
     /// Time of the newest event; 0 before the first.
     pub(super) last_ms: u64,
 }

@@ -1,0 +1,52 @@
+//! Face one: the dashboard. Keys become actions, actions change the picture's state or become
+//! commands; the picture is a view of the store.
+//!
+//! Never touches files or the network, and draws from a thread of its own: a terminal that does
+//! not read never slows a transfer.
+//!
+//! ```text
+//! input -> keymap -> update -> Effect -> run -> engine
+//!                      ^                  |  events
+//!                      | Ui               v
+//!                    rows <-------------- Store
+//!                      v
+//!                    view -> Buffer -> painter (a thread) -> terminal
+//! ```
+
+mod action;
+mod dialog;
+mod facts;
+mod filter;
+mod fit;
+mod glyph;
+mod input;
+mod keymap;
+mod osc;
+mod painter;
+mod pane;
+mod remedy;
+mod rows;
+mod run;
+mod summary;
+mod terminal;
+mod theme;
+mod ui;
+mod update;
+mod view;
+mod wish;
+mod words;
+
+#[cfg(test)]
+mod screens;
+#[cfg(test)]
+pub(crate) mod stage;
+
+pub use action::Action;
+pub use facts::{Chapter, Facts, Interpreter, Offered, Verb, Wish};
+pub use keymap::{Binding, Key, Keymap};
+pub use pane::Pane;
+pub use run::{End, Session, run};
+pub use theme::{Depth, ThemeName};
+pub use ui::Ui;
+pub use update::{Effect, View, follow, press};
+pub use view::draw;

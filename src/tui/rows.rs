@@ -1,0 +1,390 @@
+//! Owns what the panes list: models, files, findings and locks as rows, made from the store.
+//!
+//! Never draws and never remembers: the same store and filters give the same rows.
+
+use super::pane::Pane;
+use super::ui::{Cursor, Ui};
+use super::words;
+use crate::domain::{
+    FileRow, Finding, LockRow, LockState, ModelRow, ModelState, PartialRow, RepoId,
+};
+use crate::store::{FileView, LogLine, Phase, Pull, Store};
+
+/// Which model a row is about, also when it is fetched afresh or takes another commit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModelKey {
+    /// The repo, folded: the Hub answers in its own spelling.
+    repo: String,
+    /// The ref, or the commit where none names it.
+    revision: String,
+}
+
+impl ModelKey {
+    /// The key of a repo at a revision as typed.
+    pub fn new(repo: &RepoId, revision: &str) -> Self {
+        Self {
+            repo: format!("{}/{}", repo.kind().plural(), repo.name().to_lowercase()),
+            revision: revision.to_owned(),
+        }
+    }
+
+    fn of_row(row: &ModelRow) -> Self {
+        let main = row.refs.iter().find(|name| *name == "main");
+        let revision = main.or_else(|| row.refs.first()).unwrap_or(&row.revision);
+        Self::new(&row.repo, revision)
+    }
+}
+
+/// A model: what is on disk of it, what is being fetched of it, or both.
+#[derive(Clone, Debug)]
+pub struct ModelItem<'a> {
+    /// Its key.
+    pub key: ModelKey,
+    /// What is on disk.
+    pub row: Option<&'a ModelRow>,
+    /// The newest pull of it in this run.
+    pub pull: Option<&'a Pull>,
+}
+
+impl ModelItem<'_> {
+    /// The repo.
+    pub fn repo(&self) -> Option<&RepoId> {
+        self.pull
+            .map(|pull| &pull.target().repo)
+            .or_else(|| self.row.map(|row| &row.repo))
+    }
+
+    /// The revision as a command names it: a ref, or a commit.
+    pub fn revision(&self) -> &str {
+        self.pull.map_or(self.key.revision.as_str(), |pull| {
+            pull.target().revision.as_str()
+        })
+    }
+
+    /// The snapshot's folder.
+    pub fn snapshot(&self) -> Option<&str> {
+        self.pull
+            .and_then(|pull| pull.result())
+            .map(|result| result.snapshot.as_str())
+            .or_else(|| self.row.map(|row| row.snapshot.as_str()))
+    }
+
+    /// Whether a pull of it goes on.
+    pub fn is_running(&self) -> bool {
+        self.pull.is_some_and(|pull| pull.phase() != Phase::Ended)
+    }
+
+    /// Whether a pull of it ended without being complete.
+    pub fn has_failed(&self) -> bool {
+        self.pull
+            .is_some_and(|pull| pull.phase() == Phase::Ended && pull.result().is_none())
+    }
+
+    /// Whether a pull would complete or heal it.
+    pub fn needs_pull(&self) -> bool {
+        self.row
+            .is_some_and(|row| row.state != ModelState::Complete)
+    }
+}
+
+/// A file of the selected model.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum FileItem<'a> {
+    /// Being fetched, or fetched in this run.
+    Transfer(&'a Pull, FileView<'a>),
+    /// On disk.
+    Cached(&'a ModelRow, &'a FileRow),
+    /// Another program is at work on it, or left it unfinished.
+    Partial(&'a PartialRow),
+}
+
+impl<'a> FileItem<'a> {
+    /// The name shown; not sanitised.
+    pub(super) fn name(&self) -> &'a str {
+        match self {
+            Self::Transfer(_, view) => view.path.as_str(),
+            Self::Cached(_, row) => &row.path,
+            Self::Partial(partial) => partial.file.as_deref().unwrap_or(&partial.etag),
+        }
+    }
+
+    /// What tells it from the others.
+    pub(super) fn key(&self) -> String {
+        match self {
+            Self::Transfer(..) | Self::Cached(..) => self.name().to_owned(),
+            Self::Partial(partial) => partial.path.clone(),
+        }
+    }
+
+    /// Whether it wants to be seen: something goes on with it, or went wrong.
+    pub(super) fn is_active(&self) -> bool {
+        match self {
+            Self::Transfer(_, view) => view.status.is_active(),
+            Self::Cached(..) => false,
+            Self::Partial(partial) => partial.is_foreign(),
+        }
+    }
+}
+
+/// Everything the panes list, with filters applied.
+#[derive(Clone, Debug)]
+pub(super) struct Scene<'a> {
+    /// Models.
+    pub models: Vec<ModelItem<'a>>,
+    /// How many there are without the filter.
+    pub models_total: usize,
+    /// Files of the selected model.
+    pub files: Vec<FileItem<'a>>,
+    /// How many there are without the filter.
+    pub files_total: usize,
+    /// Findings.
+    pub findings: Vec<&'a Finding>,
+    /// How many there are without the filter.
+    pub findings_total: usize,
+    /// Locks.
+    pub locks: Vec<&'a LockRow>,
+    /// Lines of the log.
+    pub lines: Vec<&'a LogLine>,
+}
+
+impl<'a> Scene<'a> {
+    /// The rows of this moment. The cursors of `ui` are brought onto rows that exist.
+    pub(super) fn build(ui: &mut Ui, store: &'a Store, now_ms: u64) -> Self {
+        let mut models = models(store);
+        let models_total = models.len();
+        let filter = ui.filter(Pane::Models);
+        if !filter.is_empty() {
+            models.retain(|item| filter.takes_model(item, now_ms));
+        }
+        let keys = |at: usize| models.get(at).map(|item| item.key.clone());
+        ui.models.settle(models.len(), keys);
+
+        let mut files = models
+            .get(ui.models.index)
+            .map_or_else(Vec::new, |item| files(store, item));
+        let files_total = files.len();
+        let filter = ui.filter(Pane::Files);
+        if !filter.is_empty() {
+            files.retain(|item| filter.takes(item.name()));
+        }
+        if ui.follows_activity
+            && let Some(at) = files.iter().position(FileItem::is_active)
+        {
+            ui.files.go(at);
+        }
+        ui.files
+            .settle(files.len(), |at| files.get(at).map(FileItem::key));
+
+        let mut findings = store.shelf().findings();
+        let findings_total = findings.len();
+        let filter = ui.filter(Pane::Health);
+        if !filter.is_empty() {
+            findings.retain(|finding| {
+                let repo = finding.repo.as_ref().map(ToString::to_string);
+                let text = [
+                    repo.as_deref().unwrap_or_default(),
+                    &finding.summary,
+                    finding.rule.name(),
+                ]
+                .join(" ");
+                filter.takes(&text)
+            });
+        }
+        ui.health.settle(findings.len(), |at| {
+            findings.get(at).map(|finding| finding_key(finding))
+        });
+
+        let mut locks: Vec<&LockRow> = store.shelf().locks().iter().collect();
+        // What keeps others out comes first.
+        locks.sort_by_key(|lock| match lock.state {
+            LockState::Held => 0,
+            LockState::Stale => 1,
+            LockState::Unknown => 2,
+            LockState::Free => 3,
+        });
+        let filter = ui.filter(Pane::Locks);
+        if !filter.is_empty() {
+            locks.retain(|lock| filter.takes(&words::lock_name(lock)));
+        }
+        ui.locks.settle(locks.len(), |at| {
+            locks.get(at).map(|lock| lock.path.clone())
+        });
+
+        let filter = ui.filter(Pane::Log);
+        let level = ui.level;
+        let lines: Vec<&LogLine> = store
+            .log()
+            .since(0)
+            .filter(|line| line.level >= level && filter.takes(&line.text))
+            .collect();
+        ui.log.settle_line(lines.len());
+        Self {
+            models,
+            models_total,
+            files,
+            files_total,
+            findings,
+            findings_total,
+            locks,
+            lines,
+        }
+    }
+
+    /// The selected model.
+    pub(super) fn model(&self, ui: &Ui) -> Option<&ModelItem<'a>> {
+        self.models.get(ui.models.index)
+    }
+
+    /// The selected file.
+    pub(super) fn file(&self, ui: &Ui) -> Option<FileItem<'a>> {
+        self.files.get(ui.files.index).copied()
+    }
+
+    /// The selected finding.
+    pub(super) fn finding(&self, ui: &Ui) -> Option<&'a Finding> {
+        self.findings.get(ui.health.index).copied()
+    }
+
+    /// The selected lock.
+    pub(super) fn lock(&self, ui: &Ui) -> Option<&'a LockRow> {
+        self.locks.get(ui.locks.index).copied()
+    }
+
+    /// The selected line of the log.
+    pub(super) fn line(&self, ui: &Ui) -> Option<&'a LogLine> {
+        self.lines.get(ui.log.index).copied()
+    }
+
+    /// How many rows a pane has.
+    pub(super) fn len(&self, pane: Pane) -> usize {
+        match pane {
+            Pane::Models => self.models.len(),
+            Pane::Files => self.files.len(),
+            Pane::Health => self.findings.len(),
+            Pane::Locks => self.locks.len(),
+            Pane::Log => self.lines.len(),
+        }
+    }
+}
+
+/// What tells a finding from the others.
+pub(super) fn finding_key(finding: &Finding) -> String {
+    format!(
+        "{}|{}|{}|{}|{}",
+        finding
+            .repo
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        finding.revision.as_deref().unwrap_or_default(),
+        finding.file.as_deref().unwrap_or_default(),
+        finding.rule.name(),
+        finding
+            .evidence
+            .first()
+            .map(|fact| fact.path.as_str())
+            .unwrap_or_default(),
+    )
+}
+
+/// Pulls of this run first, in the order they started; then what is on disk, by name.
+fn models(store: &Store) -> Vec<ModelItem<'_>> {
+    let rows = store.shelf().models().unwrap_or_default();
+    let mut is_taken = vec![false; rows.len()];
+    let mut items: Vec<ModelItem<'_>> = Vec::new();
+    for pull in store.pulls() {
+        let target = pull.target();
+        let key = ModelKey::new(&target.repo, target.revision.as_str());
+        if let Some(item) = items.iter_mut().find(|item| item.key == key) {
+            item.pull = Some(pull);
+            continue;
+        }
+        items.push(ModelItem {
+            key,
+            row: None,
+            pull: Some(pull),
+        });
+    }
+    for item in &mut items {
+        let Some(pull) = item.pull else { continue };
+        let target = pull.target();
+        let is_same = |row: &ModelRow| {
+            row.repo.kind() == target.repo.kind()
+                && row.repo.name().eq_ignore_ascii_case(target.repo.name())
+        };
+        let exact = rows.iter().position(|row| {
+            is_same(row)
+                && target.commit.map_or_else(
+                    || row.refs.iter().any(|name| name == target.revision.as_str()),
+                    |commit| row.commit == Some(commit),
+                )
+        });
+        // A pull that has not come to a snapshot yet.
+        let unfinished = || {
+            rows.iter()
+                .position(|row| is_same(row) && row.commit.is_none() && row.refs.is_empty())
+        };
+        if let Some(at) = exact.or_else(unfinished).filter(|at| !is_taken[*at]) {
+            is_taken[at] = true;
+            item.row = Some(&rows[at]);
+        }
+    }
+    let mut others: Vec<&ModelRow> = rows
+        .iter()
+        .zip(&is_taken)
+        .filter(|(_, is_taken)| !**is_taken)
+        .map(|(row, _)| row)
+        .collect();
+    others.sort_by(|a, b| {
+        (a.repo.name(), a.refs.is_empty(), &a.revision).cmp(&(
+            b.repo.name(),
+            b.refs.is_empty(),
+            &b.revision,
+        ))
+    });
+    items.extend(others.into_iter().map(|row| ModelItem {
+        key: ModelKey::of_row(row),
+        row: Some(row),
+        pull: None,
+    }));
+    items
+}
+
+/// The plan's files where a pull has one, else those on disk; then what others are fetching.
+fn files<'a>(store: &'a Store, item: &ModelItem<'a>) -> Vec<FileItem<'a>> {
+    let mut rows: Vec<FileItem<'a>> = Vec::new();
+    if let Some(pull) = item.pull.filter(|pull| pull.plan().is_some()) {
+        rows.extend(pull.files().map(|view| FileItem::Transfer(pull, view)));
+    } else if let Some(model) = item.row {
+        let listed = store
+            .listing()
+            .files
+            .iter()
+            .find(|(row, _)| row.snapshot == model.snapshot);
+        if let Some((_, files)) = listed {
+            rows.extend(files.iter().map(|file| FileItem::Cached(model, file)));
+        }
+    }
+    let Some(repo) = item.repo() else {
+        return rows;
+    };
+    let is_running = item.is_running();
+    let partials = store.shelf().partials().iter().filter(|partial| {
+        partial.repo.kind() == repo.kind()
+            && partial.repo.name().eq_ignore_ascii_case(repo.name())
+            // Our own are the transfers above; abandoned ones are about to be taken up.
+            && (partial.is_foreign() || (!is_running && item.pull.is_none()))
+    });
+    rows.extend(partials.map(FileItem::Partial));
+    rows
+}
+
+impl Cursor<usize> {
+    /// A cursor over lines that only grow at the end.
+    pub(super) fn settle_line(&mut self, len: usize) {
+        if self.is_at_end {
+            self.index = len.saturating_sub(1);
+        }
+        self.index = self.index.min(len.saturating_sub(1));
+    }
+}

@@ -1,0 +1,221 @@
+//! Owns the first and the last row: what is going on as a whole, and the keys.
+
+use ratatui::buffer::Buffer;
+use ratatui::style::{Modifier, Style};
+
+use super::super::fit;
+use super::super::rows::Scene;
+use super::super::ui::Overlay;
+use super::super::words;
+use super::{Canvas, Cells};
+use crate::store::{Verdict, short};
+
+/// A part of the header: text, style, and how soon it goes where room is short (0 stays longest).
+struct Part {
+    text: String,
+    style: Style,
+    worth: u8,
+}
+
+/// The first row.
+pub(super) fn header(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) {
+    let area = buf.area;
+    let theme = &canvas.ui.theme;
+    let bold = Modifier::BOLD;
+    let mut left = vec![Part {
+        text: " larder".to_owned(),
+        style: theme.accent.add_modifier(bold),
+        worth: 4,
+    }];
+    if let Some(item) = scene.model(canvas.ui) {
+        let repo = item.repo().map(ToString::to_string).unwrap_or_default();
+        left.push(Part {
+            text: fit::clean(&repo).into_owned(),
+            style: theme.text.add_modifier(bold),
+            worth: 0,
+        });
+        let commit = item
+            .pull
+            .and_then(|pull| pull.target().commit)
+            .or_else(|| item.row.and_then(|row| row.commit))
+            .map(|commit| commit.short());
+        let revision = short(item.revision());
+        let mut text = format!("@ {}", fit::clean(&revision));
+        if let Some(commit) = commit.filter(|commit| *commit != revision) {
+            text = format!("{text} {} {commit}", canvas.glyphs.arrow);
+        }
+        left.push(Part {
+            text,
+            style: theme.dim,
+            worth: 2,
+        });
+    }
+    let right = right_parts(canvas);
+    let room = usize::from(area.width).saturating_sub(1);
+    let (left, right) = choose(left, right, room);
+    let mut cells = Cells::new(buf, area.y, area.x, area.right());
+    for (at, part) in left.iter().enumerate() {
+        cells.skip(usize::from(at > 0));
+        // The name gives way before the numbers do.
+        let taken: usize = right.iter().map(|part| fit::width(&part.text) + 2).sum();
+        let free = usize::from(area.right().saturating_sub(cells.x())).saturating_sub(taken + 1);
+        let text = fit::middle(&part.text, free, canvas.glyphs.cut);
+        cells.put(&text, part.style);
+    }
+    let taken: usize = right.iter().map(|part| fit::width(&part.text) + 2).sum();
+    let begin = area.right().saturating_sub(super::to_u16(taken));
+    let mut cells = Cells::new(buf, area.y, begin.max(area.x), area.right());
+    for part in &right {
+        cells.put(&part.text, part.style);
+        cells.skip(2);
+    }
+}
+
+fn right_parts(canvas: Canvas<'_>) -> Vec<Part> {
+    let (view, theme) = (canvas.view, &canvas.ui.theme);
+    let store = view.store;
+    let mut parts = Vec::new();
+    if view.facts.is_read_only {
+        parts.push(Part {
+            text: "read-only".to_owned(),
+            style: theme.warning,
+            worth: 3,
+        });
+    }
+    let source = words::source_name(view.facts);
+    let verdict = store.verdict(view.now_ms);
+    parts.push(Part {
+        text: match store.shelf().answer_ms() {
+            Some(ms) => format!("{source} {ms} ms"),
+            None => source,
+        },
+        style: theme.dim,
+        worth: 5,
+    });
+    let speed = store.total_speed(view.now_ms);
+    if speed > 0 || store.running().next().is_some() {
+        parts.push(Part {
+            text: words::speed(speed),
+            style: theme.accent,
+            worth: 1,
+        });
+    }
+    let style = match verdict {
+        Verdict::Good => theme.good,
+        Verdict::Unknown => theme.dim,
+        Verdict::Offline | Verdict::Unsteady => theme.warning,
+        Verdict::Stalled | Verdict::Down => theme.error,
+    };
+    if verdict != Verdict::Unknown {
+        parts.push(Part {
+            text: verdict.name().to_owned(),
+            style,
+            worth: 3,
+        });
+    }
+    if let Some(disk) = store.shelf().disk() {
+        let is_tight = disk.free_bytes < disk.total_bytes / 20;
+        parts.push(Part {
+            text: format!("disk {} free", words::bytes(disk.free_bytes)),
+            style: if is_tight { theme.warning } else { theme.dim },
+            worth: 4,
+        });
+    }
+    parts
+}
+
+/// Drops the least worthy parts until the rest fits, the name as the one that may be cut.
+fn choose(mut left: Vec<Part>, mut right: Vec<Part>, room: usize) -> (Vec<Part>, Vec<Part>) {
+    const NAME_NEEDS: usize = 20;
+    loop {
+        let needs = |part: &Part| {
+            let width = fit::width(&part.text);
+            if part.worth == 0 {
+                width.min(NAME_NEEDS)
+            } else {
+                width
+            }
+        };
+        let wide: usize = left.iter().map(|part| needs(part) + 1).sum::<usize>()
+            + right.iter().map(|part| needs(part) + 2).sum::<usize>();
+        let least = left
+            .iter()
+            .chain(&right)
+            .map(|part| part.worth)
+            .max()
+            .unwrap_or(0);
+        if wide <= room || least == 0 {
+            return (left, right);
+        }
+        if let Some(at) = left.iter().position(|part| part.worth == least) {
+            left.remove(at);
+        } else if let Some(at) = right.iter().rposition(|part| part.worth == least) {
+            right.remove(at);
+        }
+    }
+}
+
+/// The last row: a message, else the keys of the focused pane.
+pub(super) fn footer(buf: &mut Buffer, canvas: Canvas<'_>) {
+    let area = buf.area;
+    let (ui, theme) = (canvas.ui, &canvas.ui.theme);
+    let mut cells = Cells::new(buf, area.bottom() - 1, area.x, area.right());
+    cells.skip(1);
+    if let Some(message) = &ui.message {
+        let style = if message.is_refusal {
+            theme.warning
+        } else {
+            theme.note
+        };
+        cells.put_cut(&fit::clean(&message.text), style, canvas.glyphs.cut);
+        return;
+    }
+    let hints: Vec<(String, String)> = match &ui.overlay {
+        None => ui
+            .keymap
+            .of(ui.focus)
+            .filter_map(|binding| {
+                let key = binding.keys.first()?.to_string();
+                Some((key, binding.hint.clone()?))
+            })
+            .collect(),
+        Some(overlay) => overlay_hints(overlay),
+    };
+    // What does not fit is left out whole, `help` and `quit` last of all.
+    let width = |(key, hint): &(String, String)| fit::width(key) + 1 + fit::width(hint) + 2;
+    let mut shown = hints;
+    while shown.iter().map(width).sum::<usize>() > cells.room() + 2 && shown.len() > 2 {
+        shown.remove(shown.len() - 2);
+    }
+    for (key, hint) in &shown {
+        cells.put(key, theme.accent.add_modifier(Modifier::BOLD));
+        cells.skip(1);
+        cells.put(hint, theme.dim);
+        cells.skip(2);
+    }
+}
+
+fn overlay_hints(overlay: &Overlay) -> Vec<(String, String)> {
+    let pairs: &[(&str, &str)] = match overlay {
+        Overlay::Help { .. } => &[("Esc", "close"), ("j k", "scroll")],
+        Overlay::Details { .. } => &[
+            ("Esc", "close"),
+            ("j k", "scroll"),
+            ("y", "copy"),
+            ("r", "retry"),
+        ],
+        Overlay::Ask { .. } => &[("y", "yes"), ("n", "no"), ("Enter", "no")],
+        Overlay::Add(add) if add.planning.is_some() => &[
+            ("Enter", "start"),
+            ("Backspace", "change"),
+            ("Esc", "close"),
+        ],
+        Overlay::Add(_) => &[("Enter", "look at it"), ("Esc", "close")],
+        Overlay::Command(_) => &[("Enter", "do it"), ("Tab", "complete"), ("Esc", "close")],
+        Overlay::Filter { .. } => &[("Enter", "keep"), ("Esc", "take back")],
+    };
+    pairs
+        .iter()
+        .map(|(key, hint)| ((*key).to_owned(), (*hint).to_owned()))
+        .collect()
+}

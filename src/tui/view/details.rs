@@ -1,0 +1,464 @@
+//! Owns the details of a row: all that is known of it, and how.
+
+use ratatui::style::{Modifier, Style};
+
+use super::super::rows::{FileItem, ModelItem, Scene};
+use super::super::ui::Subject;
+use super::super::words;
+use super::Canvas;
+use super::log::clock;
+use super::overlay::{Text, failure_lines};
+use crate::domain::{Basis, Etag, Finding, LockRow, Origin, PartialState, PlanStep, RefMove};
+use crate::store::{AttemptEnd, AttemptRecord, FileStatus, FileView, Pull, count, duration, size};
+
+/// Title and lines.
+pub(super) fn text(
+    canvas: Canvas<'_>,
+    scene: &Scene<'_>,
+    of: &Subject,
+    columns: usize,
+) -> (String, Text) {
+    let mut text = Text::new(columns);
+    let title = match of {
+        Subject::Model => scene.model(canvas.ui).map(|item| {
+            model(&mut text, canvas, item);
+            words::model_title(item)
+        }),
+        Subject::File => scene.file(canvas.ui).map(|item| {
+            file(&mut text, canvas, &item, scene.model(canvas.ui));
+            item.name().to_owned()
+        }),
+        Subject::Finding => scene.finding(canvas.ui).map(|finding| {
+            self::finding(&mut text, canvas, finding);
+            finding.rule.name().to_owned()
+        }),
+        Subject::Lock => scene.lock(canvas.ui).map(|lock| {
+            self::lock(&mut text, canvas, lock);
+            words::lock_name(lock)
+        }),
+        Subject::Line(line) => {
+            text.wrapped(0, line, canvas.ui.theme.text);
+            Some("Log".to_owned())
+        }
+    };
+    match title {
+        Some(title) => (title, text),
+        None => {
+            text.wrapped(0, "it is not there any more", canvas.ui.theme.dim);
+            ("Gone".to_owned(), text)
+        }
+    }
+}
+
+/// Styles of a field: label and value.
+fn plain(canvas: Canvas<'_>) -> (Style, Style) {
+    (canvas.ui.theme.dim, canvas.ui.theme.text)
+}
+
+fn exact(bytes: u64) -> String {
+    if bytes < 1_000 {
+        return size(bytes);
+    }
+    format!("{} ({bytes} bytes)", size(bytes))
+}
+
+fn model(text: &mut Text, canvas: Canvas<'_>, item: &ModelItem<'_>) {
+    let (view, theme, styles) = (canvas.view, &canvas.ui.theme, plain(canvas));
+    let facts = view.facts;
+    let (_, state) = words::model_state(item, canvas, true);
+    text.field("state", &state, styles);
+    if let Some(row) = item.row {
+        let refs = if row.refs.is_empty() {
+            if row.is_unreferenced {
+                "none: healthy, but `hf cache prune` would take it".to_owned()
+            } else {
+                "none".to_owned()
+            }
+        } else {
+            row.refs.join(", ")
+        };
+        text.field("refs", &refs, styles);
+        let commit = row
+            .commit
+            .map_or_else(|| row.revision.clone(), |commit| commit.to_string());
+        text.field("commit", &commit, styles);
+        let expected = row
+            .files_expected
+            .map(|expected| format!(" of {expected}"))
+            .unwrap_or_default();
+        text.field("files", &format!("{}{expected}", row.files_present), styles);
+        text.field("size", &exact(row.size_bytes), styles);
+        let basis = match row.basis {
+            Basis::Listing => "the Hub's listing of that commit, kept on disk",
+            Basis::OwnFiles => "the model's own files: config, index, shards, tokenizer",
+        };
+        text.field("basis", basis, styles);
+        if let Some(used) = row.accessed_ms {
+            text.field("last used", &words::ago(used, view.now_ms), styles);
+        }
+    }
+    let verified = item
+        .snapshot()
+        .and_then(|snapshot| view.store.shelf().verified(snapshot));
+    let words = match verified {
+        Some(verified) => format!(
+            "{}: {} of {} right",
+            words::ago(verified.at_ms, view.now_ms),
+            verified.files_good,
+            count(verified.files_total, "file")
+        ),
+        None => "not in this run".to_owned(),
+    };
+    text.field("verified", &words, styles);
+    if let Some(snapshot) = item.snapshot() {
+        text.field("snapshot", &facts.short_path(snapshot), styles);
+    }
+    if let Some(pull) = item.pull {
+        text.blank();
+        pull_lines(text, canvas, pull);
+    }
+    let problems = item.row.map_or(&[][..], |row| &row.problems);
+    if !problems.is_empty() {
+        text.blank();
+        heading(text, canvas, "Problems");
+        for problem in problems {
+            text.wrapped(2, problem, theme.warning);
+        }
+    }
+    if let Some(repo) = item.repo() {
+        let findings = view.store.shelf().findings_of(repo);
+        let hashed: Vec<_> = findings
+            .iter()
+            .filter(|finding| !problems.contains(&finding.summary))
+            .collect();
+        if !hashed.is_empty() {
+            text.blank();
+            heading(text, canvas, "Findings");
+            for finding in hashed {
+                let words = format!("{}: {}", finding.severity.name(), finding.summary);
+                text.wrapped(2, &words, theme.text);
+            }
+        }
+    }
+}
+
+fn heading(text: &mut Text, canvas: Canvas<'_>, words: &str) {
+    let bold = canvas.ui.theme.accent.add_modifier(Modifier::BOLD);
+    text.line(&[(words, bold)]);
+}
+
+fn pull_lines(text: &mut Text, canvas: Canvas<'_>, pull: &Pull) {
+    let (theme, styles, facts) = (&canvas.ui.theme, plain(canvas), canvas.view.facts);
+    heading(text, canvas, "This run");
+    let target = pull.target();
+    text.field("asked", &target.endpoint, styles);
+    let at = clock(pull.started_ms(), facts.utc_offset_s);
+    let took = pull
+        .ended_ms()
+        .map(|end| format!(", took {}", duration(end.saturating_sub(pull.started_ms()))))
+        .unwrap_or_default();
+    text.field("started", &format!("{at}{took}"), styles);
+    let fetched = format!(
+        "{} fetched, {} reused",
+        size(pull.fetched_bytes()),
+        size(pull.reused_bytes())
+    );
+    text.field("bytes", &fetched, styles);
+    if let Some(result) = pull.result() {
+        let reference = match &result.reference {
+            RefMove::None => None,
+            RefMove::Unchanged => Some(format!("{} as before", target.revision)),
+            RefMove::Moved { .. } => Some(format!(
+                "{} names {} now",
+                target.revision,
+                result.commit.short()
+            )),
+            RefMove::Kept { why, .. } => Some(format!("{} stayed: {why}", target.revision)),
+        };
+        if let Some(reference) = reference {
+            text.field("ref", &reference, styles);
+        }
+    }
+    for healing in pull.healed() {
+        let place = healing
+            .path
+            .as_ref()
+            .map_or_else(|| facts.short_path(&healing.location), ToString::to_string);
+        text.field("healed", &place, (theme.dim, theme.warning));
+    }
+    let repo = target.repo.to_string();
+    let failures = pull.failures();
+    for failure in failures.iter().take(5) {
+        text.blank();
+        failure_lines(text, canvas, failure, &repo);
+    }
+    if failures.len() > 5 {
+        let more = format!("and {} more failures", failures.len() - 5);
+        text.wrapped(0, &more, theme.error);
+    }
+}
+
+fn file(text: &mut Text, canvas: Canvas<'_>, item: &FileItem<'_>, model: Option<&ModelItem<'_>>) {
+    let (view, styles) = (canvas.view, plain(canvas));
+    let facts = view.facts;
+    match item {
+        FileItem::Transfer(pull, file) => transfer(text, canvas, pull, file),
+        FileItem::Cached(row, file) => {
+            text.field("state", &words::file_state(item, view.now_ms, 40), styles);
+            if let Some(bytes) = file.size_bytes {
+                text.field("size", &exact(bytes), styles);
+            }
+            if let Some(bytes) = file.expected_bytes {
+                text.field("should be", &exact(bytes), styles);
+            }
+            let folder = model
+                .and_then(ModelItem::snapshot)
+                .unwrap_or(row.snapshot.as_str());
+            let path = format!("{folder}/{}", file.path);
+            text.field("path", &facts.short_path(&path), styles);
+            if let Some(etag) = &file.etag {
+                let kind = match Etag::new(etag) {
+                    Ok(Etag::Sha256(_)) => "SHA-256",
+                    Ok(Etag::GitSha1(_)) => "git SHA-1",
+                    Err(_) => "no hash",
+                };
+                text.field("blob", &format!("{etag} ({kind})"), styles);
+            }
+        }
+        FileItem::Partial(partial) => {
+            text.field("state", &words::file_state(item, view.now_ms, 40), styles);
+            let of = partial
+                .expected_bytes
+                .map(|bytes| format!(" of {}", exact(bytes)))
+                .unwrap_or_default();
+            text.field("here", &format!("{}{of}", exact(partial.bytes)), styles);
+            text.field(
+                "written",
+                &words::ago(partial.modified_ms, view.now_ms),
+                styles,
+            );
+            text.field("path", &facts.short_path(&partial.path), styles);
+            text.field("blob", &partial.etag, styles);
+            let who = match &partial.state {
+                PartialState::Live { is_ours: true, .. } => "this larder fetches it",
+                PartialState::Live { .. } => "another program is fetching it; larder only watches",
+                PartialState::Abandoned => {
+                    "nobody writes it; a pull goes on from here, or `p` takes it away"
+                }
+            };
+            text.blank();
+            text.wrapped(0, who, canvas.ui.theme.dim);
+        }
+    }
+}
+
+fn transfer(text: &mut Text, canvas: Canvas<'_>, pull: &Pull, file: &FileView<'_>) {
+    let (view, theme, styles) = (canvas.view, &canvas.ui.theme, plain(canvas));
+    text.field("state", file.status.name(), styles);
+    text.field("size", &exact(file.size_bytes), styles);
+    text.field(
+        "here",
+        &format!("{}, {} %", exact(file.bytes), file.percent()),
+        styles,
+    );
+    text.field("fetched", &exact(file.fetched_bytes), styles);
+    let kind = match file.etag {
+        Etag::Sha256(_) => "SHA-256",
+        Etag::GitSha1(_) => "git SHA-1",
+    };
+    text.field("promised", &format!("{} ({kind})", file.etag), styles);
+    let computed = match (file.is_verified, file.status) {
+        (Some(true), _) => ("the same: proven".to_owned(), theme.good),
+        (Some(false), _) => (
+            "not computed: its size was believed".to_owned(),
+            theme.warning,
+        ),
+        (None, FileStatus::Verifying) => ("being computed".to_owned(), theme.dim),
+        (None, _) => ("not yet: nothing is visible before".to_owned(), theme.dim),
+    };
+    text.field("computed", &computed.0, (theme.dim, computed.1));
+    if let FileStatus::Reused { origin } = file.status {
+        let words = match origin {
+            Origin::Cache => "was in the cache already".to_owned(),
+            Origin::Snapshot => "taken from a regular file in the snapshot".to_owned(),
+            Origin::OtherRepo { folder } => format!("taken from {folder}"),
+            Origin::Empty => "empty, nothing to fetch".to_owned(),
+        };
+        text.field("from", &words, styles);
+    }
+    if let FileStatus::Waiting { lock } = file.status {
+        text.field("waits for", &words::holder(lock), styles);
+        text.field("lock", &view.facts.short_path(&lock.lock), styles);
+    }
+    if let Some(owner) = file.same_as.and_then(|owner| pull.file(owner)) {
+        text.field("same as", owner.path.as_str(), styles);
+    }
+    let source = pull
+        .attempts(file.file)
+        .filter_map(|attempt| attempt.source.as_deref())
+        .last();
+    if let Some(source) = source {
+        text.field("source", source, styles);
+    }
+    if let Some(plan) = pull.plan() {
+        let path = format!("{}/{}", plan.snapshot, file.path);
+        text.field("path", &view.facts.short_path(&path), styles);
+    }
+    let repo = pull.target().repo.to_string();
+    if let FileStatus::Failed { failure } = file.status {
+        text.blank();
+        failure_lines(text, canvas, failure, &repo);
+    }
+    let attempts: Vec<&AttemptRecord> = pull.attempts(file.file).collect();
+    if !attempts.is_empty() {
+        text.blank();
+        heading(text, canvas, "Attempts");
+        for attempt in attempts {
+            attempt_lines(text, canvas, attempt);
+        }
+    }
+}
+
+fn attempt_lines(text: &mut Text, canvas: Canvas<'_>, attempt: &AttemptRecord) {
+    let (theme, offset) = (&canvas.ui.theme, canvas.view.facts.utc_offset_s);
+    let end_ms = attempt.ended_ms.unwrap_or(canvas.view.now_ms);
+    let took = words::age(end_ms.saturating_sub(attempt.began_ms));
+    let (word, style) = match &attempt.end {
+        None => ("goes on", theme.accent),
+        Some(AttemptEnd::Done) => ("done", theme.good),
+        Some(AttemptEnd::Reused) => ("reused", theme.good),
+        Some(AttemptEnd::Failed(_)) => ("failed", theme.error),
+        Some(AttemptEnd::Cancelled) => ("cancelled", theme.dim),
+        Some(AttemptEnd::Paused) => ("paused", theme.warning),
+    };
+    let from = match attempt.from_bytes {
+        Some(bytes) if bytes > 0 => format!(", from {}", size(bytes)),
+        _ => String::new(),
+    };
+    let source = attempt
+        .source
+        .as_deref()
+        .map(|source| format!(", {source}"))
+        .unwrap_or_default();
+    text.line(&[
+        (&format!("  {:>2}  ", attempt.number), theme.dim),
+        (&clock(attempt.began_ms, offset), theme.dim),
+        (&format!("  {word}"), style),
+        (&format!(" after {took}{from}{source}"), theme.text),
+    ]);
+    if let Some(AttemptEnd::Failed(failure)) = &attempt.end {
+        text.wrapped(6, &failure.to_string(), theme.dim);
+    }
+}
+
+fn finding(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
+    let (theme, glyphs, styles) = (&canvas.ui.theme, canvas.glyphs, plain(canvas));
+    let facts = canvas.view.facts;
+    let sign = words::severity_sign(finding.severity, glyphs, theme);
+    text.wrapped(0, &finding.summary, theme.text.add_modifier(Modifier::BOLD));
+    text.blank();
+    text.field("severity", finding.severity.name(), (theme.dim, sign.1));
+    if let Some(repo) = &finding.repo {
+        let revision = finding
+            .revision
+            .as_deref()
+            .map(|revision| format!(" @ {}", crate::store::short(revision)))
+            .unwrap_or_default();
+        text.field("model", &format!("{repo}{revision}"), styles);
+    }
+    if let Some(file) = &finding.file {
+        text.field("file", file, styles);
+    }
+    if !finding.evidence.is_empty() {
+        text.blank();
+        heading(text, canvas, "Evidence");
+        for fact in &finding.evidence {
+            text.wrapped(2, &facts.short_path(&fact.path), theme.text);
+            let bytes = match (fact.bytes, fact.expected_bytes) {
+                (Some(bytes), Some(of)) => format!("{} of {}", exact(bytes), exact(of)),
+                (Some(bytes), None) => exact(bytes),
+                (None, Some(of)) => format!("nothing, should be {}", exact(of)),
+                (None, None) => String::new(),
+            };
+            let words = match (bytes.is_empty(), fact.seen.is_empty()) {
+                (false, false) => format!("{bytes}; {}", fact.seen),
+                (false, true) => bytes,
+                (true, _) => fact.seen.clone(),
+            };
+            text.wrapped(4, &words, theme.dim);
+        }
+    }
+    text.blank();
+    heading(text, canvas, "Likely cause");
+    text.wrapped(2, &finding.cause, theme.text);
+    text.blank();
+    heading(text, canvas, "Plan");
+    if finding.plan.steps.is_empty() {
+        text.wrapped(2, "nothing to do", theme.dim);
+    }
+    let key = |action| canvas.ui.keymap.key_of(action);
+    for step in &finding.plan.steps {
+        match step {
+            PlanStep::RemovePartial { path, bytes, .. } => {
+                let words = format!(
+                    "`{}` takes away {} ({})",
+                    key(super::super::action::Action::Purge),
+                    facts.short_path(path),
+                    size(*bytes)
+                );
+                text.wrapped(2, &words, theme.text);
+            }
+            PlanStep::Pull {
+                repo,
+                revision,
+                fetch_bytes,
+            } => {
+                let bytes = fetch_bytes
+                    .map(|bytes| format!(", fetches {}", size(bytes)))
+                    .unwrap_or_default();
+                let words = format!(
+                    "`{}` pulls {repo}@{}{bytes}: what is right is reused, what is wrong is replaced once the right bytes are proven",
+                    key(super::super::action::Action::Retry),
+                    crate::store::short(revision)
+                );
+                text.wrapped(2, &words, theme.text);
+            }
+            PlanStep::ByHand { advice } => text.wrapped(2, advice, theme.text),
+        }
+    }
+}
+
+fn lock(text: &mut Text, canvas: Canvas<'_>, lock: &LockRow) {
+    let (theme, styles, view) = (&canvas.ui.theme, plain(canvas), canvas.view);
+    let (sign, _) = words::lock_state(lock, canvas.glyphs, theme);
+    text.field("kind", lock.kind.name(), styles);
+    text.field("state", lock.state.name(), (theme.dim, sign.1));
+    text.field("model", &lock.repo.to_string(), styles);
+    if let Some(file) = &lock.file {
+        text.field("file", file, styles);
+    }
+    if let Some(etag) = &lock.etag {
+        text.field("blob", etag, styles);
+    }
+    text.field("lock", &view.facts.short_path(&lock.path), styles);
+    let holder = match (lock.is_ours, &lock.program, lock.pid) {
+        (true, _, Some(pid)) => Some(format!("this larder, process {pid}")),
+        (true, _, None) => Some("this larder".to_owned()),
+        (false, Some(program), Some(pid)) => Some(format!("{program}, process {pid}")),
+        (false, Some(program), None) => Some(program.clone()),
+        (false, None, Some(pid)) => Some(format!("process {pid}")),
+        (false, None, None) => None,
+    };
+    if let Some(holder) = holder {
+        text.field("holder", &holder, styles);
+    }
+    if let Some(command_line) = &lock.command_line {
+        text.field("command", command_line, styles);
+    }
+    if let Some(since) = lock.since_ms {
+        text.field("since", &words::ago(since, view.now_ms), styles);
+    }
+    text.blank();
+    heading(text, canvas, "How that is known");
+    text.wrapped(2, &lock.proof, theme.text);
+}

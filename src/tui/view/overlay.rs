@@ -1,0 +1,562 @@
+//! Owns what lies over the panes: boxes with text, questions, fields.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+use ratatui::style::{Modifier, Style};
+use ratatui::widgets::{Block, Clear, Widget as _};
+use tui_input::Input;
+
+use super::super::rows::Scene;
+use super::super::ui::{Add, CommandLine, Overlay, Question};
+use super::super::{dialog, fit, remedy, wish, words};
+use super::{Canvas, Cells, details, help, to_u16};
+use crate::domain::{Failure, PlanStep};
+use crate::store::{Phase, Pull, count, size};
+
+/// Lines of styled text of at most so many columns.
+pub(super) struct Text {
+    columns: usize,
+    lines: Vec<Vec<(String, Style)>>,
+}
+
+impl Text {
+    /// No lines yet.
+    pub(super) const fn new(columns: usize) -> Self {
+        Self {
+            columns,
+            lines: Vec::new(),
+        }
+    }
+
+    /// A line as it is.
+    pub(super) fn line(&mut self, parts: &[(&str, Style)]) {
+        self.lines.push(
+            parts
+                .iter()
+                .map(|(text, style)| (fit::clean(text).into_owned(), *style))
+                .collect(),
+        );
+    }
+
+    /// An empty line.
+    pub(super) fn blank(&mut self) {
+        self.lines.push(Vec::new());
+    }
+
+    /// A text, broken where it must be, below an indent.
+    pub(super) fn wrapped(&mut self, indent: usize, text: &str, style: Style) {
+        let room = self.columns.saturating_sub(indent).max(8);
+        for line in fit::wrap(&fit::clean(text), room) {
+            self.lines
+                .push(vec![(format!("{}{line}", " ".repeat(indent)), style)]);
+        }
+    }
+
+    /// `label  value`, the value broken below itself.
+    pub(super) fn field(&mut self, label: &str, value: &str, styles: (Style, Style)) {
+        const LABEL: usize = 11;
+        let room = self.columns.saturating_sub(LABEL).max(8);
+        for (at, line) in fit::wrap(&fit::clean(value), room).into_iter().enumerate() {
+            let head = if at == 0 { label } else { "" };
+            self.lines.push(vec![
+                (format!("{head:<LABEL$}"), styles.0),
+                (line, styles.1),
+            ]);
+        }
+    }
+
+    /// How many lines there are.
+    pub(super) const fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Draws it from its first line on.
+    pub(super) fn draw_in(&self, buf: &mut Buffer, area: Rect) {
+        self.draw(buf, area, 0);
+    }
+
+    fn draw(&self, buf: &mut Buffer, area: Rect, scroll: usize) {
+        for (line, y) in self.lines.iter().skip(scroll).zip(area.y..area.bottom()) {
+            let mut cells = Cells::new(buf, y, area.x, area.right());
+            for (text, style) in line {
+                cells.put(text, *style);
+            }
+        }
+    }
+}
+
+/// Draws what is open; where the cursor stands.
+pub(super) fn draw(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) -> Option<Position> {
+    let screen = buf.area;
+    match canvas.ui.overlay.as_ref()? {
+        Overlay::Help { scroll } => {
+            let columns = usize::from(screen.width.min(84)).saturating_sub(4);
+            let text = help::text(canvas, columns);
+            let title = format!("Keys of {}", canvas.ui.focus.title());
+            text_box(buf, canvas, &title, &text, *scroll);
+            None
+        }
+        Overlay::Details { of, scroll } => {
+            let columns = usize::from(screen.width.min(110)).saturating_sub(4);
+            let (title, text) = details::text(canvas, scene, of, columns);
+            text_box(buf, canvas, &title, &text, *scroll);
+            None
+        }
+        Overlay::Ask { question, scroll } => {
+            ask(buf, canvas, question, *scroll);
+            None
+        }
+        Overlay::Add(add) => add_model(buf, canvas, add),
+        Overlay::Command(line) => Some(command_line(buf, canvas, line)),
+        Overlay::Filter { input, .. } => {
+            let y = screen.bottom() - 1;
+            clear_row(buf, y);
+            Some(field(buf, canvas, y, "/", input))
+        }
+    }
+}
+
+/// A box in the middle that is as high as its text, or as the screen.
+fn text_box(buf: &mut Buffer, canvas: Canvas<'_>, title: &str, text: &Text, scroll: usize) {
+    let height = to_u16(text.len()).saturating_add(2);
+    let inner = centred(buf, canvas, title, text.columns, height);
+    let page = usize::from(inner.height);
+    let most = text.len().saturating_sub(page);
+    let scroll = scroll.min(most);
+    text.draw(buf, inner, scroll);
+    if most > 0 {
+        let words = format!(
+            " {}-{} of {} ",
+            scroll + 1,
+            (scroll + page).min(text.len()),
+            text.len()
+        );
+        let x = inner.right().saturating_sub(to_u16(words.len()));
+        let mut cells = Cells::new(buf, inner.bottom(), x, inner.right());
+        cells.put(&words, canvas.ui.theme.dim);
+    }
+}
+
+/// An empty box in the middle; its inside.
+fn centred(buf: &mut Buffer, canvas: Canvas<'_>, title: &str, columns: usize, height: u16) -> Rect {
+    let screen = buf.area;
+    let width = to_u16(columns + 4).min(screen.width);
+    let height = height.min(screen.height.saturating_sub(2)).max(3);
+    let rect = Rect {
+        x: screen.x + (screen.width - width) / 2,
+        y: screen.y + 1 + (screen.height.saturating_sub(2 + height)) / 2,
+        width,
+        height,
+    };
+    Clear.render(rect, buf);
+    buf.set_style(rect, canvas.ui.theme.text);
+    let title = format!(
+        " {} ",
+        fit::end(&fit::clean(title), columns, canvas.glyphs.cut)
+    );
+    Block::bordered()
+        .border_set(canvas.glyphs.border)
+        .border_style(canvas.ui.theme.focus)
+        .title(title)
+        .render(rect, buf);
+    Rect {
+        x: rect.x + 2,
+        y: rect.y + 1,
+        width: rect.width.saturating_sub(4),
+        height: rect.height.saturating_sub(2),
+    }
+}
+
+fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize) {
+    let theme = &canvas.ui.theme;
+    let columns = usize::from(buf.area.width.min(100)).saturating_sub(4);
+    let mut text = Text::new(columns);
+    let bold = Modifier::BOLD;
+    let (title, yes) = match question {
+        Question::Quit => {
+            let store = canvas.view.store;
+            let running = store.running().count();
+            if running > 0 {
+                let words = format!(
+                    "{} still running. What is here is kept; next time it is resumed.",
+                    match running {
+                        1 => "1 download is".to_owned(),
+                        running => format!("{running} downloads are"),
+                    }
+                );
+                text.wrapped(0, &words, theme.text);
+            }
+            if store.shelf().verifying().is_some() {
+                text.wrapped(0, "Verifying goes on; it would begin afresh.", theme.text);
+            }
+            ("Leave?", "leave")
+        }
+        Question::Purge(plan) => {
+            let words = format!("This takes away {}:", wish::purge_words(plan));
+            text.wrapped(0, &words, theme.text);
+            text.blank();
+            for step in &plan.steps {
+                if let PlanStep::RemovePartial {
+                    path,
+                    bytes,
+                    modified_ms,
+                    ..
+                } = step
+                {
+                    let age = words::ago(*modified_ms, canvas.view.now_ms);
+                    let path = canvas.view.facts.short_path(path);
+                    text.wrapped(2, &path, theme.text);
+                    let facts = format!("{}, last written {age}", size(*bytes));
+                    text.wrapped(4, &facts, theme.dim);
+                }
+            }
+            text.blank();
+            text.wrapped(
+                0,
+                "Nothing else is touched; what somebody writes meanwhile stays.",
+                theme.dim,
+            );
+            ("Purge?", "purge")
+        }
+    };
+    text.blank();
+    // The answer stays in sight below however long a plan.
+    let height = to_u16(text.len()).saturating_add(3);
+    let inner = centred(buf, canvas, title, columns, height);
+    let page = usize::from(inner.height.saturating_sub(1));
+    let most = text.len().saturating_sub(page);
+    let body = Rect {
+        height: inner.height.saturating_sub(1),
+        ..inner
+    };
+    text.draw(buf, body, scroll.min(most));
+    let mut cells = Cells::new(buf, inner.bottom() - 1, inner.x, inner.right());
+    cells.put("y", theme.accent.add_modifier(bold));
+    cells.put(&format!(" {yes}    "), theme.text);
+    cells.put("N", theme.accent.add_modifier(bold));
+    cells.put(" stay as it is (Enter)", theme.text);
+    if most > 0 {
+        cells.put("    j k scroll", theme.dim);
+    }
+}
+
+/// The dialog in which a model is added.
+fn add_model(buf: &mut Buffer, canvas: Canvas<'_>, add: &Add) -> Option<Position> {
+    let theme = &canvas.ui.theme;
+    let columns = usize::from(buf.area.width.min(84)).saturating_sub(4);
+    let mut text = Text::new(columns);
+    let planned = add
+        .planning
+        .as_ref()
+        .map(|(_, before)| wish::preview_after(canvas.view.store, *before));
+    text.wrapped(
+        0,
+        "A name like mlx-community/gemma-2-2b-it-4bit, or a link from the browser:",
+        theme.dim,
+    );
+    text.blank();
+    let line = text.len();
+    text.blank();
+    text.blank();
+    match planned {
+        None => {
+            if let Some(error) = &add.error {
+                text.wrapped(0, error, theme.error);
+            } else {
+                text.wrapped(
+                    0,
+                    "Its files and sizes are shown before anything is fetched.",
+                    theme.dim,
+                );
+                offers(&mut text, canvas, add);
+            }
+        }
+        Some(None) => text.wrapped(0, "asking the Hub …", theme.dim),
+        Some(Some(pull)) => plan_lines(&mut text, canvas, pull),
+    }
+    let height = to_u16(text.len()).saturating_add(2);
+    let inner = centred(buf, canvas, "Add a model", columns, height);
+    text.draw(buf, inner, 0);
+    let y = inner.y + to_u16(line);
+    if y >= inner.bottom() {
+        return None;
+    }
+    let is_typing = add.planning.is_none();
+    let mut cells = Cells::new(buf, y, inner.x, inner.right());
+    cells.put("> ", theme.accent);
+    let (x, room) = (cells.x(), cells.room());
+    let at = put_input(
+        buf,
+        Rect::new(x, y, to_u16(room), 1),
+        &add.input,
+        theme.text,
+    );
+    is_typing.then_some(at)
+}
+
+fn offers(text: &mut Text, canvas: Canvas<'_>, add: &Add) {
+    let theme = &canvas.ui.theme;
+    let typed = add.input.value().to_lowercase();
+    let offered: Vec<_> = canvas
+        .view
+        .facts
+        .offered
+        .iter()
+        .filter(|offered| offered.repo.to_string().to_lowercase().contains(&typed))
+        .collect();
+    if offered.is_empty() {
+        return;
+    }
+    text.blank();
+    text.line(&[("For example:", theme.dim)]);
+    for offered in offered {
+        let repo = format!("  {}", offered.repo);
+        let about = format!("  {}, about {}", offered.note, size(offered.size_bytes));
+        text.line(&[(&repo, theme.text), (&about, theme.dim)]);
+    }
+    if typed.is_empty() {
+        text.line(&[("Enter alone takes the first.", theme.dim)]);
+    }
+}
+
+/// What a pull would do, before it does it.
+fn plan_lines(text: &mut Text, canvas: Canvas<'_>, pull: &Pull) {
+    let (theme, glyphs) = (&canvas.ui.theme, canvas.glyphs);
+    let target = pull.target();
+    let styles = (theme.dim, theme.text);
+    let Some(plan) = pull.plan() else {
+        if pull.phase() == Phase::Ended {
+            let repo = target.repo.to_string();
+            for failure in pull.failures() {
+                failure_lines(text, canvas, failure, &repo);
+            }
+            if pull.failures().is_empty() {
+                text.wrapped(0, "it was cancelled", theme.dim);
+            }
+        } else {
+            let words = format!("asking {} …", words::host(&target.endpoint));
+            text.wrapped(0, &words, theme.dim);
+        }
+        return;
+    };
+    text.field("repo", &plan.repo.to_string(), styles);
+    let revision = format!("{} {} {}", plan.revision, glyphs.arrow, plan.commit.short());
+    text.field("revision", &revision, styles);
+    let left_out = match plan.left_out {
+        0 => "all of the repo".to_owned(),
+        left_out => format!("what MLX loaders read; {left_out} others are left out"),
+    };
+    text.field(
+        "files",
+        &format!("{}: {left_out}", count(plan.files.len(), "file")),
+        styles,
+    );
+    let here = plan.total_bytes.saturating_sub(plan.fetch_bytes);
+    let fetch = if here == 0 {
+        size(plan.fetch_bytes)
+    } else {
+        format!(
+            "{} of {}; {} are here already",
+            size(plan.fetch_bytes),
+            size(plan.total_bytes),
+            size(here)
+        )
+    };
+    text.field("to fetch", &fetch, styles);
+    let disk = match plan.free_bytes {
+        Some(free) => format!("{} needed, {} free", size(plan.disk_bytes), size(free)),
+        None => format!("{} needed", size(plan.disk_bytes)),
+    };
+    text.field("disk", &disk, styles);
+    text.field(
+        "into",
+        &canvas.view.facts.short_path(&plan.snapshot),
+        styles,
+    );
+    text.blank();
+    let mut largest: Vec<_> = plan.files.iter().collect();
+    largest.sort_by_key(|file| std::cmp::Reverse(file.size_bytes));
+    let shown = 6;
+    for file in largest.iter().take(shown) {
+        let name = fit::clean(file.path.as_str());
+        let name = fit::middle(&name, 44, glyphs.cut);
+        let gap = " ".repeat(46_usize.saturating_sub(fit::width(&name)));
+        let note = if file.is_reuse { "  here already" } else { "" };
+        text.line(&[
+            (&format!("  {name}{gap}"), theme.text),
+            (&format!("{:>9}", size(file.size_bytes)), theme.text),
+            (note, theme.dim),
+        ]);
+    }
+    if largest.len() > shown {
+        let more = format!("  and {} more", largest.len() - shown);
+        text.line(&[(&more, theme.dim)]);
+    }
+    text.blank();
+    let failures = pull.failures();
+    if failures.is_empty() {
+        let bold = theme.accent.add_modifier(Modifier::BOLD);
+        text.line(&[
+            ("Enter", bold),
+            (" fetch it    ", theme.text),
+            ("Esc", bold),
+            (" not now", theme.text),
+        ]);
+    } else {
+        let repo = target.repo.to_string();
+        for failure in failures {
+            failure_lines(text, canvas, failure, &repo);
+        }
+    }
+}
+
+/// What failed, why, and what to do next.
+pub(super) fn failure_lines(text: &mut Text, canvas: Canvas<'_>, failure: &Failure, repo: &str) {
+    let theme = &canvas.ui.theme;
+    let what = match (&failure.path, failure.summary.as_str()) {
+        (Some(path), summary) if !summary.contains(path.as_str()) => {
+            format!("{summary} ({})", canvas.view.facts.short_path(path))
+        }
+        (_, summary) => summary.to_owned(),
+    };
+    text.field(
+        "failed",
+        &format!("{}: {what}", failure.code),
+        (theme.error, theme.error),
+    );
+    text.field("why", &remedy::why(failure), (theme.dim, theme.text));
+    text.field(
+        "next",
+        &remedy::next(failure, repo, &canvas.ui.keymap),
+        (theme.dim, theme.accent),
+    );
+}
+
+/// The failures of a pull inside a pane.
+pub(super) fn failures(
+    buf: &mut Buffer,
+    area: Rect,
+    canvas: Canvas<'_>,
+    failures: &[&Failure],
+    repo: &str,
+) {
+    let theme = &canvas.ui.theme;
+    let columns = usize::from(area.width).saturating_sub(2);
+    let mut text = Text::new(columns);
+    if failures.is_empty() {
+        text.wrapped(0, "cancelled; what is here is resumed next time", theme.dim);
+    }
+    for failure in failures.iter().take(5) {
+        failure_lines(&mut text, canvas, failure, repo);
+        text.blank();
+    }
+    if failures.len() > 5 {
+        let more = format!("and {} more", failures.len() - 5);
+        text.wrapped(0, &more, theme.dim);
+    }
+    if let Some(log_file) = &canvas.view.facts.log_file {
+        text.field(
+            "log",
+            &canvas.view.facts.short_path(log_file),
+            (theme.dim, theme.dim),
+        );
+    }
+    let inner = Rect {
+        x: area.x + 1,
+        width: area.width.saturating_sub(2),
+        ..area
+    };
+    text.draw(buf, inner, 0);
+}
+
+/// A text inside a pane.
+pub(super) fn paragraph(buf: &mut Buffer, area: Rect, words: &str, style: Style) {
+    let mut text = Text::new(usize::from(area.width).saturating_sub(2));
+    text.wrapped(0, words, style);
+    let inner = Rect {
+        x: area.x + 1,
+        width: area.width.saturating_sub(2),
+        ..area
+    };
+    text.draw(buf, inner, 0);
+}
+
+fn clear_row(buf: &mut Buffer, y: u16) {
+    let row = Rect {
+        y,
+        height: 1,
+        ..buf.area
+    };
+    Clear.render(row, buf);
+}
+
+/// A field in the last row.
+fn field(buf: &mut Buffer, canvas: Canvas<'_>, y: u16, sign: &str, input: &Input) -> Position {
+    let area = buf.area;
+    let mut cells = Cells::new(buf, y, area.x, area.right());
+    cells.skip(1);
+    let bold = canvas.ui.theme.accent.add_modifier(Modifier::BOLD);
+    cells.put(sign, bold);
+    let (x, room) = (cells.x(), cells.room());
+    put_input(
+        buf,
+        Rect::new(x, y, to_u16(room), 1),
+        input,
+        canvas.ui.theme.text,
+    )
+}
+
+/// What was typed, scrolled so that the cursor is visible.
+fn put_input(buf: &mut Buffer, area: Rect, input: &Input, style: Style) -> Position {
+    let room = usize::from(area.width).saturating_sub(1);
+    let before: String = input.value().chars().take(input.cursor()).collect();
+    let skip = fit::width(&before).saturating_sub(room);
+    let mut passed = 0;
+    let shown: String = input
+        .value()
+        .chars()
+        .skip_while(|c| {
+            let is_skipped = passed < skip;
+            passed += fit::width(c.encode_utf8(&mut [0; 4]));
+            is_skipped
+        })
+        .collect();
+    let mut cells = Cells::new(buf, area.y, area.x, area.right());
+    cells.put(&fit::clean(&shown), style);
+    let x = area
+        .x
+        .saturating_add(to_u16(fit::width(&before).saturating_sub(skip)));
+    Position::new(x.min(area.right().saturating_sub(1)), area.y)
+}
+
+fn command_line(buf: &mut Buffer, canvas: Canvas<'_>, line: &CommandLine) -> Position {
+    let theme = &canvas.ui.theme;
+    let area = buf.area;
+    let y = area.bottom() - 1;
+    // One row above: why it cannot be done, what Tab offers, or what the word does.
+    let row = y.saturating_sub(1);
+    clear_row(buf, y);
+    clear_row(buf, row);
+    let mut cells = Cells::new(buf, row, area.x, area.right());
+    cells.skip(2);
+    if let Some(error) = &line.error {
+        let error = error.replace('\n', " ");
+        cells.put_cut(&fit::clean(&error), theme.error, canvas.glyphs.cut);
+    } else if line.offers.is_empty() {
+        let about = dialog::about(canvas.view.facts, line.input.value())
+            .unwrap_or_else(|| "a command; Tab completes, Esc closes".to_owned());
+        cells.put_cut(&about, theme.dim, canvas.glyphs.cut);
+    } else {
+        let first = line.chosen.unwrap_or(0).saturating_sub(2);
+        for (at, offer) in line.offers.iter().enumerate().skip(first) {
+            let style = if Some(at) == line.chosen {
+                theme.text.patch(theme.selected)
+            } else {
+                theme.dim
+            };
+            cells.put_cut(&fit::clean(offer), style, canvas.glyphs.cut);
+            cells.skip(2);
+        }
+    }
+    field(buf, canvas, y, ":", &line.input)
+}

@@ -1,0 +1,605 @@
+//! Owns what an action means for the selected and marked rows: which command, for what, and the
+//! line in the log that names its equivalent in a shell.
+//!
+//! Never sends anything: effects are the loop's.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use super::facts::Facts;
+use super::pane::Pane;
+use super::rows::{FileItem, ModelItem, Scene};
+use super::ui::{Overlay, Question, Ui};
+use super::update::{Effect, View};
+use super::words;
+use crate::domain::{
+    Command, FileId, FileSelection, JobId, ModelRow, Plan, PlanStep, PullRequest, RepoId, Revision,
+    VerifyTarget,
+};
+use crate::store::{FileStatus, Phase, Pull, Store, count, size};
+
+/// Whether there is nothing to look at yet: an empty cache, and no pull.
+pub(super) fn is_first_run(store: &Store) -> bool {
+    store.shelf().trouble().is_none()
+        && store.shelf().models().is_some_and(<[_]>::is_empty)
+        && store.pulls().next().is_none()
+}
+
+/// What of a row says that its files should be asked for again.
+pub(super) fn fingerprint(row: &ModelRow) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (
+        row.size_bytes,
+        row.files_present,
+        row.files_expected,
+        row.modified_ms,
+        row.state,
+        row.problems.len(),
+    )
+        .hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The marked models, or the selected one.
+fn chosen_models<'s, 'a>(ui: &Ui, scene: &'s Scene<'a>) -> Vec<&'s ModelItem<'a>> {
+    if ui.focus == Pane::Models && !ui.marked_models.is_empty() {
+        return scene
+            .models
+            .iter()
+            .filter(|item| ui.marked_models.contains(&item.key))
+            .collect();
+    }
+    scene.model(ui).into_iter().collect()
+}
+
+/// The marked files, or the selected one.
+fn chosen_files<'a>(ui: &Ui, scene: &Scene<'a>) -> Vec<FileItem<'a>> {
+    if !ui.marked_files.is_empty() {
+        return scene
+            .files
+            .iter()
+            .filter(|item| ui.marked_files.contains(&item.key()))
+            .copied()
+            .collect();
+    }
+    scene.file(ui).into_iter().collect()
+}
+
+/// `larder pull` for a model, as text.
+pub(super) fn pull_call(facts: &Facts, request: &PullRequest) -> String {
+    let mut words = format!("pull {}", request.repo);
+    if request.revision != Revision::main() {
+        words.push('@');
+        words.push_str(request.revision.as_str());
+    }
+    for file in &request.files {
+        words.push(' ');
+        words.push_str(&quoted(file));
+    }
+    for (flag, values) in [
+        ("--include", &request.include),
+        ("--exclude", &request.exclude),
+    ] {
+        for value in values {
+            words = format!("{words} {flag} {}", quoted(value));
+        }
+    }
+    for (flag, is_set) in [("--all", request.all), ("--force", request.force)] {
+        if is_set {
+            words.push(' ');
+            words.push_str(flag);
+        }
+    }
+    facts.call(&words)
+}
+
+/// A word as a POSIX shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./@:+=,%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// Starts a pull, with its line.
+pub(super) fn pull(facts: &Facts, request: PullRequest) -> Vec<Effect> {
+    vec![
+        Effect::Log(format!("$ {}", pull_call(facts, &request))),
+        Effect::Send(Command::Pull(request)),
+    ]
+}
+
+/// The pull that completes or heals what is on disk of a model.
+fn request_of(repo: &RepoId, revision: &str) -> Option<PullRequest> {
+    let revision = Revision::new(revision).ok()?;
+    Some(PullRequest::new(repo.clone(), revision))
+}
+
+fn request_of_item(item: &ModelItem<'_>) -> Option<PullRequest> {
+    let revision = match item.row {
+        // What a broken tool named otherwise is fetched from the main branch.
+        Some(row) if item.pull.is_none() && row.refs.is_empty() && row.commit.is_none() => "main",
+        _ => item.revision(),
+    };
+    request_of(item.repo()?, revision)
+}
+
+/// `r`.
+pub(super) fn retry(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
+    let scene = Scene::build(ui, view.store, view.now_ms);
+    let mut effects = Vec::new();
+    match ui.focus {
+        Pane::Files => {
+            let mut by_job: Vec<(&Pull, Vec<FileId>)> = Vec::new();
+            for item in chosen_files(ui, &scene) {
+                let FileItem::Transfer(pull, file) = item else {
+                    continue;
+                };
+                let is_meant = matches!(
+                    file.status,
+                    FileStatus::Failed { .. } | FileStatus::Cancelled | FileStatus::Retrying { .. }
+                );
+                if !is_meant {
+                    continue;
+                }
+                match by_job
+                    .iter_mut()
+                    .find(|(known, _)| known.job() == pull.job())
+                {
+                    Some((_, files)) => files.push(file.file),
+                    None => by_job.push((pull, vec![file.file])),
+                }
+            }
+            for (pull, files) in by_job {
+                effects.extend(retried(view.facts, pull, files));
+            }
+            if effects.is_empty()
+                && let Some(item) = scene.model(ui)
+            {
+                effects.extend(retry_model(view.facts, item));
+            }
+        }
+        Pane::Health => {
+            let step = scene.finding(ui).and_then(|finding| {
+                finding.plan.steps.iter().find_map(|step| match step {
+                    PlanStep::Pull { repo, revision, .. } => request_of(repo, revision),
+                    PlanStep::RemovePartial { repo, .. } => request_of(repo, "main"),
+                    PlanStep::ByHand { .. } => None,
+                })
+            });
+            if let Some(request) = step {
+                effects.extend(pull(view.facts, request));
+            }
+        }
+        Pane::Models | Pane::Locks | Pane::Log => {
+            for item in chosen_models(ui, &scene) {
+                effects.extend(retry_model(view.facts, item));
+            }
+        }
+    }
+    if effects.is_empty() {
+        ui.refuse(
+            "nothing to retry: nothing failed here and nothing is missing",
+            view.now_ms,
+        );
+    } else {
+        ui.marked_files.clear();
+        ui.marked_models.clear();
+    }
+    effects
+}
+
+/// Retries what failed in a pull, or pulls what is incomplete or broken.
+fn retry_model(facts: &Facts, item: &ModelItem<'_>) -> Vec<Effect> {
+    if let Some(pull) = item.pull {
+        if pull.phase() != Phase::Ended {
+            let waiting: Vec<FileId> = pull
+                .files()
+                .filter(|file| {
+                    matches!(
+                        file.status,
+                        FileStatus::Failed { .. }
+                            | FileStatus::Cancelled
+                            | FileStatus::Retrying { .. }
+                    )
+                })
+                .map(|file| file.file)
+                .collect();
+            return retried(facts, pull, waiting);
+        }
+        if pull.result().is_none() {
+            return vec![
+                Effect::Log(format!("$ {}", call_of(facts, pull))),
+                Effect::Send(Command::Retry(FileSelection::Job(pull.job()))),
+            ];
+        }
+    }
+    if item.needs_pull() {
+        return request_of_item(item).map_or_else(Vec::new, |request| self::pull(facts, request));
+    }
+    Vec::new()
+}
+
+fn call_of(facts: &Facts, pull: &Pull) -> String {
+    let target = pull.target();
+    pull_call(
+        facts,
+        &PullRequest::new(target.repo.clone(), target.revision.clone()),
+    )
+}
+
+fn retried(facts: &Facts, pull: &Pull, files: Vec<FileId>) -> Vec<Effect> {
+    if files.is_empty() {
+        return Vec::new();
+    }
+    vec![
+        Effect::Log(format!("$ {}", call_of(facts, pull))),
+        Effect::Send(Command::Retry(FileSelection::Files(pull.job(), files))),
+    ]
+}
+
+/// `R`.
+pub(super) fn retry_all(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
+    let failed: Vec<&Pull> = view
+        .store
+        .pulls()
+        .filter(|pull| {
+            let has_ended = pull.phase() == Phase::Ended && pull.result().is_none();
+            has_ended || !pull.retryable_files().is_empty()
+        })
+        .collect();
+    if failed.is_empty() {
+        ui.refuse("nothing failed or was cancelled in this run", view.now_ms);
+        return Vec::new();
+    }
+    failed
+        .into_iter()
+        .flat_map(|pull| {
+            [
+                Effect::Log(format!("$ {}", call_of(view.facts, pull))),
+                Effect::Send(Command::Retry(FileSelection::Job(pull.job()))),
+            ]
+        })
+        .collect()
+}
+
+/// `v`.
+pub(super) fn verify(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
+    let scene = Scene::build(ui, view.store, view.now_ms);
+    let mut targets: Vec<VerifyTarget> = Vec::new();
+    if ui.focus == Pane::Health
+        && let Some(finding) = scene.finding(ui)
+    {
+        targets.extend(finding.repo.as_ref().map(|repo| VerifyTarget {
+            repo: repo.clone(),
+            revision: finding.revision.clone(),
+        }));
+    } else {
+        for item in chosen_models(ui, &scene) {
+            let (Some(repo), Some(row)) = (item.repo(), item.row) else {
+                continue;
+            };
+            if row.snapshot.is_empty() || (row.commit.is_none() && row.refs.is_empty()) {
+                // A pull that has not come to a snapshot: there is nothing to compare yet.
+                continue;
+            }
+            targets.push(VerifyTarget {
+                repo: repo.clone(),
+                revision: Some(row.revision.clone()),
+            });
+        }
+    }
+    if targets.is_empty() {
+        ui.refuse("nothing to verify here yet", view.now_ms);
+        return Vec::new();
+    }
+    ui.marked_models.clear();
+    start_verify(ui, view, targets)
+}
+
+/// `V`.
+pub(super) fn verify_all(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
+    if view.store.shelf().models().is_none_or(<[_]>::is_empty) {
+        ui.refuse("nothing to verify: there are no models", view.now_ms);
+        return Vec::new();
+    }
+    start_verify(ui, view, Vec::new())
+}
+
+/// Starts verifying, one at a time.
+pub(super) fn start_verify(ui: &mut Ui, view: View<'_>, targets: Vec<VerifyTarget>) -> Vec<Effect> {
+    if view.store.shelf().verifying().is_some() {
+        let key = ui.keymap.key_of(super::action::Action::Cancel);
+        ui.refuse(
+            format!("verifying goes on already; `{key}` in Health ends it"),
+            view.now_ms,
+        );
+        return Vec::new();
+    }
+    let names: Vec<String> = targets
+        .iter()
+        .map(|target| match &target.revision {
+            Some(revision) => format!("{}@{revision}", target.repo),
+            None => target.repo.to_string(),
+        })
+        .collect();
+    let call = view.facts.call(&["verify", &names.join(" ")].join(" "));
+    vec![
+        Effect::Log(format!("$ {}", call.trim_end())),
+        Effect::Send(Command::Verify(targets)),
+    ]
+}
+
+/// `p`: asks, with the plan.
+pub(super) fn purge(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
+    let scene = Scene::build(ui, view.store, view.now_ms);
+    let repos: Vec<RepoId> = match ui.focus {
+        Pane::Models => chosen_models(ui, &scene)
+            .into_iter()
+            .filter_map(|item| item.repo().cloned())
+            .collect(),
+        Pane::Files => scene
+            .model(ui)
+            .and_then(|item| item.repo().cloned())
+            .into_iter()
+            .collect(),
+        Pane::Health => scene
+            .finding(ui)
+            .filter(|finding| finding.plan.removals().next().is_some())
+            .and_then(|finding| finding.repo.clone())
+            .into_iter()
+            .collect(),
+        Pane::Locks | Pane::Log => Vec::new(),
+    };
+    let plan = if ui.focus == Pane::Health
+        && let Some(finding) = scene.finding(ui)
+        && finding.plan.removals().next().is_some()
+    {
+        finding.plan.clone()
+    } else {
+        view.store.shelf().purge_plan(&repos)
+    };
+    ask_purge(ui, view, plan)
+}
+
+/// Opens the question about a purge plan.
+pub(super) fn ask_purge(ui: &mut Ui, view: View<'_>, plan: Plan) -> Vec<Effect> {
+    if plan.removals().next().is_none() {
+        ui.refuse(
+            "nothing to purge: no unfinished blob that nobody writes",
+            view.now_ms,
+        );
+    } else {
+        ui.overlay = Some(Overlay::Ask {
+            question: Question::Purge(plan),
+            scroll: 0,
+        });
+    }
+    Vec::new()
+}
+
+/// The command that carries a plan out, with its line.
+pub(super) fn purged(facts: &Facts, plan: Plan) -> Vec<Effect> {
+    let mut repos: Vec<String> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            PlanStep::RemovePartial { repo, .. } => Some(repo.to_string()),
+            PlanStep::Pull { .. } | PlanStep::ByHand { .. } => None,
+        })
+        .collect();
+    repos.sort();
+    repos.dedup();
+    let call = facts.call(&format!("purge --incomplete {} --yes", repos.join(" ")));
+    vec![
+        Effect::Log(format!("$ {call}")),
+        Effect::Send(Command::Purge(plan)),
+    ]
+}
+
+/// A transfer that could be paused.
+const fn is_pausable(status: &FileStatus) -> bool {
+    match status {
+        FileStatus::Queued
+        | FileStatus::Waiting { .. }
+        | FileStatus::Connecting { .. }
+        | FileStatus::Downloading
+        | FileStatus::Stalled { .. }
+        | FileStatus::Retrying { .. }
+        | FileStatus::Verifying => true,
+        FileStatus::Done
+        | FileStatus::Reused { .. }
+        | FileStatus::Failed { .. }
+        | FileStatus::Cancelled
+        | FileStatus::Paused => false,
+    }
+}
+
+/// What pause or resume is for: a job with the files meant, and whether any of them still runs.
+struct Meant<'a> {
+    pull: &'a Pull,
+    files: FileSelection,
+    can_pause: bool,
+    can_resume: bool,
+}
+
+fn meant<'a>(ui: &Ui, scene: &Scene<'a>) -> Vec<Meant<'a>> {
+    let mut found: Vec<Meant<'a>> = Vec::new();
+    if ui.focus == Pane::Files {
+        for item in chosen_files(ui, scene) {
+            let FileItem::Transfer(pull, file) = item else {
+                continue;
+            };
+            if pull.phase() == Phase::Ended {
+                continue;
+            }
+            let can_pause = is_pausable(file.status);
+            let can_resume = *file.status == FileStatus::Paused;
+            match found
+                .iter_mut()
+                .find(|known| known.pull.job() == pull.job())
+            {
+                Some(known) => {
+                    if let FileSelection::Files(_, files) = &mut known.files {
+                        files.push(file.file);
+                    }
+                    known.can_pause |= can_pause;
+                    known.can_resume |= can_resume;
+                }
+                None => found.push(Meant {
+                    pull,
+                    files: FileSelection::Files(pull.job(), vec![file.file]),
+                    can_pause,
+                    can_resume,
+                }),
+            }
+        }
+        return found;
+    }
+    for item in chosen_models(ui, scene) {
+        let Some(pull) = item.pull.filter(|pull| pull.phase() != Phase::Ended) else {
+            continue;
+        };
+        found.push(Meant {
+            pull,
+            files: FileSelection::Job(pull.job()),
+            can_pause: pull.files().any(|file| is_pausable(file.status)),
+            can_resume: pull.files().any(|file| *file.status == FileStatus::Paused),
+        });
+    }
+    found
+}
+
+/// `s`: pauses what runs; where nothing runs, goes on with what is paused.
+pub(super) fn pause(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
+    let scene = Scene::build(ui, view.store, view.now_ms);
+    let meant = meant(ui, &scene);
+    let is_pause = meant.iter().any(|one| one.can_pause);
+    let mut effects = Vec::new();
+    for one in meant {
+        let name = one.pull.target().repo.to_string();
+        if is_pause && one.can_pause {
+            effects.push(Effect::Log(format!(
+                "pausing {name}; in a shell: Ctrl-C, and `{}` goes on",
+                call_of(view.facts, one.pull)
+            )));
+            effects.push(Effect::Send(Command::Pause(one.files)));
+        } else if !is_pause && one.can_resume {
+            effects.push(Effect::Log(format!(
+                "going on with {name}; in a shell: `{}`",
+                call_of(view.facts, one.pull)
+            )));
+            effects.push(Effect::Send(Command::Resume(one.files)));
+        }
+    }
+    if effects.is_empty() {
+        ui.refuse("nothing to pause: no transfer runs here", view.now_ms);
+    }
+    effects
+}
+
+/// `c`: ends transfers or, in Health, verifying.
+pub(super) fn cancel(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
+    if ui.focus == Pane::Health {
+        let Some(job) = view
+            .store
+            .shelf()
+            .verifying()
+            .map(|verifying| verifying.job)
+        else {
+            ui.refuse("nothing to cancel: nothing is being verified", view.now_ms);
+            return Vec::new();
+        };
+        return vec![
+            Effect::Log("ending the verification; in a shell: Ctrl-C".to_owned()),
+            Effect::Send(Command::Cancel(FileSelection::Job(job))),
+        ];
+    }
+    let scene = Scene::build(ui, view.store, view.now_ms);
+    let effects: Vec<Effect> = meant(ui, &scene)
+        .into_iter()
+        .filter(|one| one.can_pause || one.can_resume || one.pull.phase() == Phase::Listing)
+        .flat_map(|one| {
+            [
+                Effect::Log(format!(
+                    "cancelling {}; in a shell: Ctrl-C. What is here is kept: `{}` goes on",
+                    one.pull.target().repo,
+                    call_of(view.facts, one.pull)
+                )),
+                Effect::Send(Command::Cancel(one.files)),
+            ]
+        })
+        .collect();
+    if effects.is_empty() {
+        ui.refuse("nothing to cancel: no transfer runs here", view.now_ms);
+    }
+    effects
+}
+
+/// `y`: what is most useful of the selected row.
+pub(super) fn copy(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
+    let scene = Scene::build(ui, view.store, view.now_ms);
+    let text = match ui.focus {
+        Pane::Models => scene.model(ui).and_then(|item| {
+            let failure = item
+                .has_failed()
+                .then(|| item.pull.map(Pull::failures))
+                .flatten()
+                .and_then(|failures| failures.first().map(ToString::to_string));
+            failure.or_else(|| item.snapshot().map(str::to_owned))
+        }),
+        Pane::Files => scene.file(ui).map(|item| file_text(&item, scene.model(ui))),
+        Pane::Health => scene.finding(ui).map(|finding| {
+            let paths = finding.evidence.iter().map(|fact| fact.path.as_str());
+            std::iter::once(finding.summary.as_str())
+                .chain(paths)
+                .collect::<Vec<_>>()
+                .join("\n")
+        }),
+        Pane::Locks => scene.lock(ui).map(|lock| lock.path.clone()),
+        Pane::Log => scene.line(ui).map(|line| line.text.clone()),
+    };
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        ui.refuse("nothing to copy here", view.now_ms);
+        return Vec::new();
+    };
+    let shown = words::clean_line(&text, 60);
+    ui.say(format!("copied: {shown}"), view.now_ms);
+    vec![Effect::Copy(text)]
+}
+
+fn file_text(item: &FileItem<'_>, model: Option<&ModelItem<'_>>) -> String {
+    match item {
+        FileItem::Transfer(pull, file) => match file.status {
+            FileStatus::Failed { failure } => failure.to_string(),
+            FileStatus::Retrying { why, .. } => why.to_string(),
+            _ => {
+                let folder = pull.plan().map_or("", |plan| plan.snapshot.as_str());
+                format!("{folder}/{}", file.path)
+            }
+        },
+        FileItem::Cached(row, file) => {
+            let folder = model
+                .and_then(ModelItem::snapshot)
+                .unwrap_or(row.snapshot.as_str());
+            format!("{folder}/{}", file.path)
+        }
+        FileItem::Partial(partial) => partial.path.clone(),
+    }
+}
+
+/// What a plan to purge comes to, in a sentence.
+pub(super) fn purge_words(plan: &Plan) -> String {
+    format!(
+        "{}, {}",
+        count(plan.removals().count(), "unfinished blob"),
+        size(plan.freed_bytes())
+    )
+}
+
+/// The newest plan that was only looked at, if it is younger than `before`.
+pub(super) fn preview_after(store: &Store, before: Option<JobId>) -> Option<&Pull> {
+    store
+        .preview()
+        .filter(|pull| before.is_none_or(|before| pull.job() > before))
+}
