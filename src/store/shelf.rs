@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Disk, Failure, Finding, JobId, LockRow, ModelRow, Network, PartialRow, Plan, PlanStep,
-    PurgeResult, RepoId, Rule, Verification,
+    Disk, Failure, Finding, JobId, LockRow, ModelRow, Network, PartialRow, PurgeResult, RepoId,
+    Rule, Verification,
 };
 
 /// The cache and the machine as last seen.
@@ -187,23 +187,6 @@ impl Shelf {
             .into_iter()
             .filter(|finding| finding.repo.as_ref() == Some(repo))
             .collect()
-    }
-
-    /// What would take away the unfinished blobs that nobody writes: of these repos, or of all
-    /// where none is named.
-    pub fn purge_plan(&self, repos: &[RepoId]) -> Plan {
-        let steps = self
-            .findings
-            .iter()
-            .filter(|finding| finding.rule == Rule::AbandonedPartial)
-            .flat_map(|finding| &finding.plan.steps)
-            .filter(|step| match step {
-                PlanStep::RemovePartial { repo, .. } => repos.is_empty() || repos.contains(repo),
-                PlanStep::Pull { .. } | PlanStep::ByHand { .. } => false,
-            })
-            .cloned()
-            .collect();
-        Plan { steps }
     }
 
     /// Bytes on disk of all models.
