@@ -59,7 +59,13 @@ async fn run(
     mut console: Console<'_>,
 ) -> u8 {
     let mut store = Store::default();
+    let format = console.output.format;
+    if format == Format::Events {
+        // The engine's own lines know nothing of what must be struck out.
+        console.output.format = Format::Json;
+    }
     let looked = survey(&mut session, &mut console, &mut store, None).await;
+    console.output.format = format;
     let log = log_lines(desk, session.log_file.as_deref());
     let home = desk.home.map(|home| home.to_string_lossy().into_owned());
     let redactor = Redactor::new(home.as_deref(), desk.names, desk.secrets);
