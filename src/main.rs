@@ -2,6 +2,9 @@
 //!
 //! Never holds logic of its own. The second Ctrl-C ends the process here, at once.
 
+#[path = "main/dashboard.rs"]
+mod dashboard;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,8 +14,8 @@ use larder::cli::{
     Verb,
 };
 use larder::config::{Config, Environment, Flags};
-use larder::demo::Stage;
-use larder::domain::{Failure, FailureCode, RepoReference, TerminalFacts};
+use larder::demo::{Pace, Stage};
+use larder::domain::{Failure, FailureCode, TerminalFacts};
 use larder::engine::Engine;
 use larder::host;
 use tokio::signal::unix::{SignalKind, signal};
@@ -136,7 +139,7 @@ async fn face(
     let settings = run.config.settings.clone();
     let Some(verb) = &args.verb else {
         let repo = args.reference().map_err(|failure| *failure)?;
-        return dashboard(run, environment.terminal(), repo).await;
+        return dashboard::show(run, args, &environment.terminal(), repo).await;
     };
     match verb {
         Verb::Pull(args) => {
@@ -162,26 +165,14 @@ async fn face(
                 .await
         }
         Verb::Report(args) => report(run, args, environment, output).await,
-        Verb::Demo { .. } => demo(run, output).await,
+        Verb::Demo { exit_when_done } => {
+            let screen = output
+                .has_screen
+                .then(|| (environment.terminal(), *exit_when_done));
+            demo(run, args, screen, output).await
+        }
         Verb::Config { .. } | Verb::Completions { .. } | Verb::Man { .. } => Ok(0),
     }
-}
-
-/// Shows the dashboard, on a model where one was named.
-#[expect(
-    clippy::unused_async,
-    reason = "the dashboard will wait for the engine and for keys"
-)]
-async fn dashboard(
-    run: Run,
-    terminal: TerminalFacts,
-    repo: Option<RepoReference>,
-) -> Result<u8, Failure> {
-    let _ = (run, terminal, repo);
-    Err(Failure::new(
-        FailureCode::Refused,
-        "the dashboard is not built yet",
-    ))
 }
 
 /// Lays out what a report needs beside the engine.
@@ -249,37 +240,45 @@ impl Run {
     }
 }
 
-/// Runs a pull against the demo's own Hub, into a throw-away cache.
-async fn demo(mut run: Run, output: Output) -> Result<u8, Failure> {
-    let trouble = |what: &str, error: std::io::Error| {
-        Failure::new(FailureCode::Internal, what).because(error.to_string())
+/// Runs a pull against the demo's own Hub, into a throw-away cache: as the dashboard where there is
+/// a screen, else as plain lines.
+async fn demo(
+    mut run: Run,
+    args: &Args,
+    screen: Option<(TerminalFacts, bool)>,
+    output: Output,
+) -> Result<u8, Failure> {
+    let pace = if screen.is_some() {
+        Pace::ToWatch
+    } else {
+        Pace::Quick
     };
-    let stage = Stage::start()
+    let stage = Stage::start(pace)
         .await
-        .map_err(|error| trouble("the demo's Hub cannot be started", error))?;
+        .map_err(|error| dashboard::trouble("the demo's Hub cannot be started", &error))?;
     let cache = tempfile::Builder::new()
         .prefix("larder-demo-")
         .tempdir()
-        .map_err(|error| trouble("the demo's cache cannot be made", error))?;
-    let address = stage.endpoint();
-    run.config.endpoint = address
-        .parse()
-        .map_err(|_| Failure::new(FailureCode::Internal, format!("`{address}` is no address")))?;
-    run.config.cache_dir = cache.path().join("hub");
-    // The demo's Hub needs no token, and shall be asked also where larder is set to be offline.
-    run.config.token = None;
-    run.config.is_offline = false;
-    if !output.is_quiet && output.format == Format::Human {
-        for line in Stage::script() {
-            cli::say(&output, line);
+        .map_err(|error| dashboard::trouble("the demo's cache cannot be made", &error))?;
+    dashboard::demo_config(&mut run.config, &stage, cache.path())?;
+    let is_talking = !output.is_quiet && output.format == Format::Human;
+    let code = match screen {
+        Some((terminal, exit_when_done)) => {
+            dashboard::show_demo(run, args, &terminal, exit_when_done).await?
         }
-    }
-    let mut args = PullArgs::of(Stage::repo().to_string());
-    args.typed_as = Some("larder demo".to_owned());
-    let code = run
-        .with_engine(async |session| cli::pull(session, args, output).await)
-        .await?;
-    if code == 0 && !output.is_quiet && output.format == Format::Human {
+        None => {
+            if is_talking {
+                for line in Stage::script() {
+                    cli::say(&output, line);
+                }
+            }
+            let mut args = PullArgs::of(Stage::repo().to_string());
+            args.typed_as = Some("larder demo".to_owned());
+            run.with_engine(async |session| cli::pull(session, args, output).await)
+                .await?
+        }
+    };
+    if code == 0 && is_talking {
         let cache = cache.path().display();
         for line in [
             String::new(),

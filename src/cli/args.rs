@@ -13,7 +13,9 @@ use super::help::{
     STATUS_EXAMPLES, STREAMS, VERIFY_EXAMPLES,
 };
 use super::sort::Sort;
-use crate::domain::{Failure, FailureCode, PullRequest, RepoReference, Revision, VerifyTarget};
+use crate::domain::{
+    Failure, FailureCode, PullRequest, RepoReference, Revision, VerifyTarget, shell_word,
+};
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
@@ -369,7 +371,7 @@ pub(super) fn call_of<'a>(
     places: &[String],
 ) -> String {
     let mut call = vec![start.to_owned()];
-    call.extend(words.into_iter().map(|word| quoted(word)));
+    call.extend(words.into_iter().map(|word| shell_word(word)));
     call.extend(places.iter().cloned());
     call.join(" ")
 }
@@ -383,7 +385,7 @@ impl Globals {
             ("--endpoint", self.endpoint.as_deref()),
         ]
         .into_iter()
-        .filter_map(|(flag, value)| Some(format!("{flag} {}", quoted(value?))))
+        .filter_map(|(flag, value)| Some(format!("{flag} {}", shell_word(value?))))
         .collect()
     }
 }
@@ -402,8 +404,8 @@ impl PullArgs {
         if let Some(call) = &self.typed_as {
             return call.clone();
         }
-        let mut words = vec!["larder pull".to_owned(), quoted(&self.repo)];
-        words.extend(self.files.iter().map(|file| quoted(file)));
+        let mut words = vec!["larder pull".to_owned(), shell_word(&self.repo)];
+        words.extend(self.files.iter().map(|file| shell_word(file)));
         for (flag, values) in [
             ("--revision", self.revision.as_slice()),
             ("--include", &self.include),
@@ -412,7 +414,7 @@ impl PullArgs {
             words.extend(
                 values
                     .iter()
-                    .map(|value| format!("{flag} {}", quoted(value))),
+                    .map(|value| format!("{flag} {}", shell_word(value))),
             );
         }
         for (flag, is_set) in [("--all", self.all), ("--force", self.force)] {
@@ -471,15 +473,6 @@ impl PullArgs {
             ..PullRequest::new(reference.repo, revision)
         })
     }
-}
-
-/// A word as a POSIX shell takes it.
-pub(super) fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_./@:+=,%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// Reads a REPO argument.

@@ -50,7 +50,7 @@ pub use follow::Session;
 pub use ls::ls;
 pub use output::{Format, Output, Terminal};
 pub use pages::{completions, man};
-pub use parse::parse;
+pub use parse::{VerbHelp, parse, read_line, verbs};
 pub use progress::say;
 pub use pull::pull;
 pub use purge::purge;

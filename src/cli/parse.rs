@@ -39,6 +39,77 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Args, u8> {
     })
 }
 
+/// Reads a line as it is typed in the dashboard: the words of a command line without the program's
+/// name.
+///
+/// # Errors
+/// Says in one line what cannot be understood.
+pub fn read_line(line: &str) -> Result<Args, String> {
+    let words = split(line)?;
+    let argv = std::iter::once("larder".to_owned()).chain(words);
+    read(argv.map(OsString::from), false).map_err(|answer| {
+        if answer.is_data {
+            return "that is for a shell".to_owned();
+        }
+        let text = answer.text.trim_start_matches("error: ");
+        let first = text.split("\n\n").next().unwrap_or(text);
+        first.split_whitespace().collect::<Vec<_>>().join(" ")
+    })
+}
+
+/// Splits a line as a shell does, as far as blanks and quotes go.
+fn split(line: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        return Err("a quote is not closed".to_owned());
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+/// A command, for completion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerbHelp {
+    /// Its name.
+    pub name: String,
+    /// What it does, in a sentence.
+    pub about: String,
+    /// Its own flags, with their dashes.
+    pub flags: Vec<String>,
+}
+
+/// Every command with its flags.
+pub fn verbs() -> Vec<VerbHelp> {
+    Args::command()
+        .get_subcommands()
+        .map(|command| VerbHelp {
+            name: command.get_name().to_owned(),
+            about: command
+                .get_about()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            flags: command
+                .get_arguments()
+                .filter_map(|argument| argument.get_long())
+                .map(|flag| format!("--{flag}"))
+                .collect(),
+        })
+        .collect()
+}
+
 fn read(argv: impl IntoIterator<Item = OsString>, has_color: bool) -> Result<Args, Answer> {
     let argv: Vec<OsString> = argv.into_iter().collect();
     // An explanation repeats the words it is about, and they may have been pasted from anywhere.
@@ -155,6 +226,32 @@ fn mistaken_command(word: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_typed_line_is_a_command_line() {
+        let args = read_line("pull org/m --include '*.json' \"a b\"").unwrap_err();
+        assert!(args.contains("cannot be used with"), "{args}");
+        let args = read_line("  pull org/m 'a b' ").unwrap();
+        assert!(
+            matches!(args.verb, Some(super::super::args::Verb::Pull(pull)) if pull.files == ["a b"])
+        );
+        assert!(read_line("org/m").unwrap().verb.is_none());
+        for (line, why) in [
+            ("pul x", "not a command"),
+            ("pull 'x", "quote"),
+            ("--help", "shell"),
+            ("pull", "REPO"),
+        ] {
+            let error = read_line(line).unwrap_err();
+            assert!(
+                error.contains(why) && !error.contains('\n'),
+                "{line}: {error}"
+            );
+        }
+        let verbs = verbs();
+        let pull = verbs.iter().find(|verb| verb.name == "pull").unwrap();
+        assert!(pull.flags.contains(&"--all".to_owned()));
+    }
 
     fn answer(words: &[&str]) -> Answer {
         let argv = std::iter::once(&"larder").chain(words).map(OsString::from);

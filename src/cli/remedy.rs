@@ -2,8 +2,8 @@
 //!
 //! **Law**: every command named here exists, every code has its words; the matches are exhaustive.
 
-use super::args::{call_of, quoted};
-use crate::domain::{Failure, FailureCode, Finding, PlanStep, Remedy};
+use super::args::call_of;
+use crate::domain::{Failure, FailureCode, Finding, PlanStep, Remedy, shell_word};
 use crate::store::{duration, size};
 
 const TOKENS: &str = "https://huggingface.co/settings/tokens";
@@ -247,9 +247,9 @@ pub(super) fn fix(finding: &Finding, places: &[String]) -> (String, Option<Strin
                 });
                 let at = match revision.as_str() {
                     "main" => String::new(),
-                    other => format!(" --revision {}", quoted(other)),
+                    other => format!(" --revision {}", shell_word(other)),
                 };
-                let start = format!("larder pull {}{at}", quoted(&repo.to_string()));
+                let start = format!("larder pull {}{at}", shell_word(&repo.to_string()));
                 commands.push(call_of(&start, [], places));
             }
             PlanStep::ByHand { advice } => words.push(advice.clone()),

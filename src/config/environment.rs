@@ -57,6 +57,7 @@ impl Environment {
                 let locale = locale.to_ascii_lowercase();
                 locale.contains("utf-8") || locale.contains("utf8")
             }),
+            is_light: said("COLORFGBG").is_some_and(|colors| is_light(&colors)),
         }
     }
 
@@ -120,6 +121,16 @@ impl Environment {
     }
 }
 
+/// Reads `COLORFGBG`: foreground and background as numbers of the sixteen colours, `15;0` or
+/// `0;default;15`. White and the bright ones but grey are light.
+fn is_light(colors: &str) -> bool {
+    let background = colors
+        .rsplit(';')
+        .next()
+        .and_then(|it| it.parse::<u8>().ok());
+    matches!(background, Some(7 | 9..=15))
+}
+
 /// Names only.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,6 +183,16 @@ mod tests {
         }
         let homeless = Environment::from_pairs([]);
         assert_eq!(homeless.expand("~/x"), PathBuf::from("~/x"));
+    }
+
+    #[test]
+    fn the_background_is_light_or_not_known() {
+        for light in ["0;15", "0;default;15", "0;7"] {
+            assert!(is_light(light), "{light}");
+        }
+        for dark in ["15;0", "7;8", "15;default", "", ";"] {
+            assert!(!is_light(dark), "{dark}");
+        }
     }
 
     #[test]

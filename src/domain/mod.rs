@@ -30,4 +30,4 @@ pub use survey::{
     Verification,
 };
 pub use terminal::{Level, TerminalFacts, ThemeChoice};
-pub use text::{sanitize, sanitize_line};
+pub use text::{sanitize, sanitize_line, shell_word};

@@ -21,9 +21,16 @@ pub struct TerminalFacts {
     pub is_ssh: bool,
     /// Whether the locale says UTF-8: `LC_ALL`, else `LC_CTYPE`, else `LANG`.
     pub is_utf8: bool,
+    /// Whether the background is light, where `COLORFGBG` tells.
+    pub is_light: bool,
 }
 
 impl TerminalFacts {
+    /// Whether it is the system's own console, whose font has few signs.
+    pub fn is_console(&self) -> bool {
+        self.term.as_deref() == Some("linux")
+    }
+
     /// Whether the terminal can do nothing but lines.
     pub fn is_dumb(&self) -> bool {
         self.term.as_deref() == Some("dumb")

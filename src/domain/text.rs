@@ -42,6 +42,15 @@ pub fn sanitize_line(text: &str, limit: usize) -> String {
     short
 }
 
+/// A word as a POSIX shell takes it: as it is, or in quotes.
+pub fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./@:+=,%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -391,7 +391,8 @@ fn run(ui: &mut Ui, view: View<'_>, text: &str) -> Result<Vec<Effect>, String> {
             return Ok(set_theme(ui, view, name));
         }
         "level" => {
-            let level = level_named(rest).ok_or("the levels are debug, info, warning and error")?;
+            let level =
+                Level::named(rest).ok_or("the levels are debug, info, warning and error")?;
             return Ok(set_level(ui, view, level));
         }
         _ => {}
@@ -402,6 +403,17 @@ fn run(ui: &mut Ui, view: View<'_>, text: &str) -> Result<Vec<Effect>, String> {
         return Err("this dashboard is read-only".to_owned());
     }
     Ok(match wish {
+        Wish::Pull(mut request) if request.dry_run => {
+            request.dry_run = false;
+            let add = Add {
+                input: Input::new(request.repo.to_string()),
+                error: None,
+                planning: None,
+            };
+            let (overlay, effects) = plan(view.store, add, *request);
+            ui.overlay = Some(overlay);
+            effects
+        }
         Wish::Pull(request) => wish::pull(view.facts, *request),
         Wish::Verify(targets) => wish::start_verify(ui, view, targets),
         Wish::PurgeIncomplete(repos) => {
@@ -422,22 +434,6 @@ fn run(ui: &mut Ui, view: View<'_>, text: &str) -> Result<Vec<Effect>, String> {
     })
 }
 
-/// A level's name.
-pub(super) const fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::Debug => "debug",
-        Level::Info => "info",
-        Level::Warning => "warning",
-        Level::Error => "error",
-    }
-}
-
-fn level_named(name: &str) -> Option<Level> {
-    [Level::Debug, Level::Info, Level::Warning, Level::Error]
-        .into_iter()
-        .find(|level| level_name(*level) == name)
-}
-
 /// Changes the theme and keeps it.
 pub(super) fn set_theme(ui: &mut Ui, view: View<'_>, name: ThemeName) -> Vec<Effect> {
     ui.set_theme(name, view.facts);
@@ -453,7 +449,7 @@ pub(super) fn set_level(ui: &mut Ui, view: View<'_>, level: Level) -> Vec<Effect
     ui.level = level;
     ui.log.is_at_end = true;
     ui.say(
-        format!("the log shows {} and worse", level_name(level)),
+        format!("the log shows {} and worse", level.name()),
         view.now_ms,
     );
     Vec::new()

@@ -3,7 +3,7 @@
 //! Never changes afterwards, and never asked of the system here: `main` hands it over.
 
 use super::theme::{Depth, ThemeName};
-use crate::domain::{PullRequest, RepoId, RepoReference, VerifyTarget};
+use crate::domain::{FailureCode, PullRequest, RepoId, RepoReference, VerifyTarget};
 use crate::store::Level;
 
 /// A model that is offered where there is none yet.
@@ -19,13 +19,22 @@ pub struct Offered {
     pub note: String,
 }
 
-/// A sentence of the demo's story, told when a file of the demo first comes to a state.
+/// When a sentence of the demo's story is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// An attempt of the file failed with that code.
+    Failed(FailureCode),
+    /// The file is in place.
+    Done,
+}
+
+/// A sentence of the demo's story.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chapter {
     /// The file in the repo.
     pub file: String,
-    /// The word for the state, as `FileStatus::name`.
-    pub state: &'static str,
+    /// When it is told.
+    pub moment: Moment,
     /// What happens, for somebody who sees it for the first time.
     pub text: String,
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::facts::Facts;
 use super::input::{self, Heard};
 use super::osc::{self, Badge};
-use super::painter::{Painter, Picture};
+use super::painter::{Abilities, Painter, Picture};
 use super::ui::Ui;
 use super::update::{self, Effect, View};
 use super::{summary, view, words};
@@ -22,8 +22,6 @@ use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, Stamped, exit_code,
 };
 use crate::store::{Phase, Store, reduce};
-
-pub(super) use super::painter::Abilities;
 
 /// Between two pictures.
 const FRAME: Duration = Duration::from_millis(100);
@@ -48,13 +46,6 @@ pub struct Session<'a> {
     pub started_ms: u64,
     /// What the terminal can do.
     pub abilities: Abilities,
-}
-
-/// How the dashboard ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// The exit code.
-    pub code: u8,
 }
 
 /// The engine's time, carried on between its events.
@@ -94,11 +85,11 @@ struct Dashboard<'a> {
     leaving: Option<Leaving>,
 }
 
-/// Shows the dashboard until the user leaves or a signal ends it.
+/// Shows the dashboard until the user leaves or a signal ends it; the exit code.
 ///
 /// # Errors
 /// When the terminal cannot be taken over.
-pub async fn run(session: Session<'_>, facts: Facts) -> Result<End, Failure> {
+pub async fn run(session: Session<'_>, facts: Facts) -> Result<u8, Failure> {
     let trouble = |what: &str, error: &std::io::Error| {
         Failure::new(FailureCode::Internal, what).because(error.to_string())
     };
@@ -139,7 +130,7 @@ pub async fn run(session: Session<'_>, facts: Facts) -> Result<End, Failure> {
             drop(writeln!(out, "{line}"));
         }
     }
-    Ok(End { code })
+    Ok(code)
 }
 
 impl Dashboard<'_> {
@@ -210,6 +201,9 @@ impl Dashboard<'_> {
     fn rest(&self) -> Duration {
         if self.is_busy() || self.leaving.is_some() {
             return Duration::ZERO;
+        }
+        if !self.facts.story.is_empty() {
+            return FRAME * 5;
         }
         match &self.ui.message {
             Some(message) => {

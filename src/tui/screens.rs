@@ -1,17 +1,102 @@
-//! Screens of the dashboard as pictures in text: event scripts, folded and drawn.
+//! Screens of the dashboard as pictures in text: event scripts, folded and drawn at every size, in
+//! colour and without.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::{Color, Style};
+use unicode_width::UnicodeWidthStr as _;
 
+use super::action::Action;
 use super::facts::Facts;
-use super::stage::facts;
+use super::keymap::Key;
+use super::pane::Pane;
+use super::stage::{self, facts};
+use super::theme::ThemeName;
 use super::ui::Ui;
-use super::update::View;
-use crate::store::Store;
-use crate::store::script::Script;
+use super::update::{self, View};
+use crate::domain::{
+    Disk, Event, Failure, FailureCode, FileId, FileRow, JobId, Network, Outcome, PlannedFile,
+    PullPlan, RepoId, RepoKind, RetryIn, Stamped, Verification,
+};
+use crate::store::script::{START_MS, Script, file_row, model_row, plan, planned_file, reset};
+use crate::store::{Level, Store};
+
+/// The sizes of the contract.
+const SIZES: [(u16, u16); 4] = [(80, 24), (120, 32), (200, 60), (39, 9)];
+
+/// A story and what the user did.
+struct Screen {
+    name: &'static str,
+    store: Store,
+    now_ms: u64,
+    facts: Facts,
+    /// Keys pressed after it, by action.
+    actions: Vec<Action>,
+    /// Text typed after those.
+    typed: &'static str,
+}
+
+impl Screen {
+    fn of(name: &'static str, script: &Script) -> Self {
+        Self {
+            name,
+            store: script.fold(),
+            now_ms: script.now_ms() + 300,
+            facts: facts(),
+            actions: Vec::new(),
+            typed: "",
+        }
+    }
+
+    fn after(mut self, actions: &[Action]) -> Self {
+        self.actions.extend_from_slice(actions);
+        self
+    }
+
+    fn typing(mut self, text: &'static str) -> Self {
+        self.typed = text;
+        self
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Facts)) -> Self {
+        change(&mut self.facts);
+        self
+    }
+
+    /// The picture in a theme.
+    fn draw(&self, size: (u16, u16), theme: ThemeName) -> Buffer {
+        let mut ui = Ui::new(&self.facts);
+        ui.set_theme(theme, &self.facts);
+        let view = View {
+            store: &self.store,
+            facts: &self.facts,
+            now_ms: self.now_ms,
+        };
+        // As the loop does: a picture before each key, since pages depend on the size.
+        let mut buffer = Buffer::empty(Rect::new(0, 0, size.0, size.1));
+        update::follow(&mut ui, view);
+        super::view::draw(&mut buffer, &mut ui, view);
+        for action in &self.actions {
+            update::act(&mut ui, view, *action);
+            update::follow(&mut ui, view);
+            super::view::draw(&mut buffer, &mut ui, view);
+        }
+        for c in self.typed.chars() {
+            let key = if c == '\n' {
+                Key::of(crossterm::event::KeyCode::Enter)
+            } else {
+                Key::char(c)
+            };
+            update::press(&mut ui, view, key);
+        }
+        let mut buffer = Buffer::empty(Rect::new(0, 0, size.0, size.1));
+        super::view::draw(&mut buffer, &mut ui, view);
+        buffer
+    }
+}
 
 /// The cells of a picture as text.
-fn text(buffer: &Buffer) -> String {
+pub(super) fn text(buffer: &Buffer) -> String {
     let area = buffer.area;
     let mut out = String::new();
     for y in area.y..area.bottom() {
@@ -23,7 +108,7 @@ fn text(buffer: &Buffer) -> String {
                 continue;
             }
             let symbol = buffer[(x, y)].symbol();
-            skip = unicode_width::UnicodeWidthStr::width(symbol).saturating_sub(1);
+            skip = symbol.width().saturating_sub(1);
             line.push_str(symbol);
         }
         out.push_str(line.trim_end());
@@ -32,31 +117,541 @@ fn text(buffer: &Buffer) -> String {
     out
 }
 
-fn draw(ui: &mut Ui, store: &Store, facts: &Facts, now_ms: u64, size: (u16, u16)) -> Buffer {
-    let mut buffer = Buffer::empty(Rect::new(0, 0, size.0, size.1));
-    let view = View {
-        store,
-        facts,
-        now_ms,
-    };
-    super::view::draw(&mut buffer, ui, view);
-    buffer
+/// A letter for each style, row by row: what colour and weight say beside the text.
+fn styles(buffer: &Buffer) -> String {
+    let mut known: Vec<Style> = Vec::new();
+    let mut rows = String::new();
+    let area = buffer.area;
+    for y in area.y..area.bottom() {
+        let mut row = String::new();
+        for x in area.x..area.right() {
+            let style = buffer[(x, y)].style();
+            let at = known.iter().position(|other| *other == style);
+            let at = at.unwrap_or_else(|| {
+                known.push(style);
+                known.len() - 1
+            });
+            row.push(char::from(b"abcdefghijklmnopqrstuvwxyz"[at % 26]));
+        }
+        rows.push_str(&row);
+        rows.push('\n');
+    }
+    let legend: Vec<String> = known
+        .iter()
+        .zip("abcdefghijklmnopqrstuvwxyz".chars())
+        .map(|(style, letter)| {
+            format!(
+                "{letter}: {:?} on {:?} {:?}",
+                style.fg.unwrap_or(Color::Reset),
+                style.bg.unwrap_or(Color::Reset),
+                style.add_modifier
+            )
+        })
+        .collect();
+    format!("{rows}{}\n", legend.join("\n"))
+}
+
+/// Draws a story at every size and compares.
+fn check(screen: &Screen) {
+    for size in SIZES {
+        let name = format!("{}_{}x{}", screen.name, size.0, size.1);
+        let dark = screen.draw(size, ThemeName::Dark);
+        let mono = screen.draw(size, ThemeName::Mono);
+        assert_eq!(text(&dark), text(&mono), "{name}: a theme changes no word");
+        for cell in &mono.content {
+            let is_plain = cell.fg == Color::Reset && cell.bg == Color::Reset;
+            assert!(is_plain, "{name}: a colour in mono: {cell:?}");
+        }
+        assert!(
+            dark.content
+                .iter()
+                .all(|cell| !cell.symbol().contains(|c: char| c.is_control())),
+            "{name}: a control character in a cell"
+        );
+        insta::assert_snapshot!(name.as_str(), text(&dark));
+        if size == (80, 24) {
+            insta::assert_snapshot!(format!("{name}_dark"), styles(&dark));
+            insta::assert_snapshot!(format!("{name}_mono"), styles(&mono));
+        }
+    }
+}
+
+const RETRY: RetryIn = RetryIn {
+    wait_ms: 2_100,
+    failure: 1,
+    of: 5,
+};
+
+/// A pull in the middle: one done, one reused, two on their way, among models.
+fn downloading() -> Script {
+    stage::zoo(Script::planned())
+        .connecting(0, 1)
+        .downloading(0, 1, 0)
+        .fetched(0, 1, 4_100)
+        .reusing(1, 1)
+        .then(
+            1,
+            Event::Reused {
+                file: FileId(1),
+                attempt: 1,
+                origin: crate::domain::Origin::Cache,
+                is_verified: true,
+            },
+        )
+        .connecting(2, 1)
+        .downloading(2, 1, 5_000_000)
+        .connecting(3, 1)
+        .downloading(3, 1, 0)
+        .progress(1_000, 2, 1, 8_000_000)
+        .progress(1, 3, 1, 90_000_000)
+        .progress(1_000, 2, 1, 11_000_000)
+        .progress(1, 3, 1, 170_000_000)
+        .progress(1_000, 2, 1, 13_900_000)
+        .progress(1, 3, 1, 250_000_000)
+}
+
+fn empty() -> Script {
+    Script::new()
+        .then(
+            1,
+            Event::DiskSeen(Disk {
+                free_bytes: 212_000_000_000,
+                total_bytes: 994_000_000_000,
+            }),
+        )
+        .then(1, Event::NetworkSeen(Network::Reachable { answer_ms: 38 }))
+        .then(1, Event::ModelsListed { models: Vec::new() })
+}
+
+fn wrong_hash() -> Script {
+    let failure = Failure::new(
+        FailureCode::ChecksumMismatch,
+        "the bytes of `tokenizer.json` are not those the Hub promised",
+    )
+    .because("SHA-256 is 77e0…, promised was 3f28…")
+    .at_path("tokenizer.json");
+    downloading()
+        .then(
+            20,
+            Event::Verifying {
+                file: FileId(2),
+                attempt: 1,
+            },
+        )
+        .failed(
+            2,
+            1,
+            failure.clone(),
+            Some(RetryIn {
+                wait_ms: 0,
+                ..RETRY
+            }),
+        )
+        .connecting(2, 2)
+        .downloading(2, 2, 0)
+        .then(
+            20,
+            Event::Verifying {
+                file: FileId(2),
+                attempt: 2,
+            },
+        )
+        .failed(2, 2, failure.clone(), None)
+        .then(
+            900,
+            Event::Verifying {
+                file: FileId(3),
+                attempt: 1,
+            },
+        )
+        .then(
+            1,
+            Event::Finished {
+                file: FileId(3),
+                attempt: 1,
+                fetched_bytes: 1_330_000_000,
+            },
+        )
+        .then(
+            1,
+            Event::Ended(Outcome::Failed {
+                failures: vec![failure],
+            }),
+        )
 }
 
 #[test]
-fn look() {
-    let facts = facts();
-    for (name, script) in [
-        ("planned", Script::planned()),
-        ("eventful", Script::eventful()),
-        ("complete", Script::complete()),
-        ("broken", Script::broken()),
-    ] {
-        let store = script.fold();
-        for size in [(120, 32), (80, 24), (50, 16), (39, 9)] {
-            let mut ui = Ui::new(&facts);
-            let buffer = draw(&mut ui, &store, &facts, script.now_ms(), size);
-            println!("--- {name} {size:?}\n{}", text(&buffer));
+fn first_run() {
+    check(&Screen::of("first_run", &empty()));
+}
+
+#[test]
+fn first_run_without_network() {
+    let failure = Failure::new(FailureCode::Dns, "the host's name was not found");
+    let script = empty().then(1, Event::NetworkSeen(Network::Unreachable { failure }));
+    check(&Screen::of("no_network", &script));
+}
+
+#[test]
+fn a_volume_that_is_not_there() {
+    let failure = Failure::new(
+        FailureCode::NotWritable,
+        "the cache `/Volumes/Models/hub` is on a volume that is not there",
+    )
+    .because("`/Volumes/Models` does not exist; connect the volume")
+    .at_path("/Volumes/Models/hub");
+    let script = Script::new().then(1, Event::CacheUnreadable { failure });
+    check(&Screen::of("unplugged", &script));
+}
+
+#[test]
+fn downloads() {
+    check(&Screen::of("downloading", &downloading()).after(&[Action::Focus(Pane::Files)]));
+    let stalled = downloading().stalled(6_000, 3, 1, 6_000);
+    check(&Screen::of("stalled", &stalled).after(&[Action::Focus(Pane::Files)]));
+    let retrying = downloading().failed(3, 1, reset(), Some(RETRY));
+    check(&Screen::of("retrying", &retrying).after(&[Action::Focus(Pane::Files)]));
+}
+
+#[test]
+fn endings() {
+    let failed = Script::broken();
+    check(&Screen::of("failed", &stage::zoo(failed)).after(&[Action::Focus(Pane::Files)]));
+    check(&Screen::of("wrong_hash", &wrong_hash()).after(&[Action::Focus(Pane::Files)]));
+    let done = stage::zoo(Script::complete());
+    check(&Screen::of("all_done", &done).after(&[Action::Focus(Pane::Files)]));
+    let cancelled = stage::zoo(Script::cancelled());
+    check(&Screen::of("cancelled", &cancelled).after(&[Action::Focus(Pane::Files)]));
+}
+
+fn sick() -> Script {
+    stage::zoo(Script::new())
+        .then(
+            1,
+            Event::FindingsSeen {
+                findings: stage::findings(),
+            },
+        )
+        .then(
+            1,
+            Event::LocksSeen {
+                locks: stage::locks(),
+            },
+        )
+}
+
+#[test]
+fn health() {
+    check(&Screen::of("ten_findings", &sick()).after(&[Action::Focus(Pane::Health)]));
+    let verifying = sick()
+        .then(
+            1,
+            Event::VerifyStarted {
+                snapshots: 6,
+                files: 31,
+                bytes: 7_080_000_000,
+            },
+        )
+        .then(
+            4_000,
+            Event::VerifyProgress {
+                files: 9,
+                bytes: 2_400_000_000,
+                path: "model.safetensors".to_owned(),
+            },
+        );
+    check(&Screen::of("verifying", &verifying).after(&[Action::Focus(Pane::Health)]));
+}
+
+#[test]
+fn locks_of_others() {
+    let script = downloading()
+        .then(
+            1,
+            Event::LocksSeen {
+                locks: stage::locks(),
+            },
+        )
+        .then(
+            1,
+            Event::PartialsSeen {
+                partials: stage::partials(),
+            },
+        )
+        .waiting(10, 4, 1);
+    check(&Screen::of("locks_held", &script).after(&[Action::Focus(Pane::Locks)]));
+    check(&Screen::of("foreign", &script).after(&[Action::Focus(Pane::Files)]));
+}
+
+#[test]
+fn help() {
+    check(&Screen::of("help", &downloading()).after(&[Action::Focus(Pane::Files), Action::Help]));
+}
+
+#[test]
+fn details() {
+    use Action::{Bottom, Details, Down, Focus};
+    let file = [Focus(Pane::Files), Down, Down, Details];
+    check(&Screen::of("details_file", &wrong_hash()).after(&file));
+    check(&Screen::of("details_model", &sick()).after(&[Down, Details]));
+    let finding = [Focus(Pane::Health), Down, Details];
+    check(&Screen::of("details_finding", &sick()).after(&finding));
+    let lock = [Focus(Pane::Locks), Details];
+    check(&Screen::of("details_lock", &sick()).after(&lock));
+    let line = [Focus(Pane::Log), Bottom, Details];
+    check(&Screen::of("details_line", &wrong_hash()).after(&line));
+}
+
+#[test]
+fn questions() {
+    let purge = [Action::Focus(Pane::Locks), Action::Focus(Pane::Models)];
+    let purge = Screen::of("purge_plan", &sick()).after(&purge);
+    // Down to the model with an abandoned partial.
+    check(&purge.after(&[Action::Down, Action::Purge]));
+    check(&Screen::of("quit", &downloading()).after(&[Action::Quit]));
+}
+
+#[test]
+fn fields() {
+    check(
+        &Screen::of("command_line", &sick())
+            .after(&[Action::Command])
+            .typing("verify mlx-c"),
+    );
+    check(
+        &Screen::of("command_error", &sick())
+            .after(&[Action::Command])
+            .typing("fly\n"),
+    );
+    check(
+        &Screen::of("filter", &sick())
+            .after(&[Action::Filter])
+            .typing("qwen"),
+    );
+    check(&Screen::of("add", &empty()).after(&[Action::Add]));
+    check(
+        &Screen::of("add_wrong", &empty())
+            .after(&[Action::Add])
+            .typing("a b\n"),
+    );
+}
+
+fn at<'a>(store: &'a Store, facts: &'a Facts) -> View<'a> {
+    View {
+        store,
+        facts,
+        now_ms: START_MS + 500,
+    }
+}
+
+#[test]
+fn a_plan_before_it_starts() {
+    let mut store = sick().fold();
+    let mut ui_script = Script::planned().events;
+    ui_script.push(Stamped {
+        at_ms: START_MS + 300,
+        job: JobId(0),
+        event: Event::Ended(Outcome::Planned),
+    });
+    for stamped in &mut ui_script {
+        stamped.job = JobId(7);
+        if let Event::PullStarted { is_dry_run, .. } = &mut stamped.event {
+            *is_dry_run = true;
         }
     }
+    let facts = facts();
+    for size in SIZES {
+        let mut ui = Ui::new(&facts);
+        update::act(&mut ui, at(&store, &facts), Action::Add);
+        for c in "mlx-community/gemma-2-2b-it-4bit".chars() {
+            update::press(&mut ui, at(&store, &facts), Key::char(c));
+        }
+        let enter = Key::of(crossterm::event::KeyCode::Enter);
+        let effects = update::press(&mut ui, at(&store, &facts), enter);
+        assert!(matches!(
+            effects.as_slice(),
+            [update::Effect::Send(crate::domain::Command::Pull(request))] if request.dry_run
+        ));
+        for stamped in &ui_script {
+            crate::store::reduce(&mut store, stamped);
+        }
+        let mut buffer = Buffer::empty(Rect::new(0, 0, size.0, size.1));
+        super::view::draw(&mut buffer, &mut ui, at(&store, &facts));
+        insta::assert_snapshot!(format!("add_plan_{}x{}", size.0, size.1), text(&buffer));
+        let effects = update::press(&mut ui, at(&store, &facts), enter);
+        assert!(
+            matches!(
+                effects.as_slice(),
+                [
+                    update::Effect::Log(line),
+                    update::Effect::Send(crate::domain::Command::Pull(request)),
+                ] if !request.dry_run && line.starts_with("$ larder pull mlx-community/gemma")
+            ),
+            "{effects:?}"
+        );
+        store = sick().fold();
+    }
+}
+
+/// A plan of many files, four of them under way.
+pub(super) fn many_files(files: u32) -> Script {
+    let planned: Vec<PlannedFile> = (0..files)
+        .map(|id| planned_file(id, &format!("data/part-{id:05}.safetensors"), 5_000_000))
+        .collect();
+    let plan = PullPlan {
+        total_bytes: u64::from(files) * 5_000_000,
+        fetch_bytes: u64::from(files) * 5_000_000,
+        files: planned,
+        ..plan()
+    };
+    let mut script = Script::new()
+        .then(0, Script::planned().events[0].event.clone())
+        .then(1, Event::Planned(plan));
+    for file in 0..files / 2 {
+        let file = FileId(file);
+        script = script
+            .then(
+                0,
+                Event::Connecting {
+                    file,
+                    attempt: 1,
+                    source: "huggingface.co".to_owned(),
+                },
+            )
+            .then(
+                0,
+                Event::Finished {
+                    file,
+                    attempt: 1,
+                    fetched_bytes: 5_000_000,
+                },
+            );
+    }
+    for file in files / 2..files / 2 + 64.min(files / 2) {
+        script = script.connecting(file, 1).downloading(file, 1, 0).progress(
+            20,
+            file,
+            1,
+            1_000_000 + u64::from(file % 7) * 500_000,
+        );
+    }
+    script
+}
+
+#[test]
+fn ten_thousand_files_scrolled_to_the_middle() {
+    check(&Screen::of("many_files", &many_files(10_000)).after(&[Action::Focus(Pane::Files)]));
+}
+
+#[test]
+fn a_thousand_models() {
+    let models = (0..1_000)
+        .map(|at| model_row(&format!("org/model-{at:04}"), 1_000_000 * (at + 1)))
+        .collect();
+    let script = stage::zoo(Script::new()).then(1, Event::ModelsListed { models });
+    let screen = Screen::of("many_models", &script);
+    check(&screen.after(&[Action::PageDown, Action::PageDown, Action::PageDown]));
+}
+
+#[test]
+fn strange_names() {
+    let long = format!("org/{}", "x".repeat(90));
+    let mut models = vec![model_row(&long, 7_000), model_row("org/m", 1)];
+    models[1].refs = vec!["分支/🦙-很长的名字".repeat(8)];
+    let mut files: Vec<FileRow> = vec![
+        file_row("模型/权重-🦙🦙🦙.safetensors", 1_330_000_000),
+        file_row(&"长".repeat(200), 48_000),
+        file_row(&"n".repeat(200), 48_000),
+        file_row("a\u{1b}[31mred\u{7}\u{202e}gpj.exe", 12),
+        file_row("é́combining.json", 5),
+    ];
+    files[1].state = crate::domain::FileState::Truncated;
+    let failure = Failure::new(FailureCode::Server, "the server answered 500")
+        .because("\u{1b}]0;owned\u{7}\u{9b}2J");
+    let script = Script::new()
+        .then(
+            1,
+            Event::ModelsListed {
+                models: models.clone(),
+            },
+        )
+        .then(
+            1,
+            Event::FilesListed {
+                model: Box::new(models[0].clone()),
+                files,
+            },
+        )
+        .then(1, Event::Ended(Outcome::Listed))
+        .then(1, Event::CacheUnreadable { failure })
+        .then(1, Event::ModelsListed { models });
+    let screen = Screen::of("strange_names", &script).after(&[Action::Focus(Pane::Files)]);
+    for size in SIZES {
+        let shown = text(&screen.draw(size, ThemeName::Dark));
+        assert!(!shown.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\u{7}']));
+    }
+    check(&screen);
+}
+
+#[test]
+fn in_ascii_and_read_only() {
+    let screen = Screen::of("ascii", &downloading())
+        .after(&[Action::Focus(Pane::Files)])
+        .with(|facts| {
+            facts.is_ascii = true;
+            facts.is_read_only = true;
+        });
+    for size in SIZES {
+        let shown = text(&screen.draw(size, ThemeName::Dark));
+        assert!(shown.is_ascii(), "{shown}");
+    }
+    check(&screen);
+}
+
+#[test]
+fn between_the_sizes() {
+    let screen = Screen::of("between", &downloading()).after(&[Action::Focus(Pane::Files)]);
+    for size in [(50, 16), (100, 28), (40, 10)] {
+        let shown = text(&screen.draw(size, ThemeName::Dark));
+        insta::assert_snapshot!(format!("between_{}x{}", size.0, size.1), shown);
+    }
+}
+
+#[test]
+fn a_broken_model_after_verifying() {
+    let repo = RepoId::new(RepoKind::Model, "mlx-community/Qwen3-4B-4bit").unwrap();
+    let zoo = stage::zoo(Script::new());
+    let snapshot = zoo
+        .fold()
+        .shelf()
+        .models()
+        .unwrap()
+        .iter()
+        .find(|row| row.repo == repo)
+        .map(|row| row.snapshot.clone())
+        .unwrap();
+    let finding = stage::findings().remove(0);
+    let verified = |findings| {
+        Event::ModelVerified(Verification {
+            repo: repo.clone(),
+            revision: crate::store::script::commit().to_string(),
+            snapshot: snapshot.clone(),
+            files_good: 5,
+            files_total: 6,
+            files_unknown: 0,
+            bytes: 2_280_000_000,
+            findings,
+        })
+    };
+    let script = zoo.then(1, verified(vec![finding]));
+    let store = script.fold();
+    assert_eq!(store.shelf().findings().len(), 1);
+    assert!(
+        store
+            .log()
+            .since(0)
+            .any(|line| line.level == Level::Error && line.text.contains("5 of 6 files right"))
+    );
+    let again = script.then(1, verified(Vec::new())).fold();
+    assert!(again.shelf().findings().is_empty());
 }

@@ -12,8 +12,8 @@ use super::keymap::Keymap;
 use super::pane::Pane;
 use super::rows::ModelKey;
 use super::theme::{Theme, ThemeName};
+use crate::domain::Level;
 use crate::domain::{JobId, Plan, PullRequest, RepoId};
-use crate::store::Level;
 
 /// A selection that stays on its row while rows come and go around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,8 +229,10 @@ pub struct Ui {
     pub listed: Option<(String, u64)>,
     /// The model whose marks and file selection are kept.
     pub shown_model: Option<ModelKey>,
-    /// Chapters of the demo's story that were told.
-    pub chapters: usize,
+    /// Sentences of the demo's story that were told, the newest last.
+    pub chapters: Vec<usize>,
+    /// Until when the newest one stays, milliseconds since the Unix epoch.
+    pub chapter_until_ms: u64,
 }
 
 impl Ui {
@@ -264,7 +266,8 @@ impl Ui {
             watched: None,
             listed: None,
             shown_model: None,
-            chapters: 0,
+            chapters: Vec::new(),
+            chapter_until_ms: 0,
         }
     }
 

@@ -155,6 +155,7 @@ pub fn follow(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
         ui.marked_models
             .retain(|key| is_filtered || keys.contains(&key));
     }
+    super::story::go_on(ui, store, view.facts, view.now_ms);
     if ui
         .message
         .as_ref()

@@ -13,7 +13,7 @@ use super::update::{Effect, View};
 use super::words;
 use crate::domain::{
     Command, FileId, FileSelection, JobId, ModelRow, Plan, PlanStep, PullRequest, RepoId, Revision,
-    VerifyTarget,
+    VerifyTarget, shell_word,
 };
 use crate::store::{FileStatus, Phase, Pull, Store, count, size};
 
@@ -73,14 +73,14 @@ pub(super) fn pull_call(facts: &Facts, request: &PullRequest) -> String {
     }
     for file in &request.files {
         words.push(' ');
-        words.push_str(&quoted(file));
+        words.push_str(&shell_word(file));
     }
     for (flag, values) in [
         ("--include", &request.include),
         ("--exclude", &request.exclude),
     ] {
         for value in values {
-            words = format!("{words} {flag} {}", quoted(value));
+            words = format!("{words} {flag} {}", shell_word(value));
         }
     }
     for (flag, is_set) in [("--all", request.all), ("--force", request.force)] {
@@ -90,15 +90,6 @@ pub(super) fn pull_call(facts: &Facts, request: &PullRequest) -> String {
         }
     }
     facts.call(&words)
-}
-
-/// A word as a POSIX shell takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_./@:+=,%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// Starts a pull, with its line.

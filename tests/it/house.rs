@@ -18,6 +18,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("serve", &["domain"]),
     ("store", &["domain"]),
     ("cli", &["domain", "store", "engine"]),
+    ("tui", &["domain", "store", "engine"]),
     ("demo", &["domain", "config", "serve"]),
 ];
 
@@ -32,6 +33,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("engine", &["ratatui", "println!", "eprintln!"]),
     ("store", &["async fn", "std::fs", "tokio", "Instant::now"]),
     ("cli", &["std::fs", "reqwest"]),
+    ("tui", &["std::fs::", "reqwest", "SystemTime"]),
 ];
 
 fn sources() -> Vec<PathBuf> {
@@ -69,6 +71,7 @@ fn room_of(path: &Path) -> Option<String> {
     match first.strip_suffix(".rs") {
         Some("main" | "lib") => None,
         Some(file) => Some(file.to_owned()),
+        None if first == "main" => None,
         None => Some(first.to_owned()),
     }
 }

@@ -1,10 +1,12 @@
 //! Owns the first and the last row: what is going on as a whole, and the keys.
 
 use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
 use super::super::fit;
 use super::super::rows::Scene;
+use super::super::story;
 use super::super::ui::Overlay;
 use super::super::words;
 use super::{Canvas, Cells};
@@ -40,15 +42,18 @@ pub(super) fn header(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) {
             .or_else(|| item.row.and_then(|row| row.commit))
             .map(|commit| commit.short());
         let revision = short(item.revision());
-        let mut text = format!("@ {}", fit::clean(&revision));
-        if let Some(commit) = commit.filter(|commit| *commit != revision) {
-            text = format!("{text} {} {commit}", canvas.glyphs.arrow);
-        }
         left.push(Part {
-            text,
+            text: format!("@ {}", fit::clean(&revision)),
             style: theme.dim,
             worth: 2,
         });
+        if let Some(commit) = commit.filter(|commit| *commit != revision) {
+            left.push(Part {
+                text: format!("{} {commit}", canvas.glyphs.arrow),
+                style: theme.dim,
+                worth: 6,
+            });
+        }
     }
     let right = right_parts(canvas);
     let room = usize::from(area.width).saturating_sub(1);
@@ -152,6 +157,26 @@ fn choose(mut left: Vec<Part>, mut right: Vec<Part>, room: usize) -> (Vec<Part>,
         } else if let Some(at) = right.iter().rposition(|part| part.worth == least) {
             right.remove(at);
         }
+    }
+}
+
+/// The demo's story, in up to three rows.
+pub(super) fn story(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>) {
+    let theme = &canvas.ui.theme;
+    let Some((number, count, words)) = story::told(canvas.ui, canvas.view.facts) else {
+        return;
+    };
+    let mut cells = Cells::new(buf, area.y, area.x, area.right());
+    let head = format!(" {number}/{count} ");
+    let head_width = fit::width(&head);
+    cells.put(&head, theme.accent.add_modifier(Modifier::BOLD));
+    let room = usize::from(area.width)
+        .saturating_sub(head_width + 1)
+        .max(10);
+    for (line, y) in fit::wrap(words, room).iter().zip(area.y..area.bottom()) {
+        let x = area.x + super::to_u16(head_width);
+        let mut cells = Cells::new(buf, y, x, area.right());
+        cells.put(line, theme.note);
     }
 }
 

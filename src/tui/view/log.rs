@@ -4,7 +4,6 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use super::super::dialog::level_name;
 use super::super::fit;
 use super::super::pane::Pane;
 use super::super::rows::Scene;
@@ -18,7 +17,7 @@ pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>) -> String {
     let mut rest = if canvas.ui.level == Level::Info {
         String::new()
     } else {
-        level_name(canvas.ui.level).to_owned()
+        canvas.ui.level.name().to_owned()
     };
     if !filter.is_empty() {
         let filter = fit::clean(filter.text());

@@ -47,16 +47,29 @@ struct Places {
     panes: [Option<Rect>; 5],
     /// The log as a strip below a single pane.
     is_strip: bool,
+    /// The demo's story, above the last row.
+    story: Option<Rect>,
 }
 
+/// Rows of the demo's story.
+const STORY_ROWS: u16 = 3;
+
 impl Places {
-    fn of(area: Rect, ui: &Ui) -> Self {
+    fn of(area: Rect, ui: &Ui, has_story: bool) -> Self {
         let mut places = Self::default();
-        let body = Rect {
+        let mut body = Rect {
             y: area.y + 1,
             height: area.height.saturating_sub(2),
             ..area
         };
+        if has_story && body.height >= 12 + STORY_ROWS {
+            body.height -= STORY_ROWS;
+            places.story = Some(Rect {
+                y: body.bottom(),
+                height: STORY_ROWS,
+                ..body
+            });
+        }
         if ui.is_zoomed {
             places.panes[ui.focus.index()] = Some(body);
             return places;
@@ -155,7 +168,7 @@ pub fn draw(buf: &mut Buffer, ui: &mut Ui, view: View<'_>) -> Option<Position> {
         return None;
     }
     let scene = Scene::build(ui, view.store, view.now_ms);
-    let places = Places::of(area, ui);
+    let places = Places::of(area, ui, !view.facts.story.is_empty());
     let below_files = places.panes[Pane::Files.index()].map_or(0, |rect| {
         let canvas = Canvas { view, ui, glyphs };
         let columns = usize::from(rect.width).saturating_sub(4);
@@ -198,7 +211,29 @@ pub fn draw(buf: &mut Buffer, ui: &mut Ui, view: View<'_>) -> Option<Position> {
             }
         }
     }
-    overlay::draw(buf, canvas, &scene)
+    if let Some(rect) = places.story {
+        chrome::story(buf, rect, canvas);
+    }
+    let cursor = overlay::draw(buf, canvas, &scene);
+    if view.facts.is_ascii {
+        to_ascii(buf);
+    }
+    cursor
+}
+
+/// What is still not ASCII, in sentences and in names: a sign that is near, or a question mark.
+fn to_ascii(buf: &mut Buffer) {
+    for cell in &mut buf.content {
+        if !cell.symbol().is_ascii() {
+            let near = match cell.symbol() {
+                "→" => ">",
+                "…" => "~",
+                "·" => "-",
+                _ => "?",
+            };
+            cell.set_symbol(near);
+        }
+    }
 }
 
 fn draw_pane(
@@ -354,7 +389,7 @@ mod tests {
                         ui.focus_on(pane);
                         ui.is_zoomed = is_zoomed;
                         let area = Rect::new(0, 0, width, height);
-                        let places = Places::of(area, &ui);
+                        let places = Places::of(area, &ui, width % 2 == 0);
                         let shown = places.panes[pane.index()];
                         assert!(shown.is_some(), "{pane:?} at {width}x{height}");
                         for rect in places.panes.into_iter().flatten() {
