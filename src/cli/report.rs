@@ -311,6 +311,7 @@ impl Sheet<'_> {
             ("tmux", yes(facts.is_tmux)),
             ("SSH", yes(facts.is_ssh)),
             ("UTF-8", yes(facts.is_utf8)),
+            ("light", yes(facts.is_light)),
             ("columns", cells(self.output.stdout.columns)),
             ("rows", cells(self.output.stdout.rows)),
             ("colours", yes(self.output.stdout.has_color)),
