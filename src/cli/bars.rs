@@ -427,6 +427,22 @@ mod tests {
     }
 
     #[test]
+    fn hashing_is_one_line() {
+        let mut script = Script::verified();
+        script.events.truncate(25);
+        let store = script.fold();
+        let verifying = store.shelf().verifying().unwrap();
+        let now_ms = store.last_ms().unwrap();
+        assert_eq!(
+            verifying_line(verifying, now_ms, true),
+            "███████░░░░░░░░░  48% of 2.70 GB · 270 MB/s · 5.2 s left · model.safetensors"
+        );
+        assert!(verifying_line(verifying, now_ms, false).starts_with(" 48% of"));
+        let text = shown(&script, 40);
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
+
+    #[test]
     fn many_files_are_a_count() {
         let mut plan = plan();
         let file = plan.files[0].clone();

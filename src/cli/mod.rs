@@ -19,6 +19,7 @@ mod follow;
 mod help;
 mod ls;
 mod output;
+mod page;
 mod pages;
 mod parse;
 mod print;

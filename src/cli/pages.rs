@@ -80,7 +80,19 @@ mod tests {
     fn every_shell_completes_every_command() {
         for shell in Shell::value_variants() {
             let text = completions_text(*shell);
-            for word in ["pull", "ls", "demo", "trust-size"] {
+            for word in [
+                "pull",
+                "ls",
+                "status",
+                "verify",
+                "purge",
+                "report",
+                "demo",
+                "trust-size",
+                "incomplete",
+                "exit-when-done",
+                "read-only",
+            ] {
                 assert!(text.contains(word), "{shell}: {word}");
             }
         }
@@ -98,7 +110,9 @@ mod tests {
             pull.contains("larder\\-pull") && pull.contains("trust\\-size"),
             "{pull}"
         );
-        for page in [&root, &pull] {
+        let purge = man_text(Some("purge")).unwrap();
+        assert!(purge.contains("dry\\-run"), "{purge}");
+        for page in [&root, &pull, &purge] {
             let (_, extra) = page.split_once(".SH EXTRA\n").unwrap();
             assert!(extra.starts_with(".nf\n"), "{extra}");
         }

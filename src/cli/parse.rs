@@ -118,12 +118,12 @@ fn read(argv: impl IntoIterator<Item = OsString>, has_color: bool) -> Result<Arg
         sanitize(&word) == word
     });
     let error = match Args::try_parse_from(&argv) {
-        Ok(mut args) => {
-            if let Some(text) = mistaken(&args) {
+        Ok(mut parsed) => {
+            if let Some(text) = mistaken(&parsed) {
                 return Err(Answer::wrong(text));
             }
-            args.place();
-            return Ok(args);
+            parsed.place();
+            return Ok(parsed);
         }
         Err(error) => error,
     };

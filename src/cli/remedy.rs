@@ -92,33 +92,24 @@ const fn meaning(code: FailureCode) -> &'static str {
     }
 }
 
-/// What to do next, in words of the command line.
-fn advice(failure: &Failure, subject: Subject<'_>) -> String {
-    let repo = subject.repo.unwrap_or("ORG/NAME");
-    let again = match (subject.call, subject.command) {
+/// How to make the same call again.
+fn call_again(subject: Subject<'_>, repo: &str) -> String {
+    match (subject.call, subject.command) {
         (Some(call), _) => call.to_owned(),
         (None, "purge") => "larder purge --incomplete".to_owned(),
         (None, command @ ("ls" | "demo" | "status" | "verify" | "report")) => {
             format!("larder {command}")
         }
         (None, _) => format!("larder pull {repo}"),
-    };
+    }
+}
+
+/// What to do next, in words of the command line.
+fn advice(failure: &Failure, subject: Subject<'_>) -> String {
+    let repo = subject.repo.unwrap_or("ORG/NAME");
+    let again = call_again(subject, repo);
     match failure.help() {
-        Remedy::FixCall if failure.code == FailureCode::ReadOnly => {
-            "leave out `--read-only`; if it was not given, `larder config show` says where it comes from".to_owned()
-        }
-        Remedy::FixCall if failure.code == FailureCode::Refused && subject.command == "purge" => {
-            format!("look at it with `{again} --dry-run`, then say `{again} --yes`")
-        }
-        Remedy::FixCall if failure.code == FailureCode::Refused && subject.command == "report" => {
-            "choose a name that is free: `larder report --output FILE`".to_owned()
-        }
-        Remedy::FixCall if subject.command.is_empty() => {
-            format!("`larder status` shows everything once, `larder pull {repo}` fetches a model")
-        }
-        Remedy::FixCall => {
-            format!("`larder {} --help` shows the right call", subject.command)
-        }
+        Remedy::FixCall => right_call(failure, subject, repo, &again),
         Remedy::FetchAll => format!("fetch it anyway with `{again} --all`, or choose another repo"),
         Remedy::PullAgain if subject.repo.is_none() => {
             "each finding names the command that puts it right".to_owned()
@@ -208,6 +199,26 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
         Remedy::ReportBug => format!(
             "please report it with what `larder report` puts together; `{again} -vv` says more, and nothing unproven was kept"
         ),
+    }
+}
+
+/// What would be the right call.
+fn right_call(failure: &Failure, subject: Subject<'_>, repo: &str, again: &str) -> String {
+    match (failure.code, subject.command) {
+        (FailureCode::ReadOnly, _) => {
+            "leave out `--read-only`; if it was not given, `larder config show` says where it comes from"
+                .to_owned()
+        }
+        (FailureCode::Refused, "purge") => {
+            format!("look at it with `{again} --dry-run`, then say `{again} --yes`")
+        }
+        (FailureCode::Refused, "report") => {
+            "choose a name that is free: `larder report --output FILE`".to_owned()
+        }
+        (_, "") => {
+            format!("`larder status` shows everything once, `larder pull {repo}` fetches a model")
+        }
+        (_, command) => format!("`larder {command} --help` shows the right call"),
     }
 }
 

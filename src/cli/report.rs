@@ -12,9 +12,10 @@ use super::document::{self, Bundle, Closing, Look};
 use super::exit::{Ending, Work, judge};
 use super::follow::{Console, Session};
 use super::output::{Format, Output};
+use super::page::Page;
 use super::redact::Redactor;
 use super::remedy::{self, Subject};
-use super::status::{Page, survey};
+use super::status::survey;
 use super::table::Table;
 use crate::domain::{Failure, FailureCode, Finding, Setting, TerminalFacts, sanitize};
 use crate::store::Store;
@@ -58,7 +59,13 @@ async fn run(
     mut console: Console<'_>,
 ) -> u8 {
     let mut store = Store::default();
+    let format = console.output.format;
+    if format == Format::Events {
+        // The engine's own lines know nothing of what must be struck out.
+        console.output.format = Format::Json;
+    }
     let looked = survey(&mut session, &mut console, &mut store, None).await;
+    console.output.format = format;
     let log = log_lines(desk, session.log_file.as_deref());
     let home = desk.home.map(|home| home.to_string_lossy().into_owned());
     let redactor = Redactor::new(home.as_deref(), desk.names, desk.secrets);
@@ -189,11 +196,10 @@ async fn write(
         };
         match answer {
             Answer::Yes => {}
-            Answer::No => return Ok(None),
             Answer::Caught(signal) => return Err(judge(Work::Looking, None, Some(signal))),
             // A file that was named is wanted.
             Answer::Nobody if args.output.is_some() => {}
-            Answer::Nobody => return Ok(None),
+            Answer::No | Answer::Nobody => return Ok(None),
         }
     }
     match (desk.write_new)(&path, text) {
@@ -258,11 +264,8 @@ impl Sheet<'_> {
         let mut status = page.text();
         for failure in &self.looked.failures {
             let told = remedy::tell(failure, Subject::default());
-            status.push_str(&format!(
-                "failed: {}: {}\n",
-                sanitize(&told.what),
-                sanitize(&told.why)
-            ));
+            let (what, why) = (sanitize(&told.what), sanitize(&told.why));
+            status.extend(["failed: ", &what, ": ", &why, "\n"]);
         }
         section(&mut text, "Status", &status);
         let findings: String = self
@@ -308,12 +311,13 @@ impl Sheet<'_> {
             ("tmux", yes(facts.is_tmux)),
             ("SSH", yes(facts.is_ssh)),
             ("UTF-8", yes(facts.is_utf8)),
+            ("light", yes(facts.is_light)),
             ("columns", cells(self.output.stdout.columns)),
             ("rows", cells(self.output.stdout.rows)),
             ("colours", yes(self.output.stdout.has_color)),
         ];
         rows.iter()
-            .map(|(name, value)| format!("{name:<13} {}\n", sanitize(value)))
+            .flat_map(|(name, value)| [format!("{name:<13} "), sanitize(value), "\n".to_owned()])
             .collect()
     }
 }
@@ -324,7 +328,7 @@ fn section(text: &mut String, title: &str, body: &str) {
     } else {
         body.trim_end()
     };
-    text.push_str(&format!("\n## {title}\n{body}\n"));
+    text.extend(["\n## ", title, "\n", body, "\n"]);
 }
 
 /// A finding with all that it rests on.

@@ -60,7 +60,8 @@ mod tests {
         std::fs::write(&path, "a\nb\n\nc").unwrap();
         assert_eq!(read_tail(&path, 2).unwrap(), ["", "c"]);
         assert_eq!(read_tail(&path, 9).unwrap(), ["a", "b", "", "c"]);
-        let long: String = (0..100_000).map(|line| format!("line {line}\n")).collect();
+        let long: Vec<String> = (0..100_000).map(|line| format!("line {line}")).collect();
+        let long = long.join("\n");
         std::fs::write(&path, long).unwrap();
         let tail = read_tail(&path, 200).unwrap();
         assert_eq!((tail.len(), tail[199].as_str()), (200, "line 99999"));

@@ -8,10 +8,9 @@
 use super::entry::Entry;
 use super::log::{Level, Log};
 use super::scene;
-use super::shelf::Verifying;
 use super::state::{Listing, Phase, Pull, Store, Target};
 use super::words;
-use crate::domain::{Event, JobId, Network, Outcome, PullPlan, Stamped};
+use crate::domain::{Event, Failure, JobId, Network, Outcome, PullPlan, Stamped, Verification};
 
 /// Pulls that are remembered; only ended ones are forgotten.
 const PULLS_KEPT: usize = 64;
@@ -113,12 +112,7 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
         Event::DiskSeen(disk) => store.shelf.disk = Some(*disk),
         Event::NetworkSeen(network) => saw_network(store, at_ms, network),
         Event::CacheUnreadable { failure } => {
-            if store.shelf.trouble.as_ref() != Some(failure) {
-                store
-                    .log
-                    .write(at_ms, Level::Error, None, &failure.to_string());
-            }
-            store.shelf.trouble = Some(failure.clone());
+            saw_trouble(store, at_ms, failure);
         }
         Event::VerifyStarted {
             snapshots,
@@ -127,19 +121,7 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
         } => {
             let line = words::verify_line(*snapshots, *files, *bytes);
             store.log.write(at_ms, Level::Info, None, &line);
-            store.shelf.verifications.clear();
-            store.shelf.verifying = Some(Verifying {
-                job,
-                began_ms: at_ms,
-                is_running: true,
-                files_done: 0,
-                files_total: *files,
-                bytes_done: 0,
-                bytes_total: *bytes,
-                path: String::new(),
-                good: 0,
-                broken: 0,
-            });
+            store.shelf.verify_started(job, at_ms, *files, *bytes);
         }
         Event::VerifyProgress { files, bytes, path } => {
             if let Some(verifying) = store.shelf.verifying.as_mut().filter(|v| v.job == job) {
@@ -149,14 +131,7 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
             }
         }
         Event::ModelVerified(verification) => {
-            let (level, line) = words::verified_line(verification);
-            store.log.write(at_ms, level, None, &line);
-            for finding in &verification.findings {
-                store
-                    .log
-                    .write(at_ms, Level::Warning, None, &words::finding_line(finding));
-            }
-            store.shelf.saw_verification(at_ms, verification);
+            verified(store, at_ms, verification);
         }
         // `reduce` has the others.
         Event::PullStarted { .. }
@@ -185,6 +160,17 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
     }
 }
 
+/// A snapshot was hashed: a line for it, and one for everything wrong with it.
+fn verified(store: &mut Store, at_ms: u64, verification: &Verification) {
+    let (level, line) = words::verified_line(verification);
+    store.log.write(at_ms, level, None, &line);
+    for finding in &verification.findings {
+        let line = words::finding_line(finding);
+        store.log.write(at_ms, Level::Warning, None, &line);
+    }
+    store.shelf.saw_verification(at_ms, verification);
+}
+
 /// Pulls that have ended are kept to be looked at, but not without bound; and of plans that were
 /// only looked at, the newest is enough.
 fn make_room(pulls: &mut Vec<Pull>, is_preview: bool) {
@@ -196,6 +182,15 @@ fn make_room(pulls: &mut Vec<Pull>, is_preview: bool) {
     {
         pulls.remove(oldest);
     }
+}
+
+/// A cache that cannot be read has a line; the same trouble again has none.
+fn saw_trouble(store: &mut Store, at_ms: u64, failure: &Failure) {
+    if store.shelf.trouble.as_ref() != Some(failure) {
+        let line = failure.to_string();
+        store.log.write(at_ms, Level::Error, None, &line);
+    }
+    store.shelf.trouble = Some(failure.clone());
 }
 
 /// The end of a job that is no pull.

@@ -206,6 +206,22 @@ impl Shelf {
         self.trouble = None;
     }
 
+    pub(super) fn verify_started(&mut self, job: JobId, at_ms: u64, files: usize, bytes: u64) {
+        self.verifications.clear();
+        self.verifying = Some(Verifying {
+            job,
+            began_ms: at_ms,
+            is_running: true,
+            files_done: 0,
+            files_total: files,
+            bytes_done: 0,
+            bytes_total: bytes,
+            path: String::new(),
+            good: 0,
+            broken: 0,
+        });
+    }
+
     pub(super) fn saw_verification(&mut self, at_ms: u64, seen: &Verification) {
         if let Some(job) = &mut self.verifying {
             if seen.is_good() {

@@ -26,7 +26,7 @@ static LS: LazyLock<Validator> = LazyLock::new(|| validator(LS_SCHEMA));
 static CONFIG: LazyLock<Validator> = LazyLock::new(|| validator(CONFIG_SCHEMA));
 static EVENT: LazyLock<Validator> = LazyLock::new(|| validator(EVENT_SCHEMA));
 
-fn validator(schema: &str) -> Validator {
+pub(crate) fn validator(schema: &str) -> Validator {
     jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap()
 }
 
@@ -41,7 +41,7 @@ fn assert_valid(schema: &Validator, document: &Value) {
 
 impl Ran {
     #[track_caller]
-    fn assert_code(&self, code: i32) -> &Self {
+    pub(crate) fn assert_code(&self, code: i32) -> &Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         self
     }
@@ -57,7 +57,7 @@ impl Ran {
 
     /// Stdout line by line: events, and the document last.
     #[track_caller]
-    fn lines(&self, schema: &Validator) -> (Vec<Value>, Value) {
+    pub(crate) fn lines(&self, schema: &Validator) -> (Vec<Value>, Value) {
         assert!(self.stdout.ends_with('\n'), "{self:#?}");
         let mut events: Vec<Value> = self
             .stdout
@@ -126,7 +126,7 @@ impl Ran {
 
     /// No byte that a terminal would obey is on either stream.
     #[track_caller]
-    fn assert_harmless(&self) {
+    pub(crate) fn assert_harmless(&self) {
         for c in ['\u{1b}', '\u{7}', '\u{9b}', '\u{9d}', '\u{202e}'] {
             assert!(!self.stderr.contains(c), "{c:?} on stderr: {self:#?}");
             assert!(!self.stdout.contains(c), "{c:?} on stdout: {self:#?}");
@@ -804,12 +804,48 @@ fn the_readme_names_every_exit_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn read_only_refuses_whatever_writes() {
+    let home = home().await;
+    for (words, variable) in [
+        (&["--read-only", "pull", GEMMA, "--json"][..], ""),
+        (&["pull", GEMMA, "--json"], "1"),
+        (&["purge", "--incomplete", "--yes", "--json"], "1"),
+        (&["report", "--output", "x.txt", "--json"], "1"),
+        (&["report", "--yes", "--json", "--read-only"], "0"),
+    ] {
+        let mut command = home.larder(words);
+        command.env("LARDER_READ_ONLY", variable);
+        let ran = finish(&mut command);
+        ran.assert_code(2);
+        let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(document["failure_code"], "read-only", "{words:?}");
+        assert!(ran.stderr.contains("`--read-only`"), "{}", ran.stderr);
+    }
+    assert!(!home.cache().exists());
+    home.run(&["--read-only", "pull", GEMMA, "--dry-run"])
+        .assert_code(0);
+    home.run(&["--read-only", "ls"]).assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ascii_is_all_that_is_drawn() {
+    let home = home().await.with("LARDER_ASCII", "1");
+    let ran = home.run(&["pull", GEMMA]);
+    ran.assert_code(0);
+    // A name stays as it is.
+    let drawn = ran.stderr.replace("sub dir/ünï#1.json", "");
+    assert!(ran.stdout.is_ascii() && drawn.is_ascii(), "{ran:#?}");
+    let ran = home.run(&["config", "show"]);
+    assert!(ran.stdout.contains("LARDER_ASCII"), "{}", ran.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_demo_needs_nothing_but_the_binary() {
     let home = home()
         .await
         .with("HF_TOKEN", TOKEN)
         .with("HF_HUB_OFFLINE", "1");
-    let ran = finish(&mut home.larder(&["demo"]));
+    let ran = finish(&mut home.larder(&["demo", "--exit-when-done"]));
     ran.assert_code(0).assert_silent_about(TOKEN);
     let snapshot = Path::new(ran.stdout.trim_end());
     assert!(snapshot.join("model.safetensors").is_file(), "{ran:#?}");

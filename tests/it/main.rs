@@ -22,3 +22,4 @@ mod serve;
 mod stubborn;
 mod support;
 mod terminal;
+mod whole;

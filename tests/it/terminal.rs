@@ -472,3 +472,29 @@ async fn under_nohup_a_hangup_changes_nothing() {
     );
     assert_all_visible_bytes_proven(&home.cache());
 }
+
+#[ignore = "until the engine carries out surveys and purges"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_asks_and_ctrl_c_is_a_no() {
+    let home = home(Vec::new()).await;
+    home.run(&["pull", GEMMA]);
+    let partial = home.abandon_partial();
+    let is_asked = |screen: &str| screen.contains("[y/N]");
+    for (keys, code, is_gone) in [
+        ("\r", 0, false),
+        ("n\r", 0, false),
+        ("\u{3}", 130, false),
+        ("\u{4}", 0, false),
+        ("y\r", 0, true),
+    ] {
+        let mut terminal = Terminal::start(&home, &["purge", "--incomplete"]);
+        terminal.wait_for("question", is_asked);
+        assert!(partial.exists());
+        let asked = Instant::now();
+        terminal.press(keys);
+        assert_eq!(terminal.wait(), code, "{keys:?}: {}", terminal.screen());
+        // A thread that still reads the keyboard must not hold up the end.
+        assert!(asked.elapsed() < Duration::from_millis(1_500), "{keys:?}");
+        assert_eq!(!partial.exists(), is_gone, "{keys:?}");
+    }
+}

@@ -100,7 +100,10 @@ async fn it_is_shown_and_nothing_planted_survives() {
     assert_eq!(document["log"].as_array().unwrap().len(), 4);
     assert_eq!(document["cache"]["path"], "~/.cache/huggingface/hub");
     assert_eq!(written.files[0].1, written.played.stdout);
+    let lines = reported(&planted(), stage::events(), none(), Answers::Nobody).await;
+    assert_eq!(lines.played.stdout.lines().count(), 1, "the document alone");
     for text in [
+        &lines.played.stdout,
         &done.played.stdout,
         &written.files[0].1,
         &json.played.stdout,
