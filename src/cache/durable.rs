@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Error, Result};
+use super::{Error, Result, lock};
 use crate::host;
 
 /// How often a race with another program is run again before giving up.
@@ -34,7 +34,7 @@ pub(super) fn create_unique(name: impl Fn(u32) -> PathBuf) -> Result<(PathBuf, F
         match create_new(&path) {
             Ok(file) => {
                 // Who locked a name this new is a sweep that is about to remove it.
-                if !matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
+                if !matches!(lock::ask(&file), Err(fs::TryLockError::WouldBlock))
                     && is_same_file(&file, &path)
                 {
                     return Ok((path, file));

@@ -128,6 +128,11 @@ impl Layout {
         self.blobs(repo).join(format!("{etag}.lock"))
     }
 
+    /// The file by which apps tell each other that they download the whole repo.
+    pub fn marker(&self, repo: &RepoId) -> PathBuf {
+        self.repo(repo).join(".manual_download_lock")
+    }
+
     /// The cache-wide store of Xet contents; only a store if its marker is there.
     pub fn shared_store(&self) -> PathBuf {
         self.root.join("blobs")

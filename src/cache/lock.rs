@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::durable::{MAX_RACES, is_same_file};
@@ -23,6 +24,15 @@ const MARKER_MAX_BYTES: u64 = 4096;
 
 /// What Python forces on lock files, so that a group can share a cache.
 const LOCK_MODE: u32 = 0o664;
+
+/// Held while this process asks for a lock, so that a look at one, which holds it for a moment,
+/// never makes an attempt of ours fail. The blocking calls are short: nothing waits for a lock.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// How often, and after which pause, a mark is asked for again: another program's look at it holds
+/// it for a moment.
+const LOOKS: u32 = 2;
+const LOOK: Duration = Duration::from_millis(3);
 
 /// What an attempt at a blob's locks gave.
 #[derive(Debug)]
@@ -83,6 +93,7 @@ pub fn try_lock(
         (layout.swift_lock(repo, etag), Origin::Create),
         (layout.legacy_lock(repo, etag), Origin::OnlyIfThere),
     ];
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     for (path, origin) in paths {
         match lock_one(&path, origin, now)? {
             One::Held(file) => files.push(file),
@@ -192,38 +203,143 @@ fn open(path: &Path, origin: Origin) -> Result<Option<File>> {
 /// Reads the lock file as a marker whose existence counts: it does while it is fresh, unless it
 /// names a process of this machine that is dead.
 fn soft_marker(file: &File, path: &Path, now: SystemTime) -> Result<Option<Busy>> {
-    let metadata = file.metadata().map_err(Error::at("look at", path))?;
-    if metadata.len() == 0 {
+    let Some(content) = Content::read(file, now).map_err(Error::at("look at", path))? else {
         return Ok(None);
-    }
-    let modified = metadata.modified().map_err(Error::at("look at", path))?;
-    // A time far in the future comes from a clock that jumped, not from somebody alive.
-    let age = now
-        .duration_since(modified)
-        .unwrap_or_else(|ahead| ahead.duration());
-    if age >= MARKER_FRESH {
-        return Ok(None);
-    }
-    let mut text = String::new();
-    // What cannot be read as text names nobody; it is fresh all the same.
-    let mut start = file.take(MARKER_MAX_BYTES);
-    if start.read_to_string(&mut text).is_err() {
-        text.clear();
-    }
-    // filelock writes the pid, then the host name.
-    let mut lines = text.lines();
-    let pid = lines.next().and_then(|line| line.trim().parse().ok());
-    let is_here = lines.next().is_some_and(|l| l.trim() == host::host_name());
-    if is_here && pid.is_some_and(|pid| !host::is_alive(pid)) {
-        return Ok(None);
-    }
-    Ok(Some(Busy {
+    };
+    Ok(content.counts().then(|| Busy {
         path: path.to_owned(),
-        holder: pid
-            .filter(|_| is_here)
-            .map(|pid| host::Holder { pid, program: None }),
+        holder: content.pid_here().map(host::Holder::of),
         is_soft_marker: true,
     }))
+}
+
+/// What a lock file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    /// Its text; empty if it is none.
+    pub(super) text: String,
+    /// The process and the machine it names, as filelock writes them: one line each.
+    pub(super) pid: Option<u32>,
+    pub(super) host: Option<String>,
+    /// How long ago it was written.
+    pub(super) age: Duration,
+}
+
+impl Content {
+    /// `None` if the file is empty.
+    fn read(file: &File, now: SystemTime) -> io::Result<Option<Self>> {
+        let metadata = file.metadata()?;
+        if metadata.len() == 0 {
+            return Ok(None);
+        }
+        // A time far in the future comes from a clock that jumped, not from somebody alive.
+        let age = now
+            .duration_since(metadata.modified()?)
+            .unwrap_or_else(|ahead| ahead.duration());
+        let mut text = String::new();
+        // What cannot be read as text names nobody; it may be fresh all the same.
+        if file
+            .take(MARKER_MAX_BYTES)
+            .read_to_string(&mut text)
+            .is_err()
+        {
+            text.clear();
+        }
+        let mut lines = text.lines().map(str::trim);
+        let pid = lines.next().and_then(|line| line.parse().ok());
+        let host = lines
+            .next()
+            .filter(|line| !line.is_empty())
+            .map(ToOwned::to_owned);
+        Ok(Some(Self {
+            text,
+            pid,
+            host,
+            age,
+        }))
+    }
+
+    /// The process, if it is one of this machine.
+    pub(super) fn pid_here(&self) -> Option<u32> {
+        self.pid
+            .filter(|_| self.host.as_deref() == Some(host::host_name().as_str()))
+    }
+
+    /// Whether it was written a moment ago.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.age < MARKER_FRESH
+    }
+
+    /// Whether its existence keeps others out.
+    pub(super) fn counts(&self) -> bool {
+        self.is_fresh() && self.pid_here().is_none_or(host::is_alive)
+    }
+}
+
+/// What a look at a lock, or at a file that its writer has marked, gave.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// Nothing is there.
+    Absent,
+    /// A link is there; it is not followed.
+    Link,
+    /// It cannot be asked.
+    Unreadable(io::Error),
+    /// Somebody holds it.
+    Held(fs::Metadata),
+    /// Nobody holds it.
+    Free(Option<Content>),
+    /// The file system has no `flock`.
+    NoFlock(Option<Content>),
+}
+
+/// Looks whether a file is locked: creates nothing, changes nothing, and holds it for no longer
+/// than the question takes.
+pub(super) fn look(path: &Path, now: SystemTime) -> Look {
+    look_inside(path, Some(now))
+}
+
+/// [`look`] at a file whose content is no business of locks.
+pub(super) fn look_at_mark(path: &Path) -> Look {
+    look_inside(path, None)
+}
+
+fn look_inside(path: &Path, now: Option<SystemTime>) -> Look {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Look::Absent,
+        Err(error) if path.symlink_metadata().is_ok_and(|m| m.is_symlink()) => {
+            tracing::trace!(%error, "a link in the place of a lock");
+            return Look::Link;
+        }
+        Err(error) => return Look::Unreadable(error),
+    };
+    let metadata = match file.metadata() {
+        Ok(metadata) if metadata.is_file() => metadata,
+        Ok(_) => return Look::Unreadable(io::Error::other("it is not a regular file")),
+        Err(error) => return Look::Unreadable(error),
+    };
+    let asked = {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        // Shared, so that two that look do not take each other for a holder.
+        let asked = file.try_lock_shared();
+        if asked.is_ok() {
+            // Closing the file would do it too; this is sooner.
+            drop(file.unlock());
+        }
+        asked
+    };
+    let content = now.and_then(|now| Content::read(&file, now).ok().flatten());
+    match asked {
+        Ok(()) => Look::Free(content),
+        Err(TryLockError::WouldBlock) => Look::Held(metadata),
+        Err(TryLockError::Error(error)) if has_no_flock(&error) => Look::NoFlock(content),
+        Err(TryLockError::Error(error)) => Look::Unreadable(error),
+    }
 }
 
 /// Whether the file system has no `flock` (NFS, SMB, Lustre: hub.md case 36).
@@ -238,7 +354,7 @@ pub(super) fn has_no_flock(error: &io::Error) -> bool {
 /// Marks an open file or folder as in use by us. `Ok(false)` if somebody else has marked it;
 /// where there is no `flock`, nobody can, and it counts as marked.
 pub(super) fn mark_live(file: &File, path: &Path) -> Result<bool> {
-    match file.try_lock() {
+    match ask(file) {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) if has_no_flock(&error) => Ok(true),
@@ -249,12 +365,28 @@ pub(super) fn mark_live(file: &File, path: &Path) -> Result<bool> {
 /// Whether nobody has marked an open file or folder as in use. Where there is no `flock` that
 /// cannot be known, and it counts as in use: what is taken away must be nobody's.
 pub(super) fn is_unmarked(file: &File, path: &Path) -> Result<bool> {
-    match file.try_lock() {
+    match ask(file) {
         Err(TryLockError::Error(error)) if has_no_flock(&error) => Ok(false),
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(Error::from_io("lock", path, error)),
     }
+}
+
+/// Asks for a mark, more than once if it is taken: another program may only be looking.
+pub(super) fn ask(file: &File) -> std::result::Result<(), TryLockError> {
+    for _ in 0..LOOKS {
+        match take(file) {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+            asked => return asked,
+        }
+    }
+    take(file)
+}
+
+fn take(file: &File) -> std::result::Result<(), TryLockError> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    file.try_lock()
 }
 
 /// Bytes of the unfinished blob somebody is writing, to show growth while waiting for them: of
@@ -268,163 +400,5 @@ pub fn other_progress(layout: &Layout, repo: &RepoId, etag: &Etag) -> Option<u64
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs::FileTimes;
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-    use crate::cache::fixture::{self, etag, held, now, repo};
-
-    fn busy(layout: &Layout, repo: &RepoId, etag: &Etag) -> Busy {
-        match try_lock(layout, repo, etag, now()).unwrap() {
-            LockAttempt::Busy(busy) => busy,
-            LockAttempt::Held(_) => panic!("the lock was free"),
-        }
-    }
-
-    fn foreign(path: &Path) -> File {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .unwrap()
-    }
-
-    #[test]
-    fn two_lockers_exclude_each_other_until_the_first_lets_go() {
-        let (_dir, layout) = fixture::cache();
-        let (repo, etag) = (repo("org/m"), etag(b"x"));
-        let lock = held(&layout, &repo, &etag);
-        assert!(lock.is_backed_by_flock());
-        let in_the_way = busy(&layout, &repo, &etag);
-        assert_eq!(in_the_way.path, layout.hub_lock(&repo, &etag));
-        assert!(!in_the_way.is_soft_marker);
-        #[cfg(target_os = "linux")]
-        assert_eq!(in_the_way.holder.unwrap().pid, std::process::id());
-        drop(lock);
-        drop(held(&layout, &repo, &etag));
-        for path in [
-            layout.hub_lock(&repo, &etag),
-            layout.swift_lock(&repo, &etag),
-        ] {
-            let metadata = path.metadata().unwrap();
-            assert_eq!(metadata.permissions().mode() & 0o777, 0o664);
-            assert_eq!(metadata.len(), 0);
-        }
-        assert!(!layout.legacy_lock(&repo, &etag).exists());
-    }
-
-    #[test]
-    fn every_client_is_waited_for_and_nothing_is_held_meanwhile() {
-        let (_dir, layout) = fixture::cache();
-        let (repo, etag) = (repo("org/m"), etag(b"x"));
-        let python = layout.hub_lock(&repo, &etag);
-        for path in [
-            python.clone(),
-            layout.swift_lock(&repo, &etag),
-            layout.legacy_lock(&repo, &etag),
-        ] {
-            let theirs = foreign(&path);
-            theirs.try_lock().unwrap();
-            assert_eq!(busy(&layout, &repo, &etag).path, path);
-            if path != python {
-                foreign(&python).try_lock().expect("Python's lock was kept");
-            }
-            drop(theirs);
-            drop(held(&layout, &repo, &etag));
-        }
-    }
-
-    #[test]
-    fn a_lock_file_that_was_replaced_is_locked_again() {
-        let (_dir, layout) = fixture::cache();
-        let (repo, etag) = (repo("org/m"), etag(b"x"));
-        let path = layout.hub_lock(&repo, &etag);
-        // What filelock 3.24 leaves to the one that opened before the unlink.
-        let old = foreign(&path);
-        old.try_lock().unwrap();
-        fs::remove_file(&path).unwrap();
-        let lock = held(&layout, &repo, &etag);
-        assert!(path.exists());
-        assert_eq!(busy(&layout, &repo, &etag).path, path);
-        drop((lock, old));
-    }
-
-    #[test]
-    fn soft_markers_count_while_they_are_fresh_and_their_process_lives() {
-        let dead = host::forks::dead_pid();
-        let (_dir, layout) = fixture::cache();
-        let (repo, etag) = (repo("org/m"), etag(b"x"));
-        let path = layout.hub_lock(&repo, &etag);
-        drop(foreign(&path));
-        let here = host::host_name();
-
-        let alive = format!("{}\n{here}\n", std::process::id());
-        fs::write(&path, &alive).unwrap();
-        let marker = busy(&layout, &repo, &etag);
-        assert!(marker.is_soft_marker);
-        assert_eq!(marker.holder.unwrap().pid, std::process::id());
-
-        fs::write(&path, format!("{dead}\nanother-host\n")).unwrap();
-        assert!(busy(&layout, &repo, &etag).holder.is_none());
-        fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert!(busy(&layout, &repo, &etag).is_soft_marker);
-
-        fs::write(&path, format!("{dead}\n{here}\n")).unwrap();
-        drop(held(&layout, &repo, &etag));
-
-        fs::write(&path, &alive).unwrap();
-        let old = now() - Duration::from_mins(6);
-        File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_times(FileTimes::new().set_modified(old))
-            .unwrap();
-        drop(held(&layout, &repo, &etag));
-        assert_eq!(fs::read_to_string(&path).unwrap(), alive, "never truncated");
-    }
-
-    #[test]
-    fn a_link_in_the_place_of_a_lock_is_refused() {
-        let (_dir, layout) = fixture::cache();
-        let (repo, etag) = (repo("org/m"), etag(b"x"));
-        let path = layout.hub_lock(&repo, &etag);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let target = layout.root().join("target");
-        symlink(&target, &path).unwrap();
-        assert!(try_lock(&layout, &repo, &etag, now()).is_err());
-        assert!(!target.exists());
-    }
-
-    #[test]
-    fn a_file_system_without_flock_is_recognised() {
-        for raw in [libc::ENOSYS, libc::ENOTSUP, libc::ENOLCK] {
-            assert!(has_no_flock(&io::Error::from_raw_os_error(raw)));
-        }
-        assert!(!has_no_flock(&io::Error::from_raw_os_error(libc::EIO)));
-    }
-
-    #[test]
-    fn growth_is_that_of_the_partial_written_last() {
-        let (_dir, layout) = fixture::cache();
-        let (repo, etag) = (repo("org/m"), etag(b"x"));
-        assert_eq!(other_progress(&layout, &repo, &etag), None);
-        let blobs = layout.blobs(&repo);
-        fs::create_dir_all(&blobs).unwrap();
-        let dead = blobs.join(format!("{etag}.00000001.incomplete"));
-        fs::write(&dead, [0; 900]).unwrap();
-        File::options()
-            .write(true)
-            .open(&dead)
-            .unwrap()
-            .set_times(FileTimes::new().set_modified(now() - Duration::from_hours(1)))
-            .unwrap();
-        assert_eq!(other_progress(&layout, &repo, &etag), Some(900));
-        let mut counted = vec![0; 24];
-        counted[16..].copy_from_slice(&7u64.to_le_bytes());
-        fs::write(blobs.join(format!("{etag}.sync.part")), counted).unwrap();
-        assert_eq!(other_progress(&layout, &repo, &etag), Some(7));
-    }
-}
+#[path = "lock_tests.rs"]
+mod tests;

@@ -7,15 +7,19 @@
 //! Never the network, never the environment, never the clock.
 
 mod blob;
+mod census;
 #[cfg(test)]
 mod crash_tests;
+mod diagnosis;
 mod durable;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod holders;
 mod incomplete;
 mod layout;
 mod lock;
+mod partials;
 mod place;
 mod promote;
 mod publish;
@@ -24,22 +28,26 @@ mod refs;
 mod root;
 mod salvage;
 mod scan;
+mod sight;
 mod snapshot;
 mod staging;
+mod tally;
 mod trees;
 
 pub use blob::{Check, Hasher, Verdict, check, find_elsewhere};
+pub use census::Census;
 pub use error::{Error, Result};
 pub use incomplete::{Found, Partial, Salvage};
 pub use layout::Layout;
 pub use lock::{BlobLock, Busy, LockAttempt, other_progress, try_lock};
+pub use partials::{Eyes, Ours, is_being_written};
 pub use place::{place_copy, place_empty};
 pub use promote::{PromoteError, Promoted, SetAside};
 pub use publish::publish;
 pub use ready::{Examination, Judge};
 pub use refs::{RefValue, read_ref, refs_of, write_ref};
 pub use root::{prepare_repo, prepare_root, resolve_root};
-pub use scan::{RepoRows, scan, scan_repo};
+pub use scan::{RepoRows, repos, scan, scan_repo};
 pub use snapshot::{
     Pointer, find_collision, inspect_pointer, named_snapshot_paths, snapshot_paths,
 };

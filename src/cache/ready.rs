@@ -14,9 +14,9 @@ pub type Examination = (Vec<String>, Vec<String>);
 #[derive(Clone, Copy)]
 pub struct Judge<'a> {
     /// Looks at the model in a folder: `mlx::examine`.
-    pub examine: &'a dyn Fn(&Path) -> Examination,
+    pub examine: &'a (dyn Fn(&Path) -> Examination + Sync),
     /// The files of a listing that loaders read: `mlx::default_selection`.
-    pub select: &'a dyn Fn(&[RemoteFile]) -> Vec<RepoPath>,
+    pub select: &'a (dyn Fn(&[RemoteFile]) -> Vec<RepoPath> + Sync),
 }
 
 /// What a look at a snapshot found.
@@ -44,6 +44,8 @@ pub(super) struct Readiness {
     pub(super) basis: Basis,
     pub(super) files_expected: Option<usize>,
     pub(super) problems: Vec<String>,
+    /// What the listing says is missing.
+    pub(super) missing: Vec<RepoPath>,
 }
 
 impl Findings {
@@ -51,6 +53,7 @@ impl Findings {
     /// nobody fetched does not make a model partial. Without a listing the model's own files tell.
     pub(super) fn verdict(self) -> Readiness {
         let is_model = self.kind == RepoKind::Model;
+        let mut absent: Vec<RepoPath> = Vec::new();
         let (basis, files_expected, missing) = match &self.listing {
             Some(listing) => {
                 let wanted = if is_model {
@@ -60,8 +63,9 @@ impl Findings {
                 };
                 let fetched = listing.files.intersection(&self.present);
                 let expected: BTreeSet<&RepoPath> = fetched.chain(wanted).collect();
-                let missing = wanted
-                    .difference(&self.present)
+                absent.extend(wanted.difference(&self.present).cloned());
+                let missing = absent
+                    .iter()
                     .map(|path| format!("`{path}` is missing"))
                     .collect();
                 (Basis::Listing, Some(expected.len()), missing)
@@ -86,6 +90,7 @@ impl Findings {
             basis,
             files_expected,
             problems,
+            missing: absent,
         }
     }
 }

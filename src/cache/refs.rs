@@ -3,14 +3,15 @@
 //! Law: a ref is exactly 40 bytes, since Python and hf-hub 0.5 read it without trimming; it is
 //! made outside `refs/`, since every scan reads all that lies there.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::snapshot::paths_below;
 use super::staging::scratch_dir;
 use super::{Error, Layout, Result, blob, durable};
-use crate::domain::{Commit, RepoId, Revision};
+use crate::domain::{Commit, RepoId, Revision, sanitize_line};
+use crate::host;
 
 /// No commit hash is longer, whatever stands around it.
 const MAX_REF_BYTES: u64 = 4096;
@@ -30,7 +31,7 @@ pub fn read_ref(layout: &Layout, repo: &RepoId, revision: &Revision) -> Result<O
 }
 
 fn read_file(path: &Path) -> Result<Option<RefValue>> {
-    let file = match File::open(path) {
+    let file = match host::open_quietly(path) {
         Ok(file) => file,
         Err(error) if blob::is_absent(&error) => return Ok(None),
         Err(error) => return Err(Error::from_io("read the ref", path, error)),
@@ -50,6 +51,33 @@ fn read_file(path: &Path) -> Result<Option<RefValue>> {
         commit,
         is_malformed: !is_exact,
     }))
+}
+
+/// The length of a malformed ref and what is wrong with it, in a few words.
+pub(super) fn describe(path: &Path) -> (u64, String) {
+    let mut bytes = Vec::new();
+    let read =
+        host::open_quietly(path).and_then(|file| file.take(MAX_REF_BYTES).read_to_end(&mut bytes));
+    let length = path.metadata().map_or(0, |metadata| metadata.len());
+    let what = match (read, str::from_utf8(&bytes)) {
+        (Err(error), _) => format!("it cannot be read: {error}"),
+        (Ok(0), _) => "it is empty".to_owned(),
+        (Ok(_), Err(_)) => "it holds no text".to_owned(),
+        (Ok(_), Ok(text)) => {
+            let trimmed = text.trim();
+            match Commit::new(trimmed) {
+                Ok(_) if text.ends_with('\n') && text.trim_end().len() == text.trim().len() => {
+                    "a line end follows the commit hash".to_owned()
+                }
+                Ok(_) if trimmed.len() != text.len() => {
+                    "blanks stand around the commit hash".to_owned()
+                }
+                Ok(_) => "the commit hash is in capitals".to_owned(),
+                Err(_) => format!("it holds `{}`", sanitize_line(text, 60)),
+            }
+        }
+    };
+    (length, what)
 }
 
 /// Makes the revision name `commit`, in one step.
@@ -138,6 +166,7 @@ mod tests {
         let read = || read_ref(&layout, &repo, &Revision::main()).unwrap();
         assert_eq!(read(), None);
         let good = commit('a').to_string();
+        let mut told = Vec::new();
         for (text, expected) in [
             (format!("{good}\n"), Some(commit('a'))),
             (format!(" {}", good.to_uppercase()), Some(commit('a'))),
@@ -147,9 +176,20 @@ mod tests {
             fs::write(&path, text).unwrap();
             let value = read().unwrap();
             assert_eq!((value.commit, value.is_malformed), (expected, true));
+            told.push(describe(&path).1);
         }
+        assert_eq!(
+            told,
+            [
+                "a line end follows the commit hash",
+                "blanks stand around the commit hash",
+                "it is empty",
+                "it holds `aaaaaaaaaaaa`"
+            ]
+        );
         fs::write(&path, [0xff; 40]).unwrap();
         assert_eq!(read().unwrap().commit, None);
+        assert_eq!(describe(&path), (40, "it holds no text".to_owned()));
     }
 
     #[test]

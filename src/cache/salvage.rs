@@ -25,10 +25,11 @@ const COUNT_BYTES: u64 = size_of::<u64>() as u64;
 /// An unfinished blob found on disk.
 #[derive(Debug)]
 pub(super) struct Leftover {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     name: String,
     shape: Shape,
-    length: u64,
+    /// Of the file.
+    pub(super) length: u64,
     /// Bytes from the start that its writer has written.
     pub(super) bytes: u64,
     /// Last change.
@@ -60,20 +61,54 @@ impl Shape {
 
 /// Every unfinished blob of `etag`, whoever wrote it.
 pub(super) fn partials(layout: &Layout, repo: &RepoId, etag: &Etag) -> Result<Vec<Leftover>> {
+    let etag = etag.to_string();
+    unfinished(layout, repo, |name| {
+        Shape::of(name, &etag).map(|shape| ((), shape))
+    })
+    .map(|found| found.into_iter().map(|((), leftover)| leftover).collect())
+}
+
+/// Every unfinished blob of the repo, in the order of names.
+pub(super) fn all_partials(layout: &Layout, repo: &RepoId) -> Result<Vec<(Etag, Leftover)>> {
+    let mut found = unfinished(layout, repo, shape_of_any)?;
+    found.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// The blob that a name of that form is the beginning of.
+pub(super) fn etag_of(name: &str) -> Option<Etag> {
+    shape_of_any(name).map(|(etag, _)| etag)
+}
+
+fn shape_of_any(name: &str) -> Option<(Etag, Shape)> {
+    let (stem, _) = name.split_once('.')?;
+    let etag = exact_etag(stem)?;
+    Some((etag, Shape::of(name, stem)?))
+}
+
+/// An etag as it stands in file names: nothing around it, no capitals.
+pub(super) fn exact_etag(text: &str) -> Option<Etag> {
+    Etag::new(text).ok().filter(|etag| etag.to_string() == text)
+}
+
+fn unfinished<Of>(
+    layout: &Layout,
+    repo: &RepoId,
+    is_wanted: impl Fn(&str) -> Option<(Of, Shape)>,
+) -> Result<Vec<(Of, Leftover)>> {
     let blobs = layout.blobs(repo);
     let entries = match fs::read_dir(&blobs) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::from_io("read", &blobs, error)),
     };
-    let etag = etag.to_string();
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry.map_err(Error::at("read", &blobs))?;
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        let Some(shape) = Shape::of(&name, &etag) else {
+        let Some((of, shape)) = is_wanted(&name) else {
             continue;
         };
         let path = entry.path();
@@ -85,7 +120,7 @@ pub(super) fn partials(layout: &Layout, repo: &RepoId, etag: &Etag) -> Result<Ve
             continue;
         }
         let length = metadata.len();
-        found.push(Leftover {
+        let leftover = Leftover {
             bytes: match shape {
                 Shape::Appended => length,
                 Shape::Counted => read_count(&path, length).unwrap_or(0),
@@ -95,7 +130,8 @@ pub(super) fn partials(layout: &Layout, repo: &RepoId, etag: &Etag) -> Result<Ve
             name,
             shape,
             length,
-        });
+        };
+        found.push((of, leftover));
     }
     Ok(found)
 }
@@ -103,7 +139,7 @@ pub(super) fn partials(layout: &Layout, repo: &RepoId, etag: &Etag) -> Result<Ve
 fn read_count(path: &Path, length: u64) -> Option<u64> {
     let content = length.checked_sub(COUNT_BYTES)?;
     let mut count = [0; size_of::<u64>()];
-    File::open(path)
+    host::open_quietly(path)
         .ok()?
         .read_exact_at(&mut count, content)
         .ok()?;

@@ -1,32 +1,55 @@
-//! Owns `larder ls`: reading the cache into rows.
+//! Owns `larder ls`: reading the cache into rows, and what is wrong into findings.
 //!
 //! Changes nothing and hashes nothing. What cannot be read is a row that says so, never the end of
 //! the scan; folders of other tools are left out (hub.md case 55).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::diagnosis::{self, Subject};
 use super::ready::{Findings, Judge, Listing};
-use super::snapshot::{named_blob, paths_below};
-use super::{Error, Layout, RefValue, Result, blob, read_tree, refs_of};
+use super::refs::describe;
+use super::tally::Tally;
+use super::{Error, Layout, RefValue, Result, read_tree, refs_of};
 use crate::domain::{
-    Basis, Commit, Etag, FileRow, FileState, ModelRow, ModelState, RemoteFile, RepoId, RepoPath,
-    sanitize,
+    Basis, Commit, Etag, FileRow, Finding, ModelRow, ModelState, RemoteFile, RepoId, RepoPath,
+    Rule, sanitize,
 };
 use crate::host;
 
+/// Missing files that a finding names one by one.
+const MISSING_TOLD: usize = 50;
+
 /// A model and its files.
 pub type RepoRows = Vec<(ModelRow, Vec<FileRow>)>;
+
+/// A repo's snapshots, and what is wrong in it as far as a look without hashing tells.
+#[derive(Debug, Default)]
+pub(super) struct RepoScan {
+    pub(super) rows: RepoRows,
+    pub(super) findings: Vec<Finding>,
+}
 
 /// Every snapshot in the cache, by repo. A cache that does not exist yet holds none.
 ///
 /// # Errors
 /// [`Error::AbsentMount`] if the cache's volume is not there: that is not an empty cache.
 pub fn scan(layout: &Layout, judge: Judge<'_>) -> Result<Vec<ModelRow>> {
+    let mut rows = Vec::new();
+    for repo in repos(layout)? {
+        let found = scan_with_findings(layout, &repo, judge);
+        rows.extend(found.rows.into_iter().map(|(model, _)| model));
+    }
+    Ok(rows)
+}
+
+/// Every repo in the cache, in order.
+///
+/// # Errors
+/// As [`scan`].
+pub fn repos(layout: &Layout) -> Result<Vec<RepoId>> {
     let root = layout.root();
     if let Some(mount) = host::absent_mount(root) {
         return Err(Error::AbsentMount {
@@ -36,40 +59,98 @@ pub fn scan(layout: &Layout, judge: Judge<'_>) -> Result<Vec<ModelRow>> {
     }
     let mut repos: Vec<RepoId> = children(root)?
         .iter()
-        .filter(|name| root.join(name).is_dir())
         .filter_map(|name| RepoId::from_folder(name))
+        .filter(|repo| layout.repo(repo).is_dir())
         .collect();
     repos.sort();
-    let mut rows = Vec::new();
-    for repo in repos {
-        match scan_repo(layout, &repo, judge) {
-            Ok(found) => rows.extend(found.into_iter().map(|(model, _)| model)),
-            Err(error) => rows.push(unreadable(layout, &repo, &error)),
-        }
-    }
-    Ok(rows)
+    Ok(repos)
 }
 
 /// Every snapshot of one repo with its files, and the commits its refs name that are not there.
 pub fn scan_repo(layout: &Layout, repo: &RepoId, judge: Judge<'_>) -> Result<RepoRows> {
+    try_scan(layout, repo, judge).map(|scan| scan.rows)
+}
+
+/// A repo with what is wrong in it. One that cannot be read is a row and a finding that say so.
+pub(super) fn scan_with_findings(layout: &Layout, repo: &RepoId, judge: Judge<'_>) -> RepoScan {
+    try_scan(layout, repo, judge).unwrap_or_else(|error| {
+        let place = layout.repo(repo);
+        RepoScan {
+            rows: vec![(unreadable(layout, repo, &error), Vec::new())],
+            findings: vec![diagnosis::unreadable(repo, &place, &error.to_string())],
+        }
+    })
+}
+
+fn try_scan(layout: &Layout, repo: &RepoId, judge: Judge<'_>) -> Result<RepoScan> {
     let refs = refs_of(layout, repo)?;
     let snapshots = layout.snapshots(repo);
-    let mut rows = Vec::new();
+    let mut scan = RepoScan::default();
     let mut seen = BTreeSet::new();
     for revision in children(&snapshots)? {
         if snapshots.join(&revision).is_dir() {
             seen.extend(Commit::new(&revision).ok());
-            rows.push(look(layout, repo, &revision, &refs, judge)?);
+            look(layout, repo, &revision, &refs, judge, &mut scan)?;
         }
     }
     let named: BTreeSet<Commit> = refs.iter().filter_map(|(_, value)| value.commit).collect();
     for commit in named.difference(&seen) {
-        rows.push(look(layout, repo, &commit.to_string(), &refs, judge)?);
+        look(layout, repo, &commit.to_string(), &refs, judge, &mut scan)?;
     }
-    if rows.is_empty() {
-        rows.extend(unfinished(layout, repo)?.map(|model| (model, Vec::new())));
+    scan.findings
+        .extend(wrong_refs(layout, repo, &refs, &seen, judge));
+    if scan.rows.is_empty() {
+        let unfinished = unfinished(layout, repo)?;
+        scan.rows
+            .extend(unfinished.map(|model| (model, Vec::new())));
     }
-    Ok(rows)
+    Ok(scan)
+}
+
+/// Refs that hold no commit hash, and those that name a commit of which there is no snapshot.
+fn wrong_refs(
+    layout: &Layout,
+    repo: &RepoId,
+    refs: &[(String, RefValue)],
+    snapshots: &BTreeSet<Commit>,
+    judge: Judge<'_>,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, value) in refs {
+        let place = layout.refs(repo).join(name);
+        let commit = value.commit.map(|commit| commit.to_string());
+        if value.is_malformed {
+            let (bytes, what) = describe(&place);
+            findings.push(diagnosis::malformed_ref(
+                repo,
+                name,
+                &place,
+                commit.as_deref(),
+                bytes,
+                &what,
+            ));
+        }
+        if let Some(commit) = value.commit.filter(|commit| !snapshots.contains(commit)) {
+            let fetch_bytes = read_tree(layout, repo, &commit).map(|listing| {
+                let wanted: BTreeSet<RepoPath> = (judge.select)(&listing).into_iter().collect();
+                listing
+                    .iter()
+                    .filter(|file| wanted.contains(&file.path))
+                    .filter(|file| !layout.blob(repo, &file.etag).is_file())
+                    .map(|file| file.size_bytes)
+                    .sum()
+            });
+            let commit = commit.to_string();
+            findings.push(diagnosis::ref_to_nowhere(
+                repo,
+                name,
+                &place,
+                &commit,
+                fetch_bytes,
+            ));
+        }
+    }
+    findings
 }
 
 /// A pull that has not come to its first snapshot: blobs and partials, and nothing that names them.
@@ -124,11 +205,13 @@ fn look(
     revision: &str,
     refs: &[(String, RefValue)],
     judge: Judge<'_>,
-) -> Result<(ModelRow, Vec<FileRow>)> {
+    scan: &mut RepoScan,
+) -> Result<()> {
     let folder = layout.snapshots(repo).join(revision);
     let commit = Commit::new(revision).ok();
     let listing = commit.and_then(|commit| read_tree(layout, repo, &commit));
-    let mut tally = Tally::default();
+    let subject = Subject { repo, revision };
+    let mut tally = Tally::of(subject);
     let mut files = tally.files(&folder, listing.as_deref().unwrap_or_default())?;
     let is_there = folder.is_dir();
     let names = refs_to(refs, commit, &mut tally.broken);
@@ -148,6 +231,7 @@ fn look(
     } else {
         (Vec::new(), Vec::new())
     };
+    tally.would_not_load(&folder, &broken);
     tally.broken.extend(broken);
     let files_present = tally.present.len();
     let ready = Findings {
@@ -162,6 +246,13 @@ fn look(
         notes: tally.notes,
     }
     .verdict();
+    if is_there && !ready.missing.is_empty() {
+        let sizes = listing.as_deref().unwrap_or_default();
+        tally
+            .findings
+            .push(missing_files(subject, &folder, &ready.missing, sizes));
+    }
+    scan.findings.append(&mut tally.findings);
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let model = ModelRow {
         repo: repo.clone(),
@@ -179,7 +270,39 @@ fn look(
         modified_ms: tally.modified_ms,
         accessed_ms: tally.accessed_ms,
     };
-    Ok((model, files))
+    scan.rows.push((model, files));
+    Ok(())
+}
+
+/// What the listing promises and the snapshot lacks.
+fn missing_files(
+    subject: Subject<'_>,
+    folder: &Path,
+    missing: &[RepoPath],
+    listing: &[RemoteFile],
+) -> Finding {
+    let sizes: BTreeMap<&RepoPath, u64> = listing
+        .iter()
+        .map(|file| (&file.path, file.size_bytes))
+        .collect();
+    let size_of = |path: &RepoPath| sizes.get(path).copied();
+    let summary = match missing {
+        [one] => format!("`{one}` is missing"),
+        more => format!("{} files are missing", more.len()),
+    };
+    let fetch_bytes = missing.iter().filter_map(size_of).sum();
+    missing.iter().take(MISSING_TOLD).fold(
+        subject.general(Rule::MissingFiles, &summary, Some(fetch_bytes)),
+        |finding, path| {
+            let place = folder.join(path.as_str());
+            finding.seen(
+                &place.to_string_lossy(),
+                None,
+                size_of(path),
+                "the listing names it and it is not there",
+            )
+        },
+    )
 }
 
 /// The refs that name the commit. A malformed one keeps Python from reading the repo at all, so it
@@ -203,125 +326,6 @@ fn refs_to(
         }
     }
     names
-}
-
-/// Sums and findings over the entries of a snapshot.
-#[derive(Default)]
-struct Tally {
-    present: BTreeSet<RepoPath>,
-    /// By device and inode: two pointers to one blob are one blob on disk.
-    counted: HashSet<(u64, u64)>,
-    size_bytes: u64,
-    modified_ms: Option<u64>,
-    accessed_ms: Option<u64>,
-    broken: Vec<String>,
-    notes: Vec<String>,
-}
-
-impl Tally {
-    fn files(&mut self, folder: &Path, listing: &[RemoteFile]) -> Result<Vec<FileRow>> {
-        let mut listed: BTreeMap<&RepoPath, &RemoteFile> =
-            listing.iter().map(|file| (&file.path, file)).collect();
-        let mut rows = Vec::new();
-        for path in paths_below(folder)? {
-            let expected = listed.remove(&path);
-            rows.push(self.file(folder, &path, expected));
-        }
-        rows.extend(listed.into_values().map(|file| FileRow {
-            path: sanitize(file.path.as_str()),
-            size_bytes: None,
-            expected_bytes: Some(file.size_bytes),
-            etag: Some(file.etag.to_string()),
-            state: FileState::Absent,
-        }));
-        Ok(rows)
-    }
-
-    fn file(&mut self, folder: &Path, path: &RepoPath, expected: Option<&RemoteFile>) -> FileRow {
-        let place = folder.join(path.as_str());
-        let shown = sanitize(path.as_str());
-        let link = fs::read_link(&place).ok();
-        let is_link = link.is_some();
-        let etag = link.and_then(|text| named_blob(path, &text));
-        let expected_bytes = expected.map(|file| file.size_bytes);
-        let row = |size_bytes, state| FileRow {
-            path: shown.clone(),
-            size_bytes,
-            expected_bytes,
-            etag: etag.as_deref().map(sanitize),
-            state,
-        };
-        let metadata = match place.metadata() {
-            Ok(metadata) if metadata.is_file() => metadata,
-            Ok(_) => {
-                self.broken.push(format!("`{shown}` leads to no file"));
-                return row(None, FileState::Missing);
-            }
-            Err(error) if blob::is_absent(&error) => {
-                self.broken
-                    .push(format!("the pointer `{shown}` leads to nothing"));
-                return row(None, FileState::Missing);
-            }
-            Err(error) => {
-                self.broken
-                    .push(format!("`{shown}` cannot be read: {error}"));
-                return row(None, FileState::Missing);
-            }
-        };
-        self.count(&metadata);
-        self.present.insert(path.clone());
-        let bytes = metadata.len();
-        if is_link && etag.is_none() {
-            self.notes
-                .push(format!("the pointer `{shown}` leads out of the repo"));
-        }
-        if let (Some(named), Some(file)) = (&etag, expected)
-            && *named != file.etag.to_string()
-        {
-            self.broken
-                .push(format!("the pointer `{shown}` leads to another content"));
-        }
-        if is_lfs_pointer(&place, bytes) && expected_bytes != Some(bytes) {
-            self.broken
-                .push(format!("`{shown}` holds an LFS pointer, not its content"));
-        }
-        let state = match expected_bytes {
-            Some(expected) if bytes < expected => {
-                self.broken
-                    .push(format!("`{shown}` has {bytes} of {expected} bytes"));
-                FileState::Truncated
-            }
-            Some(expected) if bytes > expected => {
-                self.broken
-                    .push(format!("`{shown}` has {bytes} bytes, not {expected}"));
-                FileState::WrongSize
-            }
-            _ if is_link => FileState::Unverified,
-            _ => FileState::Regular,
-        };
-        row(Some(bytes), state)
-    }
-
-    fn count(&mut self, metadata: &fs::Metadata) {
-        if !self.counted.insert((metadata.dev(), metadata.ino())) {
-            return;
-        }
-        self.size_bytes += metadata.len();
-        self.modified_ms = self.modified_ms.max(since_epoch(metadata.modified()));
-        self.accessed_ms = self.accessed_ms.max(since_epoch(metadata.accessed()));
-    }
-}
-
-fn since_epoch(time: io::Result<SystemTime>) -> Option<u64> {
-    let since = time.ok()?.duration_since(UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_millis()).ok()
-}
-
-fn is_lfs_pointer(path: &Path, bytes: u64) -> bool {
-    let mut start = [0; blob::LFS_POINTER.len()];
-    bytes <= blob::LFS_POINTER_MAX_BYTES
-        && fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
-        && start == blob::LFS_POINTER
 }
 
 /// Names in a folder, in order; none if it is not there.

@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use super::*;
 use crate::cache::fixture::{self, commit, content, path, remote, repo};
 use crate::cache::{LinkMode, Tree, prepare_repo, publish, write_ref, write_tree};
+use crate::domain::FileState;
 use crate::domain::Revision;
 
 struct Scene {

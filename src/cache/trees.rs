@@ -3,17 +3,19 @@
 //! Law: what is written is, to the byte, what `huggingface_hub` 2.x writes (`_tree_cache.py`); what
 //! Python would reject is rejected.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 use super::layout::is_xet_hash;
 use super::staging::scratch_dir;
 use super::{Error, Layout, Result, durable};
 use crate::domain::{Commit, Etag, RemoteFile, RepoId, RepoPath};
+use crate::host;
 
 /// The only format there is.
 const FORMAT_VERSION: u64 = 1;
@@ -47,7 +49,32 @@ struct Entry {
 pub fn read_tree(layout: &Layout, repo: &RepoId, commit: &Commit) -> Option<Vec<RemoteFile>> {
     [layout.tree(repo, commit), layout.own_tree(repo, commit)]
         .iter()
-        .find_map(|path| parse(&fs::read(path).ok()?))
+        .find_map(|path| parse(&read_quietly(path).ok()?))
+}
+
+/// Every content that any listing of the repo names, with a file that has it.
+pub(super) fn contents_of(layout: &Layout, repo: &RepoId) -> HashMap<Etag, (RepoPath, u64)> {
+    let folders = [
+        layout.repo(repo).join("trees"),
+        layout.larder_dir(repo).join("trees"),
+    ];
+    let files = folders
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .filter_map(|path| parse(&read_quietly(&path).ok()?))
+        .flatten();
+    files
+        .map(|file| (file.etag, (file.path, file.size_bytes)))
+        .collect()
+}
+
+fn read_quietly(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    host::open_quietly(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn parse(bytes: &[u8]) -> Option<Vec<RemoteFile>> {

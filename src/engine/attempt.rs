@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::from_hub;
-use super::job::{Halt, Job, blocking, or_stop};
+use super::job::{Halt, Job, Slot, blocking, or_stop};
 use super::lock_wait::Claim;
 use super::transfer::Transfer;
 use super::writer::{Bench, download};
@@ -105,7 +105,7 @@ impl<'a> Attempt<'a> {
         Box::pin(self.steps_with(slot)).await
     }
 
-    async fn steps_with(&mut self, slot: OwnedSemaphorePermit) -> Result<Done, Halt> {
+    async fn steps_with(&mut self, slot: Slot) -> Result<Done, Halt> {
         let mut seen = None;
         if !self.job.is_forced
             && let Some(done) = self.reuse_in_place(&mut seen).await?
@@ -116,6 +116,7 @@ impl<'a> Attempt<'a> {
             lock,
             slot,
             connection,
+            working: _working,
         } = self.lock(slot).await?;
         // Somebody may have finished it while we waited.
         if !self.job.is_forced
@@ -134,13 +135,10 @@ impl<'a> Attempt<'a> {
         done
     }
 
-    pub(super) async fn slot(&self) -> Result<OwnedSemaphorePermit, Halt> {
-        let permit = or_stop(
-            &self.stop,
-            Arc::clone(&self.job.budget.blobs).acquire_owned(),
-        )
-        .await?;
-        permit.map_err(|_| Halt::Interrupted)
+    pub(super) async fn slot(&self) -> Result<Slot, Halt> {
+        or_stop(&self.stop, self.job.budget.slot(&self.job.turn))
+            .await?
+            .ok_or(Halt::Interrupted)
     }
 
     pub(super) fn blob_path(&self) -> PathBuf {

@@ -108,7 +108,7 @@ impl Board {
                     }
                 }
                 command = commands.recv(), if is_open => match command {
-                    Some(command) => self.hear(&command, job).await,
+                    Some(command) => self.hear(&command),
                     None => {
                         is_open = false;
                         self.wish(&FileSelection::All, Wish::Cancel);
@@ -145,7 +145,7 @@ impl Board {
         }
     }
 
-    async fn hear(&mut self, command: &Command, job: &Job) {
+    fn hear(&mut self, command: &Command) {
         match command {
             Command::Cancel(files) => self.wish(files, Wish::Cancel),
             Command::Pause(files) => self.wish(files, Wish::Pause),
@@ -160,18 +160,13 @@ impl Board {
                 }
                 self.reopen(files);
             }
+            // The supervisor keeps these for itself.
             Command::Pull(_)
             | Command::List(_)
             | Command::Survey(_)
             | Command::Watch(_)
             | Command::Verify(_)
-            | Command::Purge(_) => {
-                job.emitter
-                    .fact(Event::Noted {
-                        note: "a pull is running; the command was not taken".to_owned(),
-                    })
-                    .await;
-            }
+            | Command::Purge(_) => {}
         }
     }
 

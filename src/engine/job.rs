@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::at_work::AtWork;
 use super::emit::Emitter;
 use super::failure::from_cache;
 use super::sources::Source;
@@ -27,8 +28,12 @@ pub(super) struct Job {
     pub(super) commit: Commit,
     /// The way up.
     pub(super) emitter: Emitter,
-    /// What may be open at once.
-    pub(super) budget: Budget,
+    /// What may be open at once, by all pulls together.
+    pub(super) budget: Arc<Budget>,
+    /// This pull's turn at the budget.
+    pub(super) turn: Arc<Semaphore>,
+    /// The blobs that are being written right now.
+    pub(super) at_work: Arc<AtWork>,
     /// Whether what is here is fetched again.
     pub(super) is_forced: bool,
     /// Whether a right size is believed.
@@ -47,6 +52,14 @@ pub(super) struct Budget {
     pub(super) blobs: Arc<Semaphore>,
     /// Connections that transfer.
     pub(super) connections: Arc<Semaphore>,
+    /// How many blobs may be in flight.
+    most_blobs: usize,
+}
+
+/// The right to work at a blob.
+pub(super) struct Slot {
+    _blob: OwnedSemaphorePermit,
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Budget {
@@ -67,10 +80,26 @@ impl Budget {
                 .min(each.saturating_sub(Self::BESIDE_CONNECTIONS))
                 .max(1)
         });
+        let most_blobs = connections + Self::BESIDE_CONNECTIONS;
         Self {
-            blobs: Arc::new(Semaphore::new(connections + Self::BESIDE_CONNECTIONS)),
+            blobs: Arc::new(Semaphore::new(most_blobs)),
             connections: Arc::new(Semaphore::new(connections)),
+            most_blobs,
         }
+    }
+
+    /// What a pull must take before it queues for the budget: of its thousand files only so many
+    /// stand in the queue that another pull's first file is not the thousand-and-first.
+    pub(super) fn turn(&self) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(self.most_blobs))
+    }
+
+    /// Waits for the right to work at a blob; `None` if the engine is closing.
+    pub(super) async fn slot(&self, turn: &Arc<Semaphore>) -> Option<Slot> {
+        Some(Slot {
+            _turn: Arc::clone(turn).acquire_owned().await.ok()?,
+            _blob: Arc::clone(&self.blobs).acquire_owned().await.ok()?,
+        })
     }
 }
 
@@ -130,6 +159,25 @@ pub(super) async fn or_stop<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_small_pull_is_not_queued_behind_all_of_a_large_one() {
+        let budget = Arc::new(Budget::new(1, None));
+        let (large, small) = (budget.turn(), budget.turn());
+        let mut held = Vec::new();
+        for _ in 0..budget.most_blobs {
+            held.push(budget.slot(&large).await.unwrap());
+        }
+        let mut waiting = tokio::task::JoinSet::new();
+        for (name, turn) in [("large", &large), ("large", &large), ("small", &small)] {
+            let (budget, turn) = (Arc::clone(&budget), Arc::clone(turn));
+            waiting.spawn(async move { (name, budget.slot(&turn).await.unwrap()) });
+            tokio::task::yield_now().await;
+        }
+        held.pop();
+        let (first, _slot) = waiting.join_next().await.unwrap().unwrap();
+        assert_eq!(first, "small");
+    }
 
     #[test]
     fn connections_leave_room_among_the_open_files() {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::at_work::{AtWork, Working};
 use super::attempt::Attempt;
-use super::job::{Halt, blocking, or_stop};
+use super::job::{Halt, Slot, blocking, or_stop};
 use crate::cache::{self, BlobLock, Busy, LockAttempt};
 use crate::domain::{Event, Failure, FailureCode, LockWait};
 
@@ -19,12 +20,22 @@ const LOCK_PATIENCE: Duration = Duration::from_mins(5);
 const LOCK_POLL: Duration = Duration::from_millis(200);
 /// How often waiting is told.
 const LOCK_TOLD: Duration = Duration::from_secs(2);
+/// Longer than anybody's look at a lock takes.
+const LOOK: Duration = Duration::from_millis(5);
+
+enum Tried {
+    Held(BlobLock, Working),
+    /// And the bytes of the other side's partial.
+    Busy(Busy, Option<u64>),
+}
 
 /// A blob that is ours to write: its locks, and what the transfer may use.
 pub(super) struct Claim {
     pub(super) lock: BlobLock,
-    pub(super) slot: OwnedSemaphorePermit,
+    pub(super) slot: Slot,
     pub(super) connection: OwnedSemaphorePermit,
+    /// Says to those who look that it is us.
+    pub(super) working: Working,
 }
 
 impl Attempt<'_> {
@@ -32,7 +43,7 @@ impl Attempt<'_> {
     /// connection would look like a dead download to others. While somebody else holds one, slot
     /// and connection are given back, nothing is open, and the wait ends when the other side makes
     /// no progress for five minutes.
-    pub(super) async fn lock(&self, slot: OwnedSemaphorePermit) -> Result<Claim, Halt> {
+    pub(super) async fn lock(&self, slot: Slot) -> Result<Claim, Halt> {
         let mut slot = Some(slot);
         let mut other_bytes = None;
         let mut moved = Instant::now();
@@ -59,28 +70,41 @@ impl Attempt<'_> {
                 self.job.repo.clone(),
                 self.remote.etag,
             );
-            let now = self.job.emitter.now();
+            let emitter = self.job.emitter.clone();
+            let at_work = Arc::clone(&self.job.at_work);
+            let (file, size_bytes) = (self.remote.path.clone(), self.remote.size_bytes);
             let tried = blocking(move || {
                 cache::prepare_root(layout.root())?;
                 cache::prepare_repo(&layout, &repo)?;
-                let tried = cache::try_lock(&layout, &repo, &etag, now)?;
-                let bytes = match &tried {
-                    LockAttempt::Busy(_) => cache::other_progress(&layout, &repo, &etag),
-                    LockAttempt::Held(_) => None,
-                };
-                Ok((tried, bytes))
+                let mut tried = cache::try_lock(&layout, &repo, &etag, emitter.now())?;
+                if matches!(tried, LockAttempt::Busy(_)) {
+                    // A look at a lock holds it for a moment; nobody waits for that.
+                    std::thread::sleep(LOOK);
+                    tried = cache::try_lock(&layout, &repo, &etag, emitter.now())?;
+                }
+                Ok(match tried {
+                    LockAttempt::Held(lock) => {
+                        let working =
+                            AtWork::begin(&at_work, repo, etag, file, size_bytes, emitter);
+                        Tried::Held(lock, working)
+                    }
+                    LockAttempt::Busy(busy) => {
+                        Tried::Busy(busy, cache::other_progress(&layout, &repo, &etag))
+                    }
+                })
             })
             .await?
             .map_err(Halt::of_cache)?;
             let busy = match tried {
-                (LockAttempt::Held(lock), _) => {
+                Tried::Held(lock, working) => {
                     return Ok(Claim {
                         lock,
                         slot: slot_held,
                         connection,
+                        working,
                     });
                 }
-                (LockAttempt::Busy(busy), bytes) => {
+                Tried::Busy(busy, bytes) => {
                     if bytes != other_bytes {
                         other_bytes = bytes;
                         moved = Instant::now();

@@ -2,17 +2,20 @@
 //! out; nothing here knows a terminal.
 //!
 //! ```text
-//! Command -> Engine::run -> pull: prepare -> board of transfers -> publish -> Event
-//!                                              |  attempt: slot, lock, connection
-//!                                              v  writer: bytes, hash, promote
+//! Command -> supervisor -+-> pull: prepare -> board of transfers -> publish -> Event
+//!                        |                      |  attempt: slot, lock, connection
+//!                        |                      v  writer: bytes, hash, promote
+//!                        +-> list, survey, watch, verify, purge -> Event
 //! ```
 
+mod at_work;
 mod attempt;
 mod board;
 mod control;
 mod emit;
 mod failure;
 mod job;
+mod list;
 mod lock_wait;
 mod plan;
 mod prepare;
@@ -21,6 +24,7 @@ mod pull;
 mod reuse;
 mod selection;
 mod sources;
+mod supervisor;
 mod transfer;
 mod writer;
 
@@ -28,13 +32,16 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use self::emit::{Clock, Emitter};
-use self::failure::{from_cache, from_hub};
-use self::job::blocking;
+use self::at_work::AtWork;
+use self::emit::Clock;
+use self::failure::from_hub;
+use self::job::Budget;
 use self::sources::Source;
-use crate::cache::{self, Judge, Layout};
+use self::supervisor::Supervisor;
+use crate::cache::Judge;
 use crate::config::Config;
-use crate::domain::{Command, Event, Failure, FailureCode, JobId, Outcome, RepoId, Stamped};
+use crate::domain::{Command, Failure, Stamped};
+use crate::host;
 use crate::hub;
 use crate::mlx;
 
@@ -47,9 +54,23 @@ const EVENTS: usize = 1024;
 struct Shared {
     config: Arc<Config>,
     client: hub::Client,
+    /// One for all pulls.
+    budget: Arc<Budget>,
+    /// The blobs that are being written right now.
+    at_work: Arc<AtWork>,
 }
 
 impl Shared {
+    fn new(config: Config) -> Result<Self, Failure> {
+        let client = hub::Client::new(&config).map_err(from_hub)?;
+        Ok(Self {
+            client,
+            budget: Arc::new(Budget::new(config.connections, host::open_files_limit())),
+            at_work: Arc::default(),
+            config: Arc::new(config),
+        })
+    }
+
     /// Where bytes come from.
     fn source(&self) -> Source {
         let endpoint = &self.config.endpoint;
@@ -66,7 +87,7 @@ impl Shared {
 
 /// The engine. It works while [`Engine::run`] is polled.
 pub struct Engine {
-    shared: Shared,
+    shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Stamped>,
     clock: Arc<Clock>,
@@ -91,14 +112,11 @@ impl Engine {
     /// # Errors
     /// When the HTTP client cannot be built from the settings.
     pub fn new(config: Config) -> Result<(Self, Handle, mpsc::Receiver<Stamped>), Failure> {
-        let client = hub::Client::new(&config).map_err(from_hub)?;
+        let shared = Arc::new(Shared::new(config)?);
         let (commands_in, commands) = mpsc::channel(COMMANDS);
         let (events, events_out) = mpsc::channel(EVENTS);
         let engine = Self {
-            shared: Shared {
-                config: Arc::new(config),
-                client,
-            },
+            shared,
             commands,
             events,
             clock: Arc::new(Clock::start()),
@@ -109,94 +127,18 @@ impl Engine {
         Ok((engine, handle, events_out))
     }
 
-    /// Works until every handle is dropped and the running job has let go of what it holds.
-    pub async fn run(mut self) {
-        let mut next_job = 0;
-        let mut pending = None;
-        loop {
-            let command = match pending.take() {
-                Some(command) => command,
-                None => match self.commands.recv().await {
-                    Some(command) => command,
-                    None => return,
-                },
-            };
-            let emitter = Emitter::new(
-                self.events.clone(),
-                JobId(next_job),
-                Arc::clone(&self.clock),
-            );
-            match command {
-                Command::Pull(request) => {
-                    next_job += 1;
-                    pending = pull::run(&self.shared, &emitter, &request, &mut self.commands).await;
-                }
-                Command::List(repo) => {
-                    next_job += 1;
-                    list(&self.shared, &emitter, repo).await;
-                }
-                // There is nothing to cancel, pause, resume or retry.
-                Command::Cancel(_)
-                | Command::Pause(_)
-                | Command::Resume(_)
-                | Command::Retry(_)
-                | Command::Survey(_)
-                | Command::Watch(_)
-                | Command::Verify(_)
-                | Command::Purge(_) => {}
-            }
-        }
+    /// Works until every handle is dropped and the running jobs have let go of what they hold.
+    pub async fn run(self) {
+        Supervisor::new(self.shared, self.events, self.clock)
+            .run(self.commands)
+            .await;
     }
 }
 
-/// Scans the cache and reports what is there.
-async fn list(shared: &Shared, emitter: &Emitter, repo: Option<RepoId>) {
-    let cache_dir = shared.config.cache_dir.clone();
-    let wanted = repo.clone();
-    let scanned = blocking(move || {
-        let layout = Layout::new(cache::resolve_root(&cache_dir)?);
-        let judge = Judge {
-            examine: &mlx::examine,
-            select: &mlx::default_selection,
-        };
-        match wanted {
-            None => cache::scan(&layout, judge).map(|models| vec![Event::ModelsListed { models }]),
-            Some(repo) => cache::scan_repo(&layout, &repo, judge).map(|models| {
-                models
-                    .into_iter()
-                    .map(|(model, files)| Event::FilesListed {
-                        model: Box::new(model),
-                        files,
-                    })
-                    .collect()
-            }),
-        }
-    })
-    .await
-    .and_then(|scanned| scanned.map_err(from_cache));
-    let outcome = match scanned {
-        Ok(events) => match repo.filter(|_| events.is_empty()) {
-            Some(repo) => Outcome::Failed {
-                failures: vec![absent(&repo, shared)],
-            },
-            None => {
-                for event in events {
-                    emitter.fact(event).await;
-                }
-                Outcome::Listed
-            }
-        },
-        Err(failure) => Outcome::Failed {
-            failures: vec![failure],
-        },
-    };
-    emitter.fact(Event::Ended(outcome)).await;
-}
-
-fn absent(repo: &RepoId, shared: &Shared) -> Failure {
-    Failure::new(
-        FailureCode::Incomplete,
-        format!("`{repo}` is not in the cache"),
-    )
-    .at_path(shared.config.cache_dir.display().to_string())
+/// What other rooms think of a snapshot.
+fn judge() -> Judge<'static> {
+    Judge {
+        examine: &|folder| mlx::examine(folder, &host::open_quietly),
+        select: &mlx::default_selection,
+    }
 }

@@ -1,8 +1,8 @@
 //! Owns a pull from command to ending: prepare, run the transfers, publish; and again for
-//! `retry`, since a failed pull stays open until another command comes.
+//! `retry`, since a failed pull stays open until it is closed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -10,23 +10,25 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::board::{Board, Settled};
 use super::emit::Emitter;
-use super::job::{Budget, Halt, Job, blocking};
+use super::job::{Halt, Job, blocking};
 use super::plan::DISK_MARGIN_BYTES;
 use super::prepare::{Prepared, prepare};
 use super::publish::Publication;
 use crate::cache;
 use crate::domain::{
-    Command, Event, Failure, FailureCode, Outcome, PullPlan, PullRequest, PullResult,
+    Command, Event, Failure, FailureCode, FileSelection, Outcome, PullPlan, PullRequest, PullResult,
 };
-use crate::host;
 
-/// Runs a pull. Returns a command that is not for it, or `None` when it is over and nothing waits.
+/// Runs a pull until it is over, or has ended and nobody can ask for it again. `has_ended` is set
+/// while it only waits for a retry.
 pub(super) async fn run(
     shared: &Shared,
     emitter: &Emitter,
     request: &PullRequest,
-    commands: &mut mpsc::Receiver<Command>,
-) -> Option<Command> {
+    mut commands: mpsc::Receiver<Command>,
+    has_ended: &AtomicBool,
+) {
+    let commands = &mut commands;
     emitter
         .fact(Event::PullStarted {
             repo: request.repo.clone(),
@@ -47,33 +49,38 @@ pub(super) async fn run(
                 emitter.fact(Event::Planned(prepared.plan.clone())).await;
                 match admit(request, &prepared.plan) {
                     Ok(true) => {
-                        return fetch(shared, emitter, request, prepared, commands).await;
+                        return fetch(shared, emitter, request, prepared, commands, has_ended)
+                            .await;
                     }
                     Ok(false) => {
                         emitter.fact(Event::Ended(Outcome::Planned)).await;
-                        return None;
+                        return;
                     }
                     Err(failure) => Halt::Failed(failure),
                 }
             }
             Err(halt) => halt,
         };
+        has_ended.store(true, Ordering::Release);
         emitter.fact(Event::Ended(outcome_of(halt))).await;
         // Only a retry of everything makes sense before there was a plan.
-        match next_of_ended(commands).await {
-            Some(Command::Retry(_)) => emitter.fact(Event::Reopened { files: Vec::new() }).await,
-            other => return other,
+        if next_retry(commands, has_ended).await.is_none() {
+            return;
         }
+        emitter.fact(Event::Reopened { files: Vec::new() }).await;
     }
 }
 
-/// The next command that means something to a pull that has ended. A cancel may have been sent a
-/// moment too late; it must not close what can still be retried.
-async fn next_of_ended(commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
+/// Waits, after the end, for the wish to try again; `None` when nobody can wish any more. A cancel
+/// may have been sent a moment too late; it must not close what can still be retried.
+async fn next_retry(
+    commands: &mut mpsc::Receiver<Command>,
+    has_ended: &AtomicBool,
+) -> Option<FileSelection> {
     loop {
-        match commands.recv().await {
-            Some(Command::Cancel(_) | Command::Pause(_) | Command::Resume(_)) => {}
-            other => return other,
+        if let Command::Retry(files) = commands.recv().await? {
+            has_ended.store(false, Ordering::Release);
+            return Some(files);
         }
     }
 }
@@ -107,23 +114,25 @@ async fn prepare_hearing(
             prepared = &mut preparing => return prepared,
             command = commands.recv(), if is_open => match command {
                 Some(Command::Cancel(_)) => stop.cancel(),
-                // There are no transfers yet that could be resumed or retried.
-                Some(Command::Resume(_) | Command::Retry(_)) => {}
-                Some(
-                    Command::Pull(_)
-                    | Command::List(_)
-                    | Command::Survey(_)
-                    | Command::Watch(_)
-                    | Command::Verify(_)
-                    | Command::Purge(_)
-                    | Command::Pause(_),
-                ) => {
+                Some(Command::Pause(_)) => {
                     emitter
                         .fact(Event::Noted {
                             note: "the pull is being prepared; the command was not taken".to_owned(),
                         })
                         .await;
                 }
+                // There are no transfers yet that could be resumed or retried, and the rest is not
+                // for a pull.
+                Some(
+                    Command::Resume(_)
+                    | Command::Retry(_)
+                    | Command::Pull(_)
+                    | Command::List(_)
+                    | Command::Survey(_)
+                    | Command::Watch(_)
+                    | Command::Verify(_)
+                    | Command::Purge(_),
+                ) => {}
                 None => {
                     is_open = false;
                     stop.cancel();
@@ -177,7 +186,8 @@ async fn fetch(
     request: &PullRequest,
     prepared: Prepared,
     commands: &mut mpsc::Receiver<Command>,
-) -> Option<Command> {
+    has_ended: &AtomicBool,
+) {
     let Prepared {
         layout,
         listing,
@@ -191,7 +201,9 @@ async fn fetch(
         repo: plan.repo.clone(),
         commit: plan.commit,
         emitter: emitter.clone(),
-        budget: Budget::new(shared.config.connections, host::open_files_limit()),
+        budget: Arc::clone(&shared.budget),
+        turn: shared.budget.turn(),
+        at_work: Arc::clone(&shared.at_work),
         is_forced: request.force,
         trust_size: request.trust_size,
         fetched_bytes: AtomicU64::new(0),
@@ -221,17 +233,16 @@ async fn fetch(
             Settled::Cancelled => Outcome::Cancelled,
         };
         let is_over = matches!(outcome, Outcome::Complete(_));
+        has_ended.store(true, Ordering::Release);
         emitter.fact(Event::Ended(outcome)).await;
         if is_over {
-            return None;
+            return;
         }
-        match next_of_ended(commands).await {
-            Some(Command::Retry(files)) => {
-                let files = board.reopen(&files);
-                emitter.fact(Event::Reopened { files }).await;
-            }
-            other => return other,
-        }
+        let Some(files) = next_retry(commands, has_ended).await else {
+            return;
+        };
+        let files = board.reopen(&files);
+        emitter.fact(Event::Reopened { files }).await;
     }
 }
 

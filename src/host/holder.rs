@@ -11,30 +11,131 @@ pub struct Holder {
     pub pid: u32,
     /// Its program's name as the system shortens it; `None` if it cannot be read.
     pub program: Option<String>,
+    /// Its arguments in one line, without tokens; `None` if they cannot be read.
+    pub command_line: Option<String>,
+    /// When it started, milliseconds since the Unix epoch; `None` if that cannot be read.
+    pub since_ms: Option<u64>,
+}
+
+impl Holder {
+    /// What the system tells of the process of that id.
+    #[cfg(target_os = "linux")]
+    pub fn of(pid: u32) -> Self {
+        let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).ok();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self {
+            pid,
+            program: read("comm").map(|name| text(name).trim_end().to_owned()),
+            command_line: read("cmdline")
+                .filter(|line| !line.is_empty())
+                .map(|line| without_tokens(&text(line))),
+            since_ms: read("stat").and_then(|stat| started_ms(&text(stat), boot_ms()?)),
+        }
+    }
+
+    /// What the system tells of the process of that id: here, nothing without unsafe code.
+    #[cfg(not(target_os = "linux"))]
+    pub fn of(pid: u32) -> Self {
+        Self {
+            pid,
+            program: None,
+            command_line: None,
+            since_ms: None,
+        }
+    }
+}
+
+/// Who holds which `flock`, as the system's table had it at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct LockTable {
+    text: String,
+}
+
+impl LockTable {
+    /// Reads the table; empty where the system has none (macOS).
+    pub fn read() -> Self {
+        Self {
+            text: table_text().unwrap_or_default(),
+        }
+    }
+
+    /// The process that holds a `flock` on the file; `None` where the table does not tell.
+    pub fn holder_of(&self, file: &std::fs::Metadata) -> Option<Holder> {
+        use std::os::unix::fs::MetadataExt;
+
+        let device = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+        flock_pid(&self.text, device, file.ino()).map(Holder::of)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn table_text() -> Option<String> {
+    std::fs::read_to_string("/proc/locks").ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn table_text() -> Option<String> {
+    None
 }
 
 /// The process that holds a `flock` on `path`; `None` where the system does not tell.
-#[cfg(target_os = "linux")]
 pub fn lock_holder(path: &Path) -> Option<Holder> {
-    use std::os::unix::fs::MetadataExt;
-
-    let metadata = path.metadata().ok()?;
-    let device = (
-        rustix::fs::major(metadata.dev()),
-        rustix::fs::minor(metadata.dev()),
-    );
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let pid = flock_pid(&locks, device, metadata.ino())?;
-    let program = std::fs::read_to_string(format!("/proc/{pid}/comm"))
-        .ok()
-        .map(|name| name.trim_end().to_owned());
-    Some(Holder { pid, program })
+    LockTable::read().holder_of(&path.symlink_metadata().ok()?)
 }
 
-/// The process that holds a `flock` on `path`; macOS has no table to read.
-#[cfg(not(target_os = "linux"))]
-pub fn lock_holder(_path: &Path) -> Option<Holder> {
-    None
+/// When the machine started, milliseconds since the Unix epoch. Asked once: the system derives it
+/// from the wall clock, so it wavers, and a process would seem to have started anew.
+#[cfg(target_os = "linux")]
+fn boot_ms() -> Option<u64> {
+    static BOOT_MS: std::sync::OnceLock<Option<u64>> = std::sync::OnceLock::new();
+    *BOOT_MS.get_or_init(|| {
+        let stat = std::fs::read_to_string("/proc/stat").ok()?;
+        let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+        line.trim().parse::<u64>().ok()?.checked_mul(1000)
+    })
+}
+
+/// When a process started, from the text of `/proc/PID/stat`: the 22nd field counts hundredths of a
+/// second since boot (`USER_HZ` is 100 wherever Linux runs today).
+#[cfg(any(target_os = "linux", test))]
+fn started_ms(stat: &str, boot_ms: u64) -> Option<u64> {
+    // The second field is the program's name in brackets, which may hold anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let ticks: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;
+    boot_ms.checked_add(ticks.checked_mul(10)?)
+}
+
+/// Arguments, which end with NUL each, in one line; what may be a token is hidden.
+#[cfg(any(target_os = "linux", test))]
+fn without_tokens(arguments: &str) -> String {
+    const BEARER: &str = "bearer ";
+    let mut words = Vec::new();
+    let mut is_secret_next = false;
+    for word in arguments.split('\0').filter(|word| !word.is_empty()) {
+        let lower = word.to_ascii_lowercase();
+        let is_secret = std::mem::replace(&mut is_secret_next, lower == "--token");
+        let mut shown = if is_secret {
+            "***".to_owned()
+        } else if lower.starts_with("--token=") {
+            "--token=***".to_owned()
+        } else if let Some(at) = lower.find(BEARER) {
+            // The lower-case form has the same length in bytes.
+            format!("{}***", &word[..at + BEARER.len()])
+        } else {
+            word.to_owned()
+        };
+        while let Some(at) = shown.find("hf_").filter(|at| {
+            let token = shown[at + 3..].bytes();
+            token.take_while(u8::is_ascii_alphanumeric).count() >= 8
+        }) {
+            let end = shown[at + 3..]
+                .find(|c: char| !c.is_ascii_alphanumeric())
+                .map_or(shown.len(), |length| at + 3 + length);
+            shown.replace_range(at..end, "***");
+        }
+        words.push(shown);
+    }
+    words.join(" ")
 }
 
 /// Finds the holder in the text of `/proc/locks`:
@@ -42,7 +143,6 @@ pub fn lock_holder(_path: &Path) -> Option<Holder> {
 ///
 /// The device in that table differs from `stat`'s on btrfs and overlays, so a line that agrees by
 /// inode alone counts when none agrees fully.
-#[cfg(any(target_os = "linux", test))]
 fn flock_pid(locks: &str, device: (u32, u32), inode: u64) -> Option<u32> {
     let mut by_inode = None;
     for line in locks.lines() {
@@ -120,6 +220,32 @@ mod tests {
     }
 
     #[test]
+    fn the_start_of_a_process_is_read_behind_its_name() {
+        let stat = "77 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 250 20 21";
+        assert_eq!(started_ms(stat, 1_000), Some(3_500));
+        assert_eq!(started_ms("77 (a", 0), None);
+    }
+
+    #[test]
+    fn no_token_is_in_a_command_line() {
+        for (arguments, shown) in [
+            ("python3\0x.py\0", "python3 x.py"),
+            ("hf\0--token\0abc\0y", "hf --token *** y"),
+            ("hf\0--token=abc", "hf --token=***"),
+            (
+                "curl\0-H\0Authorization: Bearer abc",
+                "curl -H Authorization: Bearer ***",
+            ),
+            (
+                "x\0https://hf_abcdefgh1:x@host/hf_hub",
+                "x https://***:x@host/hf_hub",
+            ),
+        ] {
+            assert_eq!(without_tokens(arguments), shown);
+        }
+    }
+
+    #[test]
     fn the_living_are_told_from_the_dead() {
         assert!(is_alive(std::process::id()));
         assert!(is_alive(1));
@@ -135,6 +261,11 @@ mod tests {
         file.as_file().lock().unwrap();
         let holder = lock_holder(file.path()).unwrap();
         assert_eq!(holder.pid, std::process::id());
-        assert!(holder.program.is_some());
+        assert!(holder.program.is_some() && holder.command_line.is_some());
+        let started = Holder::of(1).since_ms.unwrap();
+        assert!(
+            holder.since_ms.unwrap() >= started,
+            "nobody is older than init"
+        );
     }
 }

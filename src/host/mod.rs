@@ -9,13 +9,15 @@ mod files;
 #[cfg(test)]
 pub(crate) mod forks;
 mod holder;
+mod open;
 mod owner;
 mod signal;
 mod space;
 
 pub use ability::{folds_case, supports_symlinks};
 pub use files::{read_tail, system, write_new};
-pub use holder::{Holder, host_name, is_alive, lock_holder};
+pub use holder::{Holder, LockTable, host_name, is_alive, lock_holder};
+pub use open::open_quietly;
 pub use owner::{describe_owner, is_ours, sync_dir};
 pub use signal::sighup_is_ignored;
-pub use space::{absent_mount, free_space, nearest_existing, open_files_limit};
+pub use space::{absent_mount, disk, free_space, nearest_existing, open_files_limit};

@@ -6,9 +6,20 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use crate::domain::Disk;
+
 /// Bytes that an unprivileged user may still write where `path` is or would be created.
 pub fn free_space(path: &Path) -> io::Result<u64> {
     fs2::available_space(nearest_existing(path)?)
+}
+
+/// Room on the file system where `path` is or would be created.
+pub fn disk(path: &Path) -> io::Result<Disk> {
+    let room = fs2::statvfs(nearest_existing(path)?)?;
+    Ok(Disk {
+        free_bytes: room.available_space(),
+        total_bytes: room.total_space(),
+    })
 }
 
 /// How many files this process may have open at once; `None` means no limit.
@@ -72,6 +83,8 @@ mod tests {
         let deep = dir.path().join("a/b/c");
         assert!(free_space(&deep).unwrap() > 0);
         assert_eq!(nearest_existing(&deep).unwrap(), dir.path());
+        let disk = disk(&deep).unwrap();
+        assert!(disk.free_bytes > 0 && disk.free_bytes <= disk.total_bytes);
         assert!(!dir.path().join("a").exists());
     }
 

@@ -3,8 +3,8 @@
 //! Never follows what a loader would not: only the folder's own files count.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -20,10 +20,14 @@ const CONFIG: &str = "config.json";
 const JSON: &str = ".json";
 const INDEX: &str = "model.safetensors.index.json";
 
+/// How a file is opened for reading; who looks only may know a way that leaves no trace.
+pub type Open<'a> = &'a dyn Fn(&Path) -> io::Result<File>;
+
 /// What is missing from the model in `dir`, and what is there and wrong.
-pub fn examine(dir: &Path) -> (Vec<String>, Vec<String>) {
+pub fn examine(dir: &Path, open: Open<'_>) -> (Vec<String>, Vec<String>) {
     let mut folder = Folder {
         dir,
+        open,
         names: names(dir),
         missing: Vec::new(),
         broken: Vec::new(),
@@ -48,6 +52,7 @@ struct Index {
 
 struct Folder<'a> {
     dir: &'a Path,
+    open: Open<'a>,
     names: BTreeSet<String>,
     missing: Vec<String>,
     broken: Vec<String>,
@@ -96,7 +101,7 @@ impl Folder<'_> {
                     .push(format!("`{INDEX}` names `{name}`, which is no file's name"));
                 continue;
             }
-            match weights::tensors(&self.dir.join(&shard)) {
+            match weights::tensors((self.open)(&self.dir.join(&shard))) {
                 Ok(tensors) => {
                     let promised = index.into_iter().flat_map(|index| &index.weight_map);
                     let absent = promised
@@ -142,7 +147,11 @@ impl Folder<'_> {
 
     fn json<T: for<'de> Deserialize<'de>>(&mut self, name: &str) -> Option<T> {
         let shown = sanitize(name);
-        let bytes = match fs::read(self.dir.join(name)) {
+        let read = (self.open)(&self.dir.join(name)).and_then(|mut file| {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        let bytes = match read {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.unreadable(&shown, &error);
@@ -190,6 +199,10 @@ mod tests {
 
     use super::*;
     use crate::mlx::weights::sample;
+
+    fn examine(dir: &Path) -> (Vec<String>, Vec<String>) {
+        super::examine(dir, &|path| File::open(path))
+    }
 
     fn model() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();

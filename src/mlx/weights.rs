@@ -5,7 +5,6 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
 
 use safetensors::tensor::Metadata;
 
@@ -25,9 +24,9 @@ pub(super) enum Fault {
 }
 
 /// The names of the tensors in the file, if its structure is sound.
-pub(super) fn tensors(path: &Path) -> Result<HashSet<String>, Fault> {
+pub(super) fn tensors(opened: io::Result<File>) -> Result<HashSet<String>, Fault> {
     let malformed = |why: String| Err(Fault::Malformed(why));
-    let mut file = File::open(path).map_err(Fault::Unreadable)?;
+    let mut file = opened.map_err(Fault::Unreadable)?;
     let length = file.metadata().map_err(Fault::Unreadable)?.len();
     let mut start = [0; size_of::<u64>()];
     if length < LENGTH_BYTES {
@@ -87,7 +86,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w");
         std::fs::write(&path, bytes).unwrap();
-        match tensors(&path) {
+        match tensors(File::open(&path)) {
             Ok(names) => format!("{} tensors", names.len()),
             Err(Fault::Malformed(why)) => why,
             Err(Fault::Unreadable(error)) => panic!("{error}"),

@@ -1,0 +1,321 @@
+//! Owns the whole cache as it was when last looked at, and looking again at what has changed.
+//!
+//! **Law**: a second look at a cache in which nothing happened reads no file and costs a few
+//! thousand questions about times at most; nothing is changed by looking.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::holders::{held_locks_of, locks_of};
+use super::partials::Eyes;
+use super::ready::Examination;
+use super::scan::repos;
+use super::sight::{Print, Sight, contents_of};
+use super::{Error, Judge, Layout, Result, diagnosis};
+use crate::domain::{Etag, Finding, LockRow, ModelRow, PartialRow, PartialState, RepoId};
+
+/// Repos whose times are looked at in one short look; of more, each comes round in turn.
+const AT_ONCE: usize = 256;
+/// Every so many short looks the locks of abandoned partials are asked again.
+const PARTIALS_EVERY: u32 = 5;
+/// Threads of a full look: it waits for the disk more than it computes.
+const THREADS: usize = 4;
+
+/// The cache as last seen.
+#[derive(Debug, Default)]
+pub struct Census {
+    repos: BTreeMap<RepoId, Sight>,
+    /// Of the cache's own folder.
+    root: Option<Print>,
+    /// What was read of models, so that a full look does not read it again.
+    memory: Memory,
+    next: usize,
+    looks: u32,
+}
+
+impl Census {
+    /// Looks at the whole cache, or at one repo. A cache that does not exist yet is empty.
+    ///
+    /// # Errors
+    /// When the cache as a whole cannot be read. What cannot be read in it is a finding.
+    pub fn look(
+        &mut self,
+        layout: &Layout,
+        only: Option<&RepoId>,
+        judge: Judge<'_>,
+        eyes: &Eyes<'_>,
+    ) -> Result<()> {
+        let root = Print::of(&[layout.root().to_owned()], eyes.now);
+        let mut names = repos(layout)?;
+        names.retain(|repo| only.is_none_or(|only| only == repo));
+        self.repos = self.memory.using(judge, |judge| {
+            look_at_all(&names, &|repo| Sight::of(layout, repo, judge, eyes))
+        });
+        self.memory.forget_others(layout, &self.repos);
+        self.root = Some(root);
+        Ok(())
+    }
+
+    /// Looks again at what has changed, and at `stirred` whether or not it has; whether anything is
+    /// new. The repo in `focus` and those that somebody writes into are asked every time.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look).
+    pub fn look_again(
+        &mut self,
+        layout: &Layout,
+        focus: Option<&RepoId>,
+        stirred: &BTreeSet<RepoId>,
+        judge: Judge<'_>,
+        eyes: &Eyes<'_>,
+    ) -> Result<bool> {
+        let mut is_new = false;
+        let root = Print::of(&[layout.root().to_owned()], eyes.now);
+        let is_root_known = self
+            .root
+            .is_some_and(|known| known.hash == root.hash && !known.is_racy);
+        if is_root_known {
+            // The names are the same; that they may be read is asked all the same.
+            fs::read_dir(layout.root())
+                .map(drop)
+                .or_else(|error| match error.kind() {
+                    std::io::ErrorKind::NotFound => repos(layout).map(drop),
+                    _ => Err(Error::from_io("read", layout.root(), error)),
+                })?;
+        }
+        let mut due: BTreeSet<RepoId> = stirred.clone();
+        if !is_root_known {
+            let names: BTreeSet<RepoId> = repos(layout)?.into_iter().collect();
+            let before = self.repos.len();
+            self.repos.retain(|repo, _| names.contains(repo));
+            is_new |= self.repos.len() != before;
+            due.extend(
+                names
+                    .into_iter()
+                    .filter(|repo| !self.repos.contains_key(repo)),
+            );
+            self.root = Some(root);
+        }
+        let turn = self.turn();
+        for (at, (repo, sight)) in self.repos.iter().enumerate() {
+            let is_asked = turn.contains(at) || focus == Some(repo) || sight.is_live();
+            if is_asked && sight.is_outdated(eyes.now) {
+                due.insert(repo.clone());
+            }
+        }
+        let due: Vec<RepoId> = due
+            .into_iter()
+            .filter(|repo| layout.repo(repo).is_dir())
+            .collect();
+        let seen = self.memory.using(judge, |judge| {
+            look_at_all(&due, &|repo| Sight::of(layout, repo, judge, eyes))
+        });
+        is_new |= !seen.is_empty();
+        self.repos.extend(seen);
+        self.looks = self.looks.wrapping_add(1);
+        let asks_all = self.looks.is_multiple_of(PARTIALS_EVERY);
+        for (repo, sight) in &mut self.repos {
+            let has_any = !sight.partials.is_empty() && !due.contains(repo);
+            if has_any && (asks_all || sight.is_live() || sight.has_moved()) {
+                is_new |= sight.look_at_partials(layout, repo, eyes);
+            }
+        }
+        Ok(is_new)
+    }
+
+    /// Which repos, by their place, have their turn in this look.
+    fn turn(&mut self) -> Turn {
+        let all = self.repos.len();
+        let turn = Turn {
+            from: self.next,
+            count: AT_ONCE.min(all),
+            all,
+        };
+        self.next = (self.next + turn.count).checked_rem(all).unwrap_or(0);
+        turn
+    }
+
+    /// Every snapshot, by repo.
+    pub fn models(&self) -> Vec<ModelRow> {
+        self.repos
+            .values()
+            .flat_map(|sight| sight.models.iter().cloned())
+            .collect()
+    }
+
+    /// Everything that is wrong, the worst first.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = Vec::new();
+        for sight in self.repos.values() {
+            findings.extend(sight.findings.iter().cloned());
+            let abandoned = sight
+                .partials
+                .iter()
+                .filter(|(row, _)| row.state == PartialState::Abandoned);
+            findings.extend(abandoned.map(|(row, length)| diagnosis::abandoned(row, *length)));
+        }
+        // Within one severity the order of repos stays.
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        findings
+    }
+
+    /// Every unfinished blob, by repo.
+    pub fn partials(&self) -> Vec<PartialRow> {
+        self.repos
+            .values()
+            .flat_map(|sight| sight.partials.iter().map(|(row, _)| row.clone()))
+            .collect()
+    }
+
+    /// The locks of the repo in focus, and of all others those that are held or stale.
+    pub fn locks(&self, layout: &Layout, focus: Option<&RepoId>, eyes: &Eyes<'_>) -> Vec<LockRow> {
+        let mut locks = Vec::new();
+        if let Some(repo) = focus {
+            locks.extend(locks_of(layout, repo, &contents_of(layout, repo), eyes));
+        }
+        for (repo, sight) in &self.repos {
+            if focus == Some(repo) || (sight.partials.is_empty() && !sight.has_marker) {
+                continue;
+            }
+            let etags: BTreeSet<String> = sight
+                .partials
+                .iter()
+                .map(|(row, _)| row.etag.clone())
+                .collect();
+            let etags = etags.iter().filter_map(|etag| Etag::new(etag).ok());
+            locks.extend(held_locks_of(
+                layout,
+                repo,
+                etags,
+                &contents_of(layout, repo),
+                eyes,
+            ));
+        }
+        locks
+    }
+}
+
+/// A stretch of repos that goes round.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    from: usize,
+    count: usize,
+    all: usize,
+}
+
+impl Turn {
+    fn contains(self, at: usize) -> bool {
+        let after = (at + self.all - self.from).checked_rem(self.all);
+        after.is_some_and(|after| after < self.count)
+    }
+}
+
+/// Looks at every repo, in a few threads if there are many.
+fn look_at_all(
+    repos: &[RepoId],
+    look: &(dyn Fn(&RepoId) -> Sight + Sync),
+) -> BTreeMap<RepoId, Sight> {
+    let next = AtomicUsize::new(0);
+    let seen = Mutex::new(BTreeMap::new());
+    let work = || {
+        while let Some(repo) = repos.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let sight = look(repo);
+            seen.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(repo.clone(), sight);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..THREADS.min(repos.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    seen.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What was read of models, by folder: valid while no file in it has changed.
+#[derive(Debug, Default)]
+struct Memory(Mutex<HashMap<PathBuf, (u64, Examination)>>);
+
+impl Memory {
+    /// Lets `work` judge with this memory.
+    fn using<T>(&self, judge: Judge<'_>, work: impl FnOnce(Judge<'_>) -> T) -> T {
+        let examine = |folder: &Path| {
+            let print = print_of_files(folder);
+            let known = {
+                let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                known.get(folder).filter(|(at, _)| *at == print).cloned()
+            };
+            if let Some((_, known)) = known {
+                return known;
+            }
+            let found = (judge.examine)(folder);
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(folder.to_owned(), (print, found.clone()));
+            found
+        };
+        work(Judge {
+            examine: &examine,
+            select: judge.select,
+        })
+    }
+
+    /// Forgets folders of repos that are gone.
+    fn forget_others(&self, layout: &Layout, repos: &BTreeMap<RepoId, Sight>) {
+        let kept: BTreeSet<PathBuf> = repos.keys().map(|repo| layout.snapshots(repo)).collect();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|folder, _| folder.parent().is_some_and(|parent| kept.contains(parent)));
+    }
+}
+
+/// The names in a folder and what they lead to, without the contents.
+fn print_of_files(folder: &Path) -> u64 {
+    let mut names: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    names.sort();
+    let mut hasher = DefaultHasher::new();
+    for name in names {
+        if let Ok(found) = name.metadata() {
+            (found.dev(), found.ino(), found.len()).hash(&mut hasher);
+            (
+                found.mtime(),
+                found.mtime_nsec(),
+                found.ctime(),
+                found.ctime_nsec(),
+            )
+                .hash(&mut hasher);
+        }
+        name.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_repo_has_its_turn() {
+        let turn = |from, count, all| {
+            let turn = Turn { from, count, all };
+            (0..all).filter(|at| turn.contains(*at)).collect::<Vec<_>>()
+        };
+        assert_eq!(turn(0, 3, 3), [0, 1, 2]);
+        assert_eq!(turn(0, 2, 5), [0, 1]);
+        assert_eq!(turn(4, 2, 5), [0, 4]);
+        assert_eq!(turn(0, 0, 0), Vec::<usize>::new());
+    }
+}

@@ -1,0 +1,297 @@
+//! Owns what can be told of lock files by looking: their state, who holds them, and the sentence
+//! that says how that was found out.
+//!
+//! Never takes a lock and never creates one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Layout;
+use super::lock::{self, Content, Look};
+use super::partials::{Contents, Eyes, age_of};
+use super::salvage::exact_etag;
+use super::sight::is_own_folder;
+use crate::domain::{Etag, LockKind, LockRow, LockState, RepoId, sanitize, sanitize_line};
+use crate::host::{self, Holder};
+
+/// The longest command line that is shown, in characters.
+const COMMAND_LINE: usize = 300;
+
+/// Every lock file of the repo that exists.
+pub(super) fn locks_of(
+    layout: &Layout,
+    repo: &RepoId,
+    contents: &Contents,
+    eyes: &Eyes<'_>,
+) -> Vec<LockRow> {
+    let mut found: Vec<(LockKind, PathBuf, Option<Etag>)> = Vec::new();
+    let folder = layout.repo(repo);
+    let locks = layout.locks();
+    let hub = locks.join(repo.folder());
+    // Linked folders may lead out of the cache.
+    let is_inside = is_own_folder(&locks) && is_own_folder(&hub);
+    for (kind, dir, is_inside) in [
+        (LockKind::Hub, hub.clone(), is_inside),
+        (LockKind::Swift, hub.join("blobs"), is_inside),
+        (LockKind::Legacy, layout.blobs(repo), is_own_folder(&folder)),
+    ] {
+        if is_inside && is_own_folder(&dir) {
+            found.extend(
+                lock_files(&dir)
+                    .into_iter()
+                    .map(|(path, etag)| (kind, path, Some(etag))),
+            );
+        }
+    }
+    if is_own_folder(&folder) {
+        found.push((LockKind::Marker, layout.marker(repo), None));
+    }
+    let mut rows: Vec<LockRow> = found
+        .into_iter()
+        .filter_map(|(kind, path, etag)| row(repo, kind, &path, etag, contents, eyes))
+        .collect();
+    rows.sort_by(|a, b| (a.kind as u8, &a.path).cmp(&(b.kind as u8, &b.path)));
+    rows
+}
+
+/// Of a repo that nobody looks at: the locks of `etags` and the marker, if they are held or stale.
+pub(super) fn held_locks_of(
+    layout: &Layout,
+    repo: &RepoId,
+    etags: impl Iterator<Item = Etag>,
+    contents: &Contents,
+    eyes: &Eyes<'_>,
+) -> Vec<LockRow> {
+    let mut found = vec![(LockKind::Marker, layout.marker(repo), None)];
+    for etag in etags {
+        found.extend([
+            (LockKind::Hub, layout.hub_lock(repo, &etag), Some(etag)),
+            (LockKind::Swift, layout.swift_lock(repo, &etag), Some(etag)),
+            (
+                LockKind::Legacy,
+                layout.legacy_lock(repo, &etag),
+                Some(etag),
+            ),
+        ]);
+    }
+    found
+        .into_iter()
+        .filter_map(|(kind, path, etag)| row(repo, kind, &path, etag, contents, eyes))
+        .filter(|row| matches!(row.state, LockState::Held | LockState::Stale))
+        .collect()
+}
+
+fn lock_files(dir: &Path) -> Vec<(PathBuf, Etag)> {
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let etag = exact_etag(name.strip_suffix(".lock")?)?;
+            Some((dir.join(&name), etag))
+        })
+        .collect()
+}
+
+/// What is known of a lock.
+struct Known {
+    state: LockState,
+    holder: Option<Holder>,
+    proof: String,
+}
+
+fn row(
+    repo: &RepoId,
+    kind: LockKind,
+    path: &Path,
+    etag: Option<Etag>,
+    contents: &Contents,
+    eyes: &Eyes<'_>,
+) -> Option<LockRow> {
+    let known = match lock::look(path, eyes.now) {
+        Look::Absent => return None,
+        Look::Link => unknown("a link stands in the place of the lock; it is not followed"),
+        Look::Unreadable(error) => unknown(&format!("the lock cannot be asked: {error}")),
+        Look::Held(file) => held(eyes.table.holder_of(&file)),
+        Look::Free(content) if kind == LockKind::Marker => marker(content),
+        Look::Free(content) => match content {
+            Some(content) => by_content(&content),
+            None => Known {
+                state: LockState::Free,
+                holder: None,
+                proof: "nobody holds its `flock`; a lock file that stays behind is normal"
+                    .to_owned(),
+            },
+        },
+        Look::NoFlock(content) => match content {
+            Some(content) => by_content(&content),
+            None => unknown("this file system has no `flock`, so nobody can be asked"),
+        },
+    };
+    let ours = etag.as_ref().and_then(|etag| (eyes.ours)(repo, etag));
+    let is_ours = known.state == LockState::Held
+        && (ours.as_ref().is_some_and(|ours| ours.is_at_work)
+            || known
+                .holder
+                .as_ref()
+                .is_some_and(|holder| holder.pid == std::process::id()));
+    let file = etag.as_ref().and_then(|etag| {
+        let listed = contents.get(etag).map(|(path, _)| path.as_str());
+        listed
+            .or_else(|| ours.as_ref().map(|ours| ours.file.as_str()))
+            .map(sanitize)
+    });
+    let (pid, program, command_line, since_ms) = match known.holder {
+        Some(holder) => (
+            Some(holder.pid),
+            holder.program,
+            holder.command_line,
+            holder.since_ms,
+        ),
+        None => (None, None, None, None),
+    };
+    Some(LockRow {
+        repo: repo.clone(),
+        kind,
+        path: sanitize(&path.to_string_lossy()),
+        etag: etag.map(|etag| etag.to_string()),
+        file,
+        state: known.state,
+        pid,
+        program: program.map(|program| sanitize(&program)),
+        command_line: command_line.map(|line| sanitize_line(&line, COMMAND_LINE)),
+        since_ms,
+        is_ours,
+        proof: known.proof,
+    })
+}
+
+fn unknown(proof: &str) -> Known {
+    Known {
+        state: LockState::Unknown,
+        holder: None,
+        proof: sanitize(proof),
+    }
+}
+
+fn held(holder: Option<Holder>) -> Known {
+    let proof = match &holder {
+        Some(holder) => format!(
+            "its `flock` is taken, and the system's table of locks names process {}",
+            holder.pid
+        ),
+        None => "its `flock` is taken; by which process, the system does not tell".to_owned(),
+    };
+    Known {
+        state: LockState::Held,
+        holder,
+        proof,
+    }
+}
+
+/// A lock file with content, as programs write it where there is no `flock`: its existence counts.
+fn by_content(content: &Content) -> Known {
+    let age = age_of(content);
+    match (content.pid, content.pid_here()) {
+        (Some(_), Some(pid)) if !host::is_alive(pid) => Known {
+            state: LockState::Stale,
+            holder: None,
+            proof: format!("it was left by process {pid} of this machine, which is gone"),
+        },
+        (Some(_), Some(pid)) if content.is_fresh() => Known {
+            state: LockState::Held,
+            holder: Some(Holder::of(pid)),
+            proof: format!(
+                "its existence counts: process {pid} of this machine, which lives, wrote it {age}"
+            ),
+        },
+        _ if content.is_fresh() => Known {
+            state: LockState::Held,
+            holder: None,
+            proof: match &content.host {
+                Some(host) => sanitize(&format!(
+                    "its existence counts: a process on `{host}` wrote it {age}"
+                )),
+                None => format!("its existence counts, and it was written {age}"),
+            },
+        },
+        _ => unknown(&format!(
+            "it has content, as locks whose existence counts have, but that was written {age}; \
+             downloads do not wait for it"
+        )),
+    }
+}
+
+/// A download marker that nobody holds: apps that only test for the file wait all the same.
+fn marker(content: Option<Content>) -> Known {
+    let Some(content) = content else {
+        return Known {
+            state: LockState::Free,
+            holder: None,
+            proof: "it is empty and nobody holds its `flock`".to_owned(),
+        };
+    };
+    let record = Record::of(&content.text);
+    let age = age_of(&content);
+    let is_here = record.host.as_deref() == Some(host::host_name().as_str());
+    match record.pid {
+        Some(pid) if is_here && !host::is_alive(pid) => Known {
+            state: LockState::Stale,
+            holder: None,
+            proof: format!(
+                "it names process {pid} of this machine, which is gone, and nobody holds its `flock`"
+            ),
+        },
+        Some(pid) if is_here => Known {
+            state: LockState::Free,
+            holder: None,
+            proof: format!(
+                "nobody holds its `flock`, although process {pid}, which it names, lives: that has \
+                 ended its download"
+            ),
+        },
+        Some(pid) => unknown(&format!(
+            "it names process {pid} of {}, and nobody here holds its `flock`; it was written {age}",
+            match &record.host {
+                Some(host) => format!("`{host}`"),
+                None => "a machine it does not name".to_owned(),
+            }
+        )),
+        None if content.text.starts_with(SCRIPT) => unknown(&format!(
+            "a script that holds no `flock` wrote it {age}; whether it is still at work cannot be \
+             told from the file"
+        )),
+        None => unknown(&format!(
+            "nobody holds its `flock`, and its content, written {age}, names no process"
+        )),
+    }
+}
+
+/// How the old shell script's marker starts (product.md, section 4).
+const SCRIPT: &str = "Manual download started at";
+
+/// What a marker says of its writer: lines of `name value`, `name=value` or `name: value`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Record {
+    pid: Option<u32>,
+    host: Option<String>,
+}
+
+impl Record {
+    fn of(text: &str) -> Self {
+        let mut record = Self::default();
+        for line in text.lines() {
+            let line = line.trim();
+            let Some((name, value)) = line.split_once([' ', '=', ':', '\t']) else {
+                continue;
+            };
+            let value = value.trim_start_matches(['=', ':', ' ', '\t']).trim();
+            match name.to_ascii_lowercase().as_str() {
+                "pid" => record.pid = value.parse().ok(),
+                "host" if !value.is_empty() => record.host = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        record
+    }
+}

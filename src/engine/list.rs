@@ -1,0 +1,62 @@
+//! Owns `larder ls`: one scan of the cache, or of one repo with its files.
+//!
+//! Never hashes and never writes.
+
+use std::sync::Arc;
+
+use super::Shared;
+use super::emit::Emitter;
+use super::failure::from_cache;
+use super::job::blocking;
+use crate::cache::{self, Layout};
+use crate::domain::{Event, Failure, FailureCode, Outcome, RepoId};
+
+/// Scans the cache and reports what is there.
+pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<RepoId>) {
+    let cache_dir = shared.config.cache_dir.clone();
+    let wanted = repo.clone();
+    let scanned = blocking(move || {
+        let layout = Layout::new(cache::resolve_root(&cache_dir)?);
+        let judge = super::judge();
+        match wanted {
+            None => cache::scan(&layout, judge).map(|models| vec![Event::ModelsListed { models }]),
+            Some(repo) => cache::scan_repo(&layout, &repo, judge).map(|models| {
+                models
+                    .into_iter()
+                    .map(|(model, files)| Event::FilesListed {
+                        model: Box::new(model),
+                        files,
+                    })
+                    .collect()
+            }),
+        }
+    })
+    .await
+    .and_then(|scanned| scanned.map_err(from_cache));
+    let outcome = match scanned {
+        Ok(events) => match repo.filter(|_| events.is_empty()) {
+            Some(repo) => Outcome::Failed {
+                failures: vec![absent(&repo, &shared)],
+            },
+            None => {
+                for event in events {
+                    emitter.fact(event).await;
+                }
+                Outcome::Listed
+            }
+        },
+        Err(failure) => Outcome::Failed {
+            failures: vec![failure],
+        },
+    };
+    emitter.fact(Event::Ended(outcome)).await;
+}
+
+/// Nothing of the repo is there.
+pub(super) fn absent(repo: &RepoId, shared: &Shared) -> Failure {
+    Failure::new(
+        FailureCode::Incomplete,
+        format!("`{repo}` is not in the cache"),
+    )
+    .at_path(shared.config.cache_dir.display().to_string())
+}

@@ -1,0 +1,56 @@
+//! Owns opening a file to look at it without leaving a trace: the time of its last access says when
+//! a model was last used, and a look is no use.
+//!
+//! Never writes.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Flags beyond reading: no wait for the writer of a pipe.
+const QUIET: i32 = libc::O_NONBLOCK;
+
+/// Opens for reading; the time of the last access stays as it is where the system allows that.
+#[cfg(target_os = "linux")]
+pub fn open_quietly(path: &Path) -> io::Result<File> {
+    match open(path, QUIET | libc::O_NOATIME) {
+        // Only the owner may keep the time.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => open(path, QUIET),
+        opened => opened,
+    }
+}
+
+/// Opens for reading; macOS has no flag that keeps the time of the last access.
+#[cfg(not(target_os = "linux"))]
+pub fn open_quietly(path: &Path) -> io::Result<File> {
+    open(path, QUIET)
+}
+
+fn open(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn a_look_is_no_use() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "content").unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000);
+        let times = std::fs::FileTimes::new().set_accessed(old);
+        file.as_file().set_times(times).unwrap();
+        let mut text = String::new();
+        open_quietly(file.path())
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "content");
+        #[cfg(target_os = "linux")]
+        assert_eq!(file.path().metadata().unwrap().accessed().unwrap(), old);
+    }
+}
