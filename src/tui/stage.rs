@@ -29,7 +29,7 @@ pub(crate) fn facts() -> Facts {
         offered: vec![Offered {
             repo: RepoId::new(RepoKind::Model, "mlx-community/gemma-2-2b-it-4bit").unwrap(),
             title: "Gemma 2 2B".to_owned(),
-            size_bytes: 1_490_000_000,
+            size_bytes: 1_350_000_000,
             note: "a small all-rounder".to_owned(),
         }],
         open: None,

@@ -33,7 +33,20 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("engine", &["ratatui", "println!", "eprintln!"]),
     ("store", &["async fn", "std::fs", "tokio", "Instant::now"]),
     ("cli", &["std::fs", "reqwest"]),
-    ("tui", &["std::fs::", "reqwest", "SystemTime"]),
+    (
+        "tui",
+        &[
+            "fs::read",
+            "fs::write",
+            "fs::remove",
+            "fs::rename",
+            "fs::create",
+            "File::open",
+            "File::create",
+            "reqwest",
+            "SystemTime",
+        ],
+    ),
 ];
 
 fn sources() -> Vec<PathBuf> {

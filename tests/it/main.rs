@@ -14,6 +14,7 @@
 
 mod cli;
 mod crash;
+mod dashboard;
 mod fetch;
 mod heal;
 mod house;

@@ -4,6 +4,7 @@
 pub(crate) mod catalogue;
 pub(crate) mod program;
 mod reader;
+pub(crate) mod terminal;
 
 use std::path::{Path, PathBuf};
 
