@@ -221,10 +221,15 @@ impl Hasher {
 
     /// Whether the bytes were the content of the etag.
     pub fn finish(self) -> bool {
-        match (self.state, self.expected) {
-            (State::Sha256(hash), Etag::Sha256(expected)) => hash.finalize()[..] == expected,
-            (State::GitSha1(hash), Etag::GitSha1(expected)) => hash.finalize()[..] == expected,
-            (State::Sha256(_), Etag::GitSha1(_)) | (State::GitSha1(_), Etag::Sha256(_)) => false,
+        let expected = self.expected;
+        self.computed() == expected
+    }
+
+    /// The name that the bytes have by their hash.
+    pub fn computed(self) -> Etag {
+        match self.state {
+            State::Sha256(hash) => Etag::Sha256(hash.finalize().into()),
+            State::GitSha1(hash) => Etag::GitSha1(hash.finalize().into()),
         }
     }
 }

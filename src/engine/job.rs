@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::at_work::AtWork;
@@ -12,7 +12,7 @@ use super::failure::from_cache;
 use super::sources::Source;
 use crate::cache::{self, Layout};
 use crate::config::Config;
-use crate::domain::{Commit, Failure, FailureCode, RepoId};
+use crate::domain::{Command, Commit, Failure, FailureCode, RepoId};
 
 /// One pull, as its tasks see it.
 pub(super) struct Job {
@@ -153,6 +153,16 @@ pub(super) async fn or_stop<T>(
         biased;
         () = stop.cancelled() => Err(Halt::Interrupted),
         done = work => Ok(done),
+    }
+}
+
+/// Waits for the wish to stop a job that can be told nothing else: a cancel, or nobody left to
+/// command it.
+pub(super) async fn heard_stop(commands: &mut mpsc::Receiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        if matches!(command, Command::Cancel(_)) {
+            return;
+        }
     }
 }
 

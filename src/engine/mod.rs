@@ -17,15 +17,21 @@ mod failure;
 mod job;
 mod list;
 mod lock_wait;
+mod lookout;
 mod plan;
 mod prepare;
 mod publish;
 mod pull;
+mod purge;
 mod reuse;
 mod selection;
 mod sources;
+mod stirred;
 mod supervisor;
+mod survey;
 mod transfer;
+mod verify;
+mod watch;
 mod writer;
 
 use std::sync::Arc;
@@ -37,6 +43,7 @@ use self::emit::Clock;
 use self::failure::from_hub;
 use self::job::Budget;
 use self::sources::Source;
+use self::stirred::Stirred;
 use self::supervisor::Supervisor;
 use crate::cache::Judge;
 use crate::config::Config;
@@ -58,6 +65,8 @@ struct Shared {
     budget: Arc<Budget>,
     /// The blobs that are being written right now.
     at_work: Arc<AtWork>,
+    /// The repos that a job has just let go of.
+    stirred: Stirred,
 }
 
 impl Shared {
@@ -67,6 +76,7 @@ impl Shared {
             client,
             budget: Arc::new(Budget::new(config.connections, host::open_files_limit())),
             at_work: Arc::default(),
+            stirred: Stirred::default(),
             config: Arc::new(config),
         })
     }

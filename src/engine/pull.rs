@@ -235,6 +235,7 @@ async fn fetch(
         let is_over = matches!(outcome, Outcome::Complete(_));
         has_ended.store(true, Ordering::Release);
         emitter.fact(Event::Ended(outcome)).await;
+        shared.stirred.add(&plan.repo);
         if is_over {
             return;
         }

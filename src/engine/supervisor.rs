@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::emit::{Clock, Emitter};
-use super::{Shared, list, pull};
+use super::{Shared, list, pull, purge, survey, verify, watch};
 use crate::domain::{
-    Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, PullRequest, Stamped,
+    Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, PullRequest, RepoId,
+    Stamped,
 };
 
 /// Commands that may wait for one job.
@@ -44,6 +45,8 @@ enum Kind {
         /// Whether it has ended and only waits for a retry.
         has_ended: Arc<AtomicBool>,
     },
+    /// There is one at most.
+    Watch,
     /// It cannot be told anything but to stop.
     Other,
 }
@@ -94,7 +97,42 @@ impl Supervisor {
             Command::Pause(files) => self.forward(&files, Command::Pause),
             Command::Resume(files) => self.forward(&files, Command::Resume),
             Command::Retry(files) => self.forward(&files, Command::Retry),
-            Command::Survey(_) | Command::Watch(_) | Command::Verify(_) | Command::Purge(_) => {}
+            Command::Survey(repo) => {
+                self.start(Kind::Other, |shared, emitter, commands| {
+                    survey::run(shared, emitter, repo, commands)
+                });
+            }
+            Command::Watch(focus) => self.watch(focus),
+            Command::Verify(targets) => {
+                self.start(Kind::Other, |shared, emitter, commands| {
+                    verify::run(shared, emitter, targets, commands)
+                });
+            }
+            Command::Purge(plan) => {
+                self.start(Kind::Other, |shared, emitter, _| {
+                    purge::run(shared, emitter, plan)
+                });
+            }
+        }
+    }
+
+    /// Moves the focus of the watch, or starts it.
+    fn watch(&mut self, focus: Option<RepoId>) {
+        let running = self
+            .jobs
+            .values()
+            .find(|job| matches!(job.kind, Kind::Watch));
+        match running {
+            Some(job) => {
+                if let Err(error) = job.commands.try_send(Command::Watch(focus)) {
+                    tracing::debug!(%error, "the watch did not hear its new focus");
+                }
+            }
+            None => {
+                self.start(Kind::Watch, |shared, emitter, commands| {
+                    watch::run(shared, emitter, focus, commands)
+                });
+            }
         }
     }
 
@@ -105,7 +143,7 @@ impl Supervisor {
                 request: known,
                 has_ended,
             } if is_same(known, &request) => Some((*job, has_ended.load(Ordering::Acquire))),
-            Kind::Pull { .. } | Kind::Other => None,
+            Kind::Pull { .. } | Kind::Watch | Kind::Other => None,
         });
         match same {
             Some((job, false)) => {
@@ -140,7 +178,7 @@ impl Supervisor {
                 Kind::Pull { request, has_ended } if has_ended.load(Ordering::Acquire) => {
                     Some((*job, request.dry_run))
                 }
-                Kind::Pull { .. } | Kind::Other => None,
+                Kind::Pull { .. } | Kind::Watch | Kind::Other => None,
             })
             .collect();
         let surplus = (ended.len() + 1).saturating_sub(OPEN_ENDED);

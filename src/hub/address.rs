@@ -42,6 +42,11 @@ impl Endpoint {
         is_loopback(&self.base)
     }
 
+    /// The address that everybody may ask for.
+    pub(super) fn front_page(&self) -> Url {
+        self.base.clone()
+    }
+
     /// The address that resolves a revision to a commit.
     pub(super) fn revision(&self, repo: &RepoId, revision: &Revision) -> Result<Url, Error> {
         self.join(&format!(

@@ -26,6 +26,8 @@ const MAX_REDIRECTS: usize = 20;
 const SMALL_BODY_BYTES: u64 = 64 * 1024;
 /// Reading such a body must not become a wait of its own.
 const SMALL_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+/// A Hub that has not answered by then does not count as reachable.
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// Servers have a handful of warning topics; a flood of them is not worth memory.
 const MAX_WARNING_TOPICS: usize = 64;
 
@@ -103,6 +105,23 @@ impl Client {
     /// Waits while the bucket is paused by a rate limit. Every request does so by itself.
     pub async fn rate_gate(&self, kind: Bucket) {
         self.0.gate.pass(kind).await;
+    }
+
+    /// Asks whether the endpoint answers at all: its front page, without the token, without
+    /// following where it leads. Any answer is one.
+    ///
+    /// # Errors
+    /// [`Error::Transport`] when none came in time.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let url = self.endpoint().front_page();
+        let asked = self.0.api.head(url.clone()).timeout(PING_TIMEOUT).send();
+        let response = asked.await.map_err(|error| Error::transport(&url, error))?;
+        tracing::trace!(
+            method = "HEAD",
+            url = address::shown(&url),
+            status = response.status().as_u16()
+        );
+        Ok(())
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {

@@ -1,0 +1,427 @@
+//! Owns proving what is in the cache by hashing it: which contents a snapshot leads to, what each
+//! should be, and what it is.
+//!
+//! Never writes and never follows a pointer out of the cache.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::blob::hash_from;
+use super::diagnosis::{Seen, Subject};
+use super::partials::{Eyes, is_being_written};
+use super::salvage::exact_etag;
+use super::scan::scan_with_findings;
+use super::snapshot::{named_blob, paths_below};
+use super::{Error, Hasher, Judge, Layout, Result, read_tree, refs_of};
+use crate::domain::{Commit, Etag, Finding, RepoId, RepoPath, Rule, Verification, sanitize};
+use crate::host;
+
+/// Shorter beginnings of a commit name nothing.
+const SHORTEST_PREFIX: usize = 7;
+
+/// Where a content lies, and what it should be: each is hashed once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentId {
+    device: u64,
+    inode: u64,
+    etag: [u8; 32],
+    is_lfs: bool,
+}
+
+/// A snapshot that is to be proven.
+#[derive(Debug)]
+pub struct Inspection {
+    repo: RepoId,
+    revision: String,
+    folder: PathBuf,
+    files: Vec<Inspected>,
+    /// What was found without hashing.
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug)]
+struct Inspected {
+    path: RepoPath,
+    place: PathBuf,
+    /// What its content should be; `None` if nothing says.
+    etag: Option<Etag>,
+    /// What is there to be hashed; `None` if nothing is, or looking has shown already that it is
+    /// wrong.
+    content: Option<(ContentId, u64)>,
+}
+
+/// What a content turned out to be.
+#[derive(Clone, Debug)]
+enum Proof {
+    Right,
+    Wrong(Etag),
+    Unreadable(String),
+}
+
+/// Every content hashed so far.
+#[derive(Debug, Default)]
+pub struct Proofs(HashMap<ContentId, Proof>);
+
+/// The snapshots of a repo that `revision` names: a ref, a commit or its beginning, or a folder;
+/// all of them if it is `None`. Empty if there is none.
+pub fn inspect(
+    layout: &Layout,
+    repo: &RepoId,
+    revision: Option<&str>,
+    judge: Judge<'_>,
+) -> Result<Vec<Inspection>> {
+    let scan = scan_with_findings(layout, repo, judge);
+    let folders: Vec<String> = scan
+        .rows
+        .iter()
+        .map(|(model, _)| PathBuf::from(&model.snapshot))
+        .filter(|folder| folder.is_dir() && folder.parent() == Some(&layout.snapshots(repo)))
+        .filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
+        .collect();
+    if folders.is_empty() && revision.is_none() && !scan.findings.is_empty() {
+        // A repo of which nothing can be read is not left out.
+        let unreadable = scan
+            .findings
+            .iter()
+            .filter(|finding| finding.rule == Rule::Unreadable);
+        let findings: Vec<Finding> = unreadable.cloned().collect();
+        if !findings.is_empty() {
+            return Ok(vec![Inspection {
+                repo: repo.clone(),
+                revision: String::new(),
+                folder: layout.repo(repo),
+                files: Vec::new(),
+                findings,
+            }]);
+        }
+    }
+    let wanted = match revision {
+        None => folders,
+        Some(revision) => named(layout, repo, revision, &folders)?,
+    };
+    wanted
+        .into_iter()
+        .map(|name| {
+            let findings = scan
+                .findings
+                .iter()
+                .filter(|finding| finding.revision.as_deref() == Some(&sanitize(&name)))
+                .filter(|finding| is_of_snapshot(finding.rule))
+                .cloned()
+                .collect();
+            inspect_snapshot(layout, repo, &name, findings)
+        })
+        .collect()
+}
+
+/// The folders that a revision means.
+fn named(
+    layout: &Layout,
+    repo: &RepoId,
+    revision: &str,
+    folders: &[String],
+) -> Result<Vec<String>> {
+    let exact = |name: &str| folders.iter().find(|folder| *folder == name).cloned();
+    let by_ref = refs_of(layout, repo)?
+        .into_iter()
+        .find(|(name, _)| name == revision)
+        .and_then(|(_, value)| exact(&value.commit?.to_string()));
+    if let Some(found) = by_ref.or_else(|| exact(revision)) {
+        return Ok(vec![found]);
+    }
+    let prefix = revision.to_ascii_lowercase();
+    if prefix.len() < SHORTEST_PREFIX || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(Vec::new());
+    }
+    let mut begin: Vec<String> = folders
+        .iter()
+        .filter(|folder| Commit::new(folder).is_ok() && folder.starts_with(&prefix))
+        .cloned()
+        .collect();
+    if begin.len() > 1 {
+        begin.clear();
+    }
+    Ok(begin)
+}
+
+/// Whether a rule is about what a snapshot holds.
+const fn is_of_snapshot(rule: Rule) -> bool {
+    match rule {
+        Rule::DanglingPointer
+        | Rule::Truncated
+        | Rule::WrongSize
+        | Rule::WrongHash
+        | Rule::LfsPointer
+        | Rule::WrongPointer
+        | Rule::MissingFiles
+        | Rule::WouldNotLoad
+        | Rule::Unreadable => true,
+        Rule::AbandonedPartial | Rule::RefToNowhere | Rule::MalformedRef => false,
+    }
+}
+
+/// Whether a rule has shown already that the bytes are not those they should be.
+const fn is_about_bytes(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::DanglingPointer
+            | Rule::Truncated
+            | Rule::WrongSize
+            | Rule::LfsPointer
+            | Rule::Unreadable
+    )
+}
+
+fn inspect_snapshot(
+    layout: &Layout,
+    repo: &RepoId,
+    revision: &str,
+    findings: Vec<Finding>,
+) -> Result<Inspection> {
+    let folder = layout.snapshots(repo).join(revision);
+    let listing: BTreeMap<RepoPath, Etag> = Commit::new(revision)
+        .ok()
+        .and_then(|commit| read_tree(layout, repo, &commit))
+        .unwrap_or_default()
+        .into_iter()
+        .map(|file| (file.path, file.etag))
+        .collect();
+    let files = paths_below(&folder)?
+        .into_iter()
+        .map(|path| {
+            let place = folder.join(path.as_str());
+            let named = fs::read_link(&place)
+                .ok()
+                .and_then(|text| named_blob(&path, &text))
+                .and_then(|name| exact_etag(&name));
+            let etag = named.or_else(|| listing.get(&path).copied());
+            let shown = sanitize(path.as_str());
+            let is_known_bad = findings.iter().any(|finding| {
+                finding.file.as_deref() == Some(&shown) && is_about_bytes(finding.rule)
+            });
+            let content = etag
+                .filter(|_| !is_known_bad)
+                .and_then(|etag| content_of(layout, &place, &etag));
+            Inspected {
+                etag,
+                content,
+                path,
+                place,
+            }
+        })
+        .collect();
+    Ok(Inspection {
+        repo: repo.clone(),
+        revision: sanitize(revision),
+        folder,
+        files,
+        findings,
+    })
+}
+
+/// The content a place leads to, if it lies in the cache.
+fn content_of(layout: &Layout, place: &Path, etag: &Etag) -> Option<(ContentId, u64)> {
+    if !fs::canonicalize(place).ok()?.starts_with(layout.root()) {
+        return None;
+    }
+    let found = place.metadata().ok().filter(fs::Metadata::is_file)?;
+    let mut bytes = [0; 32];
+    let is_lfs = match etag {
+        Etag::Sha256(hash) => {
+            bytes.copy_from_slice(hash);
+            true
+        }
+        Etag::GitSha1(hash) => {
+            bytes[..hash.len()].copy_from_slice(hash);
+            false
+        }
+    };
+    let id = ContentId {
+        device: found.dev(),
+        inode: found.ino(),
+        etag: bytes,
+        is_lfs,
+    };
+    Some((id, found.len()))
+}
+
+impl Inspection {
+    /// The repo.
+    pub const fn repo(&self) -> &RepoId {
+        &self.repo
+    }
+
+    /// Whether both are of one snapshot.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.folder == other.folder
+    }
+
+    /// What is to be hashed, with its length in bytes.
+    pub fn contents(&self) -> impl Iterator<Item = (ContentId, u64)> {
+        self.files.iter().filter_map(|file| file.content)
+    }
+
+    /// Hashes what `proofs` does not hold yet, and says what the snapshot is worth.
+    ///
+    /// `watch` gets the file being hashed, how many more bytes of it were, and whether it is done.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when `watch` breaks off.
+    pub fn prove(
+        self,
+        layout: &Layout,
+        proofs: &mut Proofs,
+        eyes: &Eyes<'_>,
+        watch: &mut dyn FnMut(&RepoPath, u64, bool) -> ControlFlow<()>,
+    ) -> Result<Verification> {
+        let mut findings = self.findings;
+        let (mut files_good, mut files_unknown, mut bytes) = (0, 0, 0);
+        let subject = Subject {
+            repo: &self.repo,
+            revision: &self.revision,
+        };
+        for file in &self.files {
+            let shown = sanitize(file.path.as_str());
+            let is_live = || {
+                file.etag
+                    .is_some_and(|etag| is_being_written(layout, &self.repo, &etag, eyes))
+            };
+            let Some((etag, (id, length))) = file.etag.zip(file.content) else {
+                let is_found = |finding: &Finding| finding.file.as_deref() == Some(&shown);
+                if !findings.iter().any(is_found) {
+                    files_unknown += 1;
+                } else if is_live() {
+                    findings.retain(|finding| !is_found(finding));
+                    files_unknown += 1;
+                }
+                continue;
+            };
+            bytes += length;
+            let proof = match proofs.0.get(&id) {
+                Some(known) => known.clone(),
+                None => {
+                    let proof = prove_one(file, &etag, watch)?;
+                    proofs.0.insert(id, proof.clone());
+                    proof
+                }
+            };
+            let (rule, what, summary) = match proof {
+                Proof::Right => {
+                    files_good += 1;
+                    continue;
+                }
+                Proof::Wrong(computed) => (
+                    Rule::WrongHash,
+                    format!("it hashes to {computed}"),
+                    format!("`{shown}` does not hash to its name"),
+                ),
+                Proof::Unreadable(why) => (
+                    Rule::Unreadable,
+                    why.clone(),
+                    format!("`{shown}` cannot be read: {why}"),
+                ),
+            };
+            if is_live() {
+                files_unknown += 1;
+                continue;
+            }
+            let real = fs::canonicalize(&file.place).unwrap_or_else(|_| file.place.clone());
+            let seen = Seen {
+                file: &shown,
+                place: &real,
+                bytes: Some(length),
+                expected_bytes: None,
+                what: &what,
+            };
+            let mut finding = subject.damage(rule, seen, &summary);
+            for step in &mut finding.plan.steps {
+                if let crate::domain::PlanStep::Pull { fetch_bytes, .. } = step {
+                    *fetch_bytes = Some(length);
+                }
+            }
+            findings.push(finding);
+        }
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        Ok(Verification {
+            files_total: self.files.len(),
+            repo: self.repo,
+            revision: self.revision,
+            snapshot: self.folder.to_string_lossy().into_owned(),
+            files_good,
+            files_unknown,
+            bytes,
+            findings,
+        })
+    }
+}
+
+/// Hashes one content; again, if it was replaced or written meanwhile.
+fn prove_one(
+    file: &Inspected,
+    etag: &Etag,
+    watch: &mut dyn FnMut(&RepoPath, u64, bool) -> ControlFlow<()>,
+) -> Result<Proof> {
+    let mut proof = Proof::Right;
+    for _ in 0..2 {
+        let before = stamp(&file.place);
+        proof = hash(file, etag, watch)?;
+        if matches!(proof, Proof::Right) || before == stamp(&file.place) {
+            return Ok(proof);
+        }
+    }
+    Ok(proof)
+}
+
+fn stamp(place: &Path) -> Option<(u64, u64, u64, i64, i64)> {
+    let found = place.metadata().ok()?;
+    Some((
+        found.dev(),
+        found.ino(),
+        found.len(),
+        found.mtime(),
+        found.mtime_nsec(),
+    ))
+}
+
+fn hash(
+    file: &Inspected,
+    etag: &Etag,
+    watch: &mut dyn FnMut(&RepoPath, u64, bool) -> ControlFlow<()>,
+) -> Result<Proof> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| Proof::Unreadable(sanitize(&error.to_string()));
+    let opened = host::open_quietly(&file.place)
+        .and_then(|open| open.metadata().map(|found| (open, found.len())));
+    let (open, length) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return Ok(unreadable(&error)),
+    };
+    let mut hasher = Hasher::new(etag, length);
+    let mut told = 0;
+    let mut step = |done: u64| {
+        let more = done - told;
+        told = done;
+        watch(&file.path, more, false)
+    };
+    match hash_from(&open, &file.place, length, &mut hasher, &mut step) {
+        Ok(done) => {
+            // The last step was hashed without a word.
+            let more = done.saturating_sub(told);
+            if watch(&file.path, more, true).is_break() {
+                return Err(Error::Interrupted);
+            }
+            let computed = hasher.computed();
+            Ok(if computed == *etag {
+                Proof::Right
+            } else {
+                Proof::Wrong(computed)
+            })
+        }
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        Err(Error::Io { source, .. }) => Ok(unreadable(&source)),
+        Err(error) => Ok(unreadable(&error)),
+    }
+}

@@ -1,0 +1,94 @@
+//! Owns carrying out a plan that was shown: unfinished blobs are taken away, and nothing else.
+//!
+//! **Law**: what the plan does not name stays; what is no longer as it was shown stays.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Shared;
+use super::emit::Emitter;
+use super::failure::from_cache;
+use super::job::blocking;
+use crate::cache::{self, Eyes, Layout, PlannedRemoval};
+use crate::domain::{Event, Failure, Kept, Outcome, Plan, PlanStep, PurgeResult, RepoId, sanitize};
+use crate::host::LockTable;
+
+/// Carries the plan out.
+pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, plan: Plan) {
+    let work = Arc::clone(&shared);
+    let clock = emitter.clone();
+    let repos: Vec<RepoId> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            PlanStep::RemovePartial { repo, .. } => Some(repo.clone()),
+            PlanStep::Pull { .. } | PlanStep::ByHand { .. } => None,
+        })
+        .collect();
+    let purged = blocking(move || purge(&work, &clock, &plan))
+        .await
+        .flatten();
+    let outcome = match purged {
+        Ok(result) => Outcome::Purged(result),
+        Err(failure) => Outcome::Failed {
+            failures: vec![failure],
+        },
+    };
+    emitter.fact(Event::Ended(outcome)).await;
+    for repo in &repos {
+        shared.stirred.add(repo);
+    }
+}
+
+fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, Failure> {
+    let root = cache::resolve_root(&shared.config.cache_dir).map_err(from_cache)?;
+    let layout = Layout::new(root);
+    let ours = |repo: &RepoId, etag: &_| shared.at_work.of(repo, etag);
+    let mut result = PurgeResult::default();
+    for step in &plan.steps {
+        let kept = |path: &str, why: &str| Kept {
+            path: sanitize(path),
+            why: sanitize(why),
+        };
+        match step {
+            PlanStep::RemovePartial {
+                repo,
+                path,
+                bytes,
+                modified_ms,
+            } => {
+                let eyes = Eyes {
+                    now: clock.now(),
+                    table: LockTable::default(),
+                    ours: &ours,
+                };
+                let planned = PlannedRemoval {
+                    repo,
+                    path: Path::new(path),
+                    bytes: *bytes,
+                    modified_ms: *modified_ms,
+                };
+                match cache::remove_partial(&layout, planned, &eyes) {
+                    Ok(()) => {
+                        result.removed.push(path.clone());
+                        result.freed_bytes += bytes;
+                    }
+                    Err(why) => result.kept.push(kept(path, &why)),
+                }
+            }
+            PlanStep::Pull { repo, .. } => {
+                let path = layout.repo(repo).to_string_lossy().into_owned();
+                result.kept.push(kept(
+                    &path,
+                    "a purge takes away and does not fetch: pull it",
+                ));
+            }
+            PlanStep::ByHand { advice } => {
+                let path = layout.root().to_string_lossy().into_owned();
+                let why = format!("only a person can do that: {advice}");
+                result.kept.push(kept(&path, &why));
+            }
+        }
+    }
+    Ok(result)
+}

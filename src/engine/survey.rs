@@ -1,0 +1,76 @@
+//! Owns one look at everything: models, findings, partials, locks, disk, network.
+//!
+//! Never writes and never hashes.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::Shared;
+use super::emit::Emitter;
+use super::job::{blocking, heard_stop};
+use super::lookout::{Glance, Lookout, network};
+use crate::domain::{Command, Event, Outcome, RepoId};
+
+/// Looks once, and says what there is.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    emitter: Emitter,
+    repo: Option<RepoId>,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let now = emitter.now();
+    let mut lookout = Lookout::new(&shared);
+    let looked = blocking(move || {
+        let sighting = lookout.look(&Glance::Whole(repo.clone()), repo.as_ref(), now);
+        (sighting, lookout.disk())
+    })
+    .await;
+    let (sighting, disk) = match looked {
+        Ok((Ok(sighting), disk)) => (sighting, disk),
+        Ok((Err(failure), _)) => {
+            emitter
+                .fact(Event::CacheUnreadable {
+                    failure: failure.clone(),
+                })
+                .await;
+            return end(
+                &emitter,
+                Outcome::Failed {
+                    failures: vec![failure],
+                },
+            )
+            .await;
+        }
+        Err(failure) => {
+            return end(
+                &emitter,
+                Outcome::Failed {
+                    failures: vec![failure],
+                },
+            )
+            .await;
+        }
+    };
+    if let Some(seen) = sighting.cache {
+        let (models, findings, partials) = (seen.models, seen.findings, seen.partials);
+        emitter.fact(Event::ModelsListed { models }).await;
+        emitter.fact(Event::FindingsSeen { findings }).await;
+        emitter.fact(Event::PartialsSeen { partials }).await;
+    }
+    let locks = sighting.locks;
+    emitter.fact(Event::LocksSeen { locks }).await;
+    if let Some(disk) = disk {
+        emitter.fact(Event::DiskSeen(disk)).await;
+    }
+    tokio::select! {
+        biased;
+        network = network(&shared) => emitter.fact(Event::NetworkSeen(network)).await,
+        () = heard_stop(&mut commands) => return end(&emitter, Outcome::Cancelled).await,
+    }
+    end(&emitter, Outcome::Listed).await;
+}
+
+async fn end(emitter: &Emitter, outcome: Outcome) {
+    emitter.fact(Event::Ended(outcome)).await;
+}

@@ -1,0 +1,246 @@
+//! Owns verifying: every content of the chosen snapshots is hashed once, offline.
+//!
+//! Never writes; a wish to stop is heard between two steps of a quarter of a megabyte.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::emit::Emitter;
+use super::failure::from_cache;
+use super::job::{Halt, blocking, heard_stop};
+use super::list::absent;
+use crate::cache::{self, ContentId, Eyes, Inspection, Layout, Proofs};
+use crate::domain::{
+    Command, Event, Failure, FailureCode, Outcome, RepoId, RepoPath, Verification, VerifyTarget,
+};
+use crate::host::LockTable;
+
+/// Least time between two words about progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// How far it has come; written by the thread that hashes.
+#[derive(Debug, Default)]
+struct Progress {
+    files: AtomicUsize,
+    bytes: AtomicU64,
+    path: Mutex<String>,
+}
+
+/// Verifies the targets, or everything.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    emitter: Emitter,
+    targets: Vec<VerifyTarget>,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let stop = CancellationToken::new();
+    let mut repos = BTreeSet::new();
+    let outcome = {
+        let work = verify(&shared, &emitter, targets, &stop, &mut repos);
+        tokio::pin!(work);
+        let done = tokio::select! {
+            biased;
+            done = &mut work => done,
+            () = heard_stop(&mut commands) => {
+                stop.cancel();
+                // The thread that hashes lets go of its file, and only then is it over.
+                work.await
+            }
+        };
+        match done {
+            Ok((good, broken)) => Outcome::Verified { good, broken },
+            Err(Halt::Interrupted) => Outcome::Cancelled,
+            Err(
+                Halt::Failed(failure)
+                | Halt::Mismatch(failure)
+                | Halt::Doubt(failure)
+                | Halt::Again(failure),
+            ) => Outcome::Failed {
+                failures: vec![failure],
+            },
+        }
+    };
+    emitter.fact(Event::Ended(outcome)).await;
+    for repo in &repos {
+        shared.stirred.add(repo);
+    }
+}
+
+/// How many snapshots are good, and how many are not.
+async fn verify(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    targets: Vec<VerifyTarget>,
+    stop: &CancellationToken,
+    repos: &mut BTreeSet<RepoId>,
+) -> Result<(usize, usize), Halt> {
+    let gathering = Arc::clone(shared);
+    let halt = stop.clone();
+    let (layout, inspections) = blocking(move || gather(&gathering, &targets, &halt)).await??;
+    repos.extend(inspections.iter().map(|one| one.repo().clone()));
+    let contents: BTreeMap<ContentId, u64> =
+        inspections.iter().flat_map(Inspection::contents).collect();
+    emitter
+        .fact(Event::VerifyStarted {
+            snapshots: inspections.len(),
+            files: contents.len(),
+            bytes: contents.values().sum(),
+        })
+        .await;
+    let progress = Arc::new(Progress::default());
+    let mut proofs = Proofs::default();
+    let (mut good, mut broken) = (0, 0);
+    for inspection in inspections {
+        let hashing = prove(
+            shared,
+            emitter,
+            layout.clone(),
+            inspection,
+            proofs,
+            &progress,
+            stop,
+        );
+        tokio::pin!(hashing);
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The first tick comes at once, and there is nothing to say yet.
+        ticks.tick().await;
+        let verification = loop {
+            tokio::select! {
+                biased;
+                done = &mut hashing => {
+                    let verification;
+                    (verification, proofs) = done?;
+                    break verification;
+                }
+                _ = ticks.tick() => say_progress(emitter, &progress),
+            }
+        };
+        say_progress(emitter, &progress);
+        if verification.is_good() {
+            good += 1;
+        } else {
+            broken += 1;
+        }
+        emitter.fact(Event::ModelVerified(verification)).await;
+    }
+    Ok((good, broken))
+}
+
+/// Looks at what is to be verified.
+fn gather(
+    shared: &Shared,
+    targets: &[VerifyTarget],
+    stop: &CancellationToken,
+) -> Result<(Layout, Vec<Inspection>), Halt> {
+    let root = cache::resolve_root(&shared.config.cache_dir).map_err(Halt::of_cache)?;
+    let layout = Layout::new(root);
+    let repos = cache::repos(&layout).map_err(Halt::of_cache)?;
+    let all: Vec<VerifyTarget>;
+    let wanted = if targets.is_empty() {
+        all = repos
+            .iter()
+            .map(|repo| VerifyTarget {
+                repo: repo.clone(),
+                revision: None,
+            })
+            .collect();
+        &all[..]
+    } else {
+        targets
+    };
+    let mut found = Vec::new();
+    for target in wanted {
+        if stop.is_cancelled() {
+            return Err(Halt::Interrupted);
+        }
+        let revision = target.revision.as_deref();
+        let inspections =
+            cache::inspect(&layout, &target.repo, revision, super::judge()).map_err(from_cache)?;
+        if inspections.is_empty() && !targets.is_empty() {
+            return Err(not_here(shared, target, &repos).into());
+        }
+        for inspection in inspections {
+            if !found
+                .iter()
+                .any(|known: &Inspection| known.is_same(&inspection))
+            {
+                found.push(inspection);
+            }
+        }
+    }
+    Ok((layout, found))
+}
+
+fn not_here(shared: &Shared, target: &VerifyTarget, repos: &[RepoId]) -> Failure {
+    match &target.revision {
+        Some(revision) if repos.contains(&target.repo) => Failure::new(
+            FailureCode::Incomplete,
+            format!(
+                "`{}` has no snapshot `{revision}` in the cache",
+                target.repo
+            ),
+        )
+        .because(
+            "a ref, a commit, at least seven characters of one, or a snapshot folder names one",
+        )
+        .at_path(shared.config.cache_dir.display().to_string()),
+        _ => absent(&target.repo, shared),
+    }
+}
+
+async fn prove(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    layout: Layout,
+    inspection: Inspection,
+    mut proofs: Proofs,
+    progress: &Arc<Progress>,
+    stop: &CancellationToken,
+) -> Result<(Verification, Proofs), Halt> {
+    let (shared, progress, stop) = (Arc::clone(shared), Arc::clone(progress), stop.clone());
+    let now = emitter.now();
+    blocking(move || {
+        let ours = |repo: &RepoId, etag: &_| shared.at_work.of(repo, etag);
+        let eyes = Eyes {
+            now,
+            table: LockTable::default(),
+            ours: &ours,
+        };
+        let mut watch = |path: &RepoPath, more: u64, is_done: bool| {
+            progress.bytes.fetch_add(more, Ordering::Relaxed);
+            progress
+                .files
+                .fetch_add(usize::from(is_done), Ordering::Relaxed);
+            let mut shown = progress.path.lock().unwrap_or_else(PoisonError::into_inner);
+            if *shown != path.as_str() {
+                path.as_str().clone_into(&mut shown);
+            }
+            if stop.is_cancelled() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let verification = inspection.prove(&layout, &mut proofs, &eyes, &mut watch)?;
+        Ok((verification, proofs))
+    })
+    .await?
+    .map_err(Halt::of_cache)
+}
+
+fn say_progress(emitter: &Emitter, progress: &Progress) {
+    let path = progress.path.lock().unwrap_or_else(PoisonError::into_inner);
+    emitter.progress(Event::VerifyProgress {
+        files: progress.files.load(Ordering::Relaxed),
+        bytes: progress.bytes.load(Ordering::Relaxed),
+        path: path.clone(),
+    });
+}

@@ -1,0 +1,276 @@
+//! Owns the long look: it says what has changed, and nothing when nothing has.
+//!
+//! Never writes and never hashes; the looking itself is `lookout.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::Shared;
+use super::emit::Emitter;
+use super::job::blocking;
+use super::lookout::{Glance, Lookout, Sighting, network};
+use crate::domain::{
+    Command, Disk, Event, Failure, Finding, LockRow, ModelRow, Network, Outcome, PartialRow, RepoId,
+};
+
+/// How often it is looked.
+const TICK: Duration = Duration::from_secs(1);
+/// How often at everything, whatever the times say.
+const WHOLE_EVERY: Duration = Duration::from_mins(1);
+/// How often a Hub that answers is asked, and one that does not.
+const PING_EVERY: Duration = Duration::from_mins(1);
+const PING_AGAIN: Duration = Duration::from_secs(10);
+/// Answers faster than this are all the same, in milliseconds.
+const PING_FLOOR_MS: u64 = 10;
+/// A change of the free space that is worth a word: this, or a two-hundredth of the disk.
+const DISK_STEP_BYTES: u64 = 200_000_000;
+const DISK_STEP_PART: u64 = 200;
+
+/// Watches until nobody commands any more.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    emitter: Emitter,
+    focus: Option<RepoId>,
+    commands: mpsc::Receiver<Command>,
+) {
+    let mut watch = Watch {
+        said: Said::default(),
+        focus,
+        must_answer: true,
+        shared,
+        emitter,
+        commands,
+        pings: JoinSet::new(),
+        next_ping: Instant::now(),
+    };
+    let outcome = match watch.watch().await {
+        Ok(()) => Outcome::Listed,
+        Err(failure) => Outcome::Failed {
+            failures: vec![failure],
+        },
+    };
+    watch.emitter.fact(Event::Ended(outcome)).await;
+}
+
+struct Watch {
+    shared: Arc<Shared>,
+    emitter: Emitter,
+    commands: mpsc::Receiver<Command>,
+    focus: Option<RepoId>,
+    /// The focus was set: its locks are told, changed or not.
+    must_answer: bool,
+    said: Said,
+    pings: JoinSet<Network>,
+    next_ping: Instant,
+}
+
+/// What was last said.
+#[derive(Default)]
+struct Said {
+    models: Option<Vec<ModelRow>>,
+    findings: Option<Vec<Finding>>,
+    partials: Option<Vec<PartialRow>>,
+    locks: Option<Vec<LockRow>>,
+    disk: Option<Disk>,
+    network: Option<Network>,
+    trouble: Option<Failure>,
+}
+
+impl Watch {
+    async fn watch(&mut self) -> Result<(), Failure> {
+        let mut lookout = Lookout::new(&self.shared);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_whole: Option<Instant> = None;
+        loop {
+            let stirred = self.shared.stirred.take();
+            let has_ended = !stirred.is_empty();
+            let is_whole = last_whole.is_none_or(|at| at.elapsed() >= WHOLE_EVERY);
+            let glance = if is_whole {
+                Glance::Whole(None)
+            } else {
+                Glance::Changes(stirred)
+            };
+            let (focus, now) = (self.focus.clone(), self.emitter.now());
+            let (sighting, disk);
+            (lookout, sighting, disk) = blocking(move || {
+                let sighting = lookout.look(&glance, focus.as_ref(), now);
+                let disk = lookout.disk();
+                (lookout, sighting, disk)
+            })
+            .await?;
+            match sighting {
+                Ok(sighting) => {
+                    if is_whole {
+                        last_whole = Some(Instant::now());
+                    }
+                    self.say_cache(sighting).await;
+                }
+                Err(failure) => {
+                    // All of it is looked at and told again once it can be.
+                    last_whole = None;
+                    self.say_trouble(failure).await;
+                }
+            }
+            self.say_disk(disk, has_ended).await;
+            if !self.wait(&mut ticks).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for a reason to look; `false` when nobody commands any more.
+    async fn wait(&mut self, ticks: &mut tokio::time::Interval) -> bool {
+        loop {
+            if self.pings.is_empty() && Instant::now() >= self.next_ping {
+                let shared = Arc::clone(&self.shared);
+                self.pings.spawn(async move { network(&shared).await });
+            }
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(Command::Watch(focus)) => {
+                        self.focus = focus;
+                        self.must_answer = true;
+                        return true;
+                    }
+                    // A watch ends with the engine alone.
+                    Some(_) => {}
+                    None => return false,
+                },
+                () = self.shared.stirred.wait() => return true,
+                Some(pinged) = self.pings.join_next() => {
+                    if let Ok(network) = pinged {
+                        self.say_network(network).await;
+                    }
+                }
+                _ = ticks.tick() => return true,
+            }
+        }
+    }
+
+    async fn say_cache(&mut self, sighting: Sighting) {
+        let said = &mut self.said;
+        said.trouble = None;
+        if let Some(seen) = sighting.cache {
+            if let Some(models) = change(&mut said.models, seen.models) {
+                self.emitter.fact(Event::ModelsListed { models }).await;
+            }
+            if let Some(findings) = change(&mut said.findings, seen.findings) {
+                self.emitter.fact(Event::FindingsSeen { findings }).await;
+            }
+            if let Some(partials) = change(&mut said.partials, seen.partials) {
+                self.emitter.fact(Event::PartialsSeen { partials }).await;
+            }
+        }
+        if std::mem::take(&mut self.must_answer) {
+            said.locks = None;
+        }
+        if let Some(locks) = change(&mut said.locks, sighting.locks) {
+            self.emitter.fact(Event::LocksSeen { locks }).await;
+        }
+    }
+
+    async fn say_trouble(&mut self, failure: Failure) {
+        let said = &mut self.said;
+        said.models = None;
+        said.findings = None;
+        said.partials = None;
+        said.locks = None;
+        if let Some(failure) = change(&mut said.trouble, failure) {
+            self.emitter.fact(Event::CacheUnreadable { failure }).await;
+        }
+    }
+
+    /// Free space moves all the time; only a step, or the end of a job, is worth a word.
+    async fn say_disk(&mut self, disk: Option<Disk>, has_ended: bool) {
+        let Some(disk) = disk else { return };
+        let is_worth_it = self.said.disk.is_none_or(|said| {
+            let step = DISK_STEP_BYTES.min(disk.total_bytes / DISK_STEP_PART);
+            let moved = said.free_bytes.abs_diff(disk.free_bytes);
+            said.total_bytes != disk.total_bytes || moved > step || (has_ended && moved > 0)
+        });
+        if is_worth_it {
+            self.said.disk = Some(disk);
+            self.emitter.fact(Event::DiskSeen(disk)).await;
+        }
+    }
+
+    async fn say_network(&mut self, network: Network) {
+        let rest = match network {
+            Network::Offline => Duration::from_hours(24),
+            Network::Reachable { .. } => PING_EVERY,
+            Network::Unreachable { .. } => PING_AGAIN,
+        };
+        self.next_ping = Instant::now() + rest;
+        let is_same = self
+            .said
+            .network
+            .as_ref()
+            .is_some_and(|said| is_like(said, &network));
+        if !is_same {
+            self.said.network = Some(network.clone());
+            self.emitter.fact(Event::NetworkSeen(network)).await;
+        }
+    }
+}
+
+/// What is to be said, if it differs from what was.
+fn change<T: PartialEq + Clone>(said: &mut Option<T>, seen: T) -> Option<T> {
+    (said.as_ref() != Some(&seen)).then(|| said.insert(seen).clone())
+}
+
+/// Whether it is not worth saying that the network is now so, and not so any more.
+fn is_like(said: &Network, seen: &Network) -> bool {
+    match (said, seen) {
+        (Network::Offline, Network::Offline) => true,
+        (Network::Reachable { answer_ms: one }, Network::Reachable { answer_ms: other }) => {
+            let (one, other) = ((*one).max(PING_FLOOR_MS), (*other).max(PING_FLOOR_MS));
+            one <= other.saturating_mul(2) && other <= one.saturating_mul(2)
+        }
+        (Network::Unreachable { failure: one }, Network::Unreachable { failure: other }) => {
+            one.code == other.code
+        }
+        (
+            Network::Offline | Network::Reachable { .. } | Network::Unreachable { .. },
+            Network::Offline | Network::Reachable { .. } | Network::Unreachable { .. },
+        ) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::FailureCode;
+
+    #[test]
+    fn only_a_real_change_of_the_network_is_told() {
+        let reachable = |answer_ms| Network::Reachable { answer_ms };
+        let down = |code| Network::Unreachable {
+            failure: Failure::new(code, "x"),
+        };
+        for (said, seen, is_same) in [
+            (reachable(40), reachable(80), true),
+            (reachable(40), reachable(81), false),
+            (reachable(81), reachable(40), false),
+            (reachable(0), reachable(19), true),
+            (reachable(40), Network::Offline, false),
+            (down(FailureCode::Dns), down(FailureCode::Dns), true),
+            (down(FailureCode::Dns), down(FailureCode::Timeout), false),
+            (down(FailureCode::Dns), reachable(1), false),
+        ] {
+            assert_eq!(is_like(&said, &seen), is_same, "{said:?} {seen:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_said_is_not_said_again() {
+        let mut said = None;
+        assert_eq!(change(&mut said, 1), Some(1));
+        assert_eq!(change(&mut said, 1), None);
+        assert_eq!(change(&mut said, 2), Some(2));
+    }
+}
