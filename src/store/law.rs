@@ -209,6 +209,31 @@ fn another_job_does_not_touch_the_pull() {
 }
 
 #[test]
+fn verifying_does_not_forget_the_files_that_were_listed() {
+    let row = script::model_row("a/b", 5);
+    let listed = Event::FilesListed {
+        model: Box::new(row),
+        files: vec![script::file_row("x", 5)],
+    };
+    let mut store = Store::default();
+    for (job, event) in [
+        (1, listed),
+        (1, Event::Ended(Outcome::Listed)),
+        (2, Event::Ended(Outcome::Verified { good: 1, broken: 0 })),
+        (3, Event::Ended(Outcome::Cancelled)),
+    ] {
+        let stamped = Stamped {
+            at_ms: script::START_MS,
+            job: JobId(job),
+            event,
+        };
+        reduce(&mut store, &stamped);
+    }
+    assert_eq!(store.listing().files.len(), 1);
+    assert_eq!(store.listing().outcome, Some(Outcome::Cancelled));
+}
+
+#[test]
 fn names_from_a_server_cannot_command_a_terminal() {
     let failure = Failure::new(FailureCode::Server, "x").because("\u{1b}[2J");
     let store = Script::planned()

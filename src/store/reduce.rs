@@ -234,7 +234,9 @@ fn ended_beside(store: &mut Store, job: JobId, at_ms: u64, outcome: &Outcome) {
     if let Some(verifying) = store.shelf.verifying.as_mut().filter(|v| v.job == job) {
         verifying.is_running = false;
     }
-    if let Some(listing) = listing_of(store, job) {
+    // Rows of an earlier look stay until another look has some: a verification is none.
+    let listing = &mut store.listing;
+    if listing.job.is_none_or(|known| known <= job) {
         listing.outcome = Some(outcome.clone());
     }
 }

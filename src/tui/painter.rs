@@ -22,6 +22,9 @@ use super::terminal;
 /// How long the end may wait for a terminal that does not read.
 const PATIENCE: Duration = Duration::from_millis(800);
 
+/// How long a stop may take to come.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
+
 /// A picture with what belongs to it.
 #[derive(Clone, Debug)]
 pub(super) struct Picture {
@@ -49,6 +52,8 @@ struct Desk {
     /// Everything is to be drawn again.
     is_stale: bool,
     wants_suspend: bool,
+    /// The process was continued after a stop.
+    is_continued: bool,
     wants_end: bool,
     has_ended: bool,
     /// Why the terminal takes nothing any more.
@@ -126,6 +131,15 @@ impl Painter {
         self.shared.changed.notify_one();
     }
 
+    /// The process was continued: what stands on the terminal is not known any more.
+    pub(super) fn continued(&self) {
+        let mut desk = self.shared.desk();
+        desk.is_continued = true;
+        desk.is_stale = true;
+        drop(desk);
+        self.shared.changed.notify_all();
+    }
+
     /// Why the terminal takes nothing any more, if it does not.
     pub(super) fn error(&self) -> Option<String> {
         self.shared.desk().error.clone()
@@ -182,7 +196,7 @@ fn work(shared: &Shared, mut canvas: Canvas) {
         let is_stale = std::mem::take(&mut desk.is_stale);
         drop(desk);
         let drawn = if wants_suspend {
-            canvas.suspend()
+            canvas.suspend(shared)
         } else {
             canvas.draw(picture, &words, is_stale)
         };
@@ -238,10 +252,19 @@ impl Canvas {
     }
 
     /// Back to the shell until somebody continues the process.
-    fn suspend(&mut self) -> io::Result<()> {
+    fn suspend(&mut self, shared: &Shared) -> io::Result<()> {
+        shared.desk().is_continued = false;
         terminal::leave(&mut self.terminal, self.abilities.has_title);
         // The whole group, so that a script around us stops, too.
         rustix::process::kill_current_process_group(rustix::process::Signal::TSTP)?;
+        // The stop may come a moment later, in another thread; and where nobody does job control
+        // it does not come at all.
+        drop(
+            shared
+                .changed
+                .wait_timeout_while(shared.desk(), STOP_WITHIN, |desk| !desk.is_continued)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         terminal::enter(&mut self.terminal, self.abilities.has_title)?;
         let again = self.shown.take();
         self.badge = Badge::default();

@@ -6,7 +6,7 @@ use super::pane::Pane;
 use super::ui::{Cursor, Ui};
 use super::words;
 use crate::domain::{
-    FileRow, Finding, LockRow, LockState, ModelRow, ModelState, PartialRow, RepoId,
+    FileRow, FileState, Finding, LockRow, LockState, ModelRow, ModelState, PartialRow, RepoId,
 };
 use crate::store::{FileView, LogLine, Phase, Pull, Store};
 
@@ -362,7 +362,12 @@ fn files<'a>(store: &'a Store, item: &ModelItem<'a>) -> Vec<FileItem<'a>> {
             .iter()
             .find(|(row, _)| row.snapshot == model.snapshot);
         if let Some((_, files)) = listed {
-            rows.extend(files.iter().map(|file| FileItem::Cached(model, file)));
+            // What was left out on purpose comes last.
+            let (absent, here): (Vec<&FileRow>, Vec<&FileRow>) = files
+                .iter()
+                .partition(|file| file.state == FileState::Absent);
+            let files = here.into_iter().chain(absent);
+            rows.extend(files.map(|file| FileItem::Cached(model, file)));
         }
     }
     let Some(repo) = item.repo() else {

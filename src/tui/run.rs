@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -141,6 +142,7 @@ impl Dashboard<'_> {
         let mut heard = Vec::new();
         let (mut hears_signals, mut hears_keys) = (true, true);
         self.session.signals.mark_changed();
+        let mut continued = continued();
         self.open();
         loop {
             let wake_at = if is_dirty {
@@ -156,6 +158,10 @@ impl Dashboard<'_> {
                     if let Some(code) = signal {
                         self.leave(code);
                     }
+                }
+                true = next_of(&mut continued) => {
+                    self.painter.continued();
+                    is_dirty = true;
                 }
                 count = keys.recv_many(&mut heard, 64), if hears_keys => {
                     hears_keys = count > 0;
@@ -359,6 +365,22 @@ impl Dashboard<'_> {
             cursor,
             badge: badge(&self.store),
         });
+    }
+}
+
+/// Hears that the process goes on after a stop, where that can be heard.
+fn continued() -> Option<Signal> {
+    let kind = SignalKind::from_raw(rustix::process::Signal::CONT.as_raw());
+    signal(kind)
+        .inspect_err(|error| tracing::warn!(%error, "SIGCONT cannot be heard"))
+        .ok()
+}
+
+/// The next one; never where none can be heard.
+async fn next_of(signals: &mut Option<Signal>) -> bool {
+    match signals {
+        Some(signals) => signals.recv().await.is_some(),
+        None => std::future::pending().await,
     }
 }
 

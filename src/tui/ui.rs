@@ -281,8 +281,11 @@ impl Ui {
         self.filters[pane.index()] = Filter::new(text);
     }
 
-    /// Moves the focus.
+    /// Moves the focus. A log that nobody reads any more follows again.
     pub fn focus_on(&mut self, pane: Pane) {
+        if self.focus == Pane::Log && pane != Pane::Log {
+            self.log.is_at_end = true;
+        }
         self.focus = pane;
     }
 

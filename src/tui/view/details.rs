@@ -9,7 +9,8 @@ use super::Canvas;
 use super::log::clock;
 use super::overlay::{Text, failure_lines};
 use crate::domain::{
-    Basis, Etag, Failure, FailureCode, Finding, LockRow, Origin, PartialState, PlanStep, RefMove,
+    Basis, Etag, Failure, FailureCode, FileState, Finding, LockRow, Origin, PartialState, PlanStep,
+    RefMove,
 };
 use crate::store::{AttemptEnd, AttemptRecord, FileStatus, FileView, Pull, count, duration, size};
 
@@ -213,11 +214,13 @@ fn file(text: &mut Text, canvas: Canvas<'_>, item: &FileItem<'_>, model: Option<
             if let Some(bytes) = file.expected_bytes {
                 text.field("should be", &exact(bytes), styles);
             }
-            let folder = model
-                .and_then(ModelItem::snapshot)
-                .unwrap_or(row.snapshot.as_str());
-            let path = format!("{folder}/{}", file.path);
-            text.field("path", &facts.short_path(&path), styles);
+            if file.state != FileState::Absent {
+                let folder = model
+                    .and_then(ModelItem::snapshot)
+                    .unwrap_or(row.snapshot.as_str());
+                let path = format!("{folder}/{}", file.path);
+                text.field("path", &facts.short_path(&path), styles);
+            }
             if let Some(etag) = &file.etag {
                 let kind = match Etag::new(etag) {
                     Ok(Etag::Sha256(_)) => "SHA-256",
