@@ -206,10 +206,10 @@ fn inspect_snapshot(
                 .filter(|_| !is_known_bad)
                 .and_then(|etag| content_of(layout, &place, &etag));
             Inspected {
-                etag,
-                content,
                 path,
                 place,
+                etag,
+                content,
             }
         })
         .collect();

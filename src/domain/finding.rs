@@ -98,8 +98,7 @@ impl Rule {
     /// How much it matters.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::AbandonedPartial | Self::RefToNowhere => Severity::Warning,
-            Self::MissingFiles => Severity::Warning,
+            Self::AbandonedPartial | Self::RefToNowhere | Self::MissingFiles => Severity::Warning,
             Self::DanglingPointer
             | Self::Truncated
             | Self::WrongSize

@@ -21,4 +21,5 @@ mod interop;
 mod serve;
 mod stubborn;
 mod support;
+mod survey;
 mod terminal;
