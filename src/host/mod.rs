@@ -6,7 +6,7 @@
 mod ability;
 #[cfg(test)]
 pub(crate) mod forks;
-mod holder;
+pub(crate) mod holder;
 mod open;
 mod owner;
 mod signal;
