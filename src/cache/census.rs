@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::holders::{held_locks_of, locks_of};
-use super::partials::Eyes;
+use super::partials::{Contents, Eyes};
 use super::ready::Examination;
 use super::scan::repos;
-use super::sight::{Print, Sight, contents_of};
+use super::sight::{Print, Sight};
 use super::{Error, Judge, Layout, Result, diagnosis};
 use crate::domain::{Etag, Finding, LockRow, ModelRow, PartialRow, PartialState, RepoId};
 
@@ -176,7 +176,12 @@ impl Census {
     pub fn locks(&self, layout: &Layout, focus: Option<&RepoId>, eyes: &Eyes<'_>) -> Vec<LockRow> {
         let mut locks = Vec::new();
         if let Some(repo) = focus {
-            locks.extend(locks_of(layout, repo, &contents_of(layout, repo), eyes));
+            let nothing = Contents::new();
+            let contents = match self.repos.get(repo) {
+                Some(sight) => sight.contents(layout, repo),
+                None => &nothing,
+            };
+            locks.extend(locks_of(layout, repo, contents, eyes));
         }
         for (repo, sight) in &self.repos {
             if focus == Some(repo) || (sight.partials.is_empty() && !sight.has_marker) {
@@ -192,7 +197,7 @@ impl Census {
                 layout,
                 repo,
                 etags,
-                &contents_of(layout, repo),
+                sight.contents(layout, repo),
                 eyes,
             ));
         }

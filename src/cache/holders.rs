@@ -295,3 +295,7 @@ impl Record {
         record
     }
 }
+
+#[cfg(test)]
+#[path = "holders_tests.rs"]
+mod tests;

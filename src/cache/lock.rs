@@ -305,11 +305,7 @@ pub(super) fn look_at_mark(path: &Path) -> Look {
 }
 
 fn look_inside(path: &Path, now: Option<SystemTime>) -> Look {
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path);
-    let file = match opened {
+    let file = match host::open_itself(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Look::Absent,
         Err(error) if path.symlink_metadata().is_ok_and(|m| m.is_symlink()) => {

@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::cache::fixture::{self, etag, held, now, repo};
+use crate::host::holder::NAMES_HOLDERS;
 
 fn busy(layout: &Layout, repo: &RepoId, etag: &Etag) -> Busy {
     match try_lock(layout, repo, etag, now()).unwrap() {
@@ -33,8 +34,8 @@ fn two_lockers_exclude_each_other_until_the_first_lets_go() {
     let in_the_way = busy(&layout, &repo, &etag);
     assert_eq!(in_the_way.path, layout.hub_lock(&repo, &etag));
     assert!(!in_the_way.is_soft_marker);
-    #[cfg(target_os = "linux")]
-    assert_eq!(in_the_way.holder.unwrap().pid, std::process::id());
+    let pid = in_the_way.holder.map(|holder| holder.pid);
+    assert_eq!(pid, NAMES_HOLDERS.then(std::process::id));
     drop(lock);
     drop(held(&layout, &repo, &etag));
     for path in [
@@ -159,4 +160,47 @@ fn growth_is_that_of_the_partial_written_last() {
     counted[16..].copy_from_slice(&7u64.to_le_bytes());
     fs::write(blobs.join(format!("{etag}.sync.part")), counted).unwrap();
     assert_eq!(other_progress(&layout, &repo, &etag), Some(7));
+}
+
+#[test]
+fn a_look_takes_nothing_and_makes_nothing() {
+    let (_dir, layout) = fixture::cache();
+    let (repo, etag) = (repo("org/m"), etag(b"x"));
+    let path = layout.hub_lock(&repo, &etag);
+    assert!(matches!(look(&path, now()), Look::Absent));
+    assert!(!path.parent().unwrap().exists());
+    let lock = held(&layout, &repo, &etag);
+    assert!(matches!(look(&path, now()), Look::Held(_)));
+    drop(lock);
+    assert!(matches!(look(&path, now()), Look::Free(None)));
+    drop(held(&layout, &repo, &etag));
+    let link = path.with_extension("link");
+    symlink(&path, &link).unwrap();
+    assert!(matches!(look(&link, now()), Look::Link));
+    assert!(matches!(look(layout.root(), now()), Look::Unreadable(_)));
+}
+
+#[test]
+fn looking_never_makes_an_attempt_of_ours_fail() {
+    let (_dir, layout) = fixture::cache();
+    let (repo, etag) = (repo("org/m"), etag(b"x"));
+    drop(held(&layout, &repo, &etag));
+    let paths = [
+        layout.hub_lock(&repo, &etag),
+        layout.swift_lock(&repo, &etag),
+    ];
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for path in &paths {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    drop(look(path, now()));
+                }
+            });
+        }
+        for _ in 0..500 {
+            drop(held(&layout, &repo, &etag));
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }

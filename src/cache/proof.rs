@@ -16,7 +16,9 @@ use super::salvage::exact_etag;
 use super::scan::scan_with_findings;
 use super::snapshot::{named_blob, paths_below};
 use super::{Error, Hasher, Judge, Layout, Result, read_tree, refs_of};
-use crate::domain::{Commit, Etag, Finding, RepoId, RepoPath, Rule, Verification, sanitize};
+use crate::domain::{
+    Commit, Etag, Finding, RepoId, RepoPath, Rule, Severity, Verification, sanitize,
+};
 use crate::host;
 
 /// Shorter beginnings of a commit name nothing.
@@ -171,6 +173,7 @@ const fn is_about_bytes(rule: Rule) -> bool {
             | Rule::Truncated
             | Rule::WrongSize
             | Rule::LfsPointer
+            | Rule::WrongPointer
             | Rule::Unreadable
     )
 }
@@ -200,16 +203,18 @@ fn inspect_snapshot(
             let etag = named.or_else(|| listing.get(&path).copied());
             let shown = sanitize(path.as_str());
             let is_known_bad = findings.iter().any(|finding| {
-                finding.file.as_deref() == Some(&shown) && is_about_bytes(finding.rule)
+                finding.file.as_deref() == Some(&shown)
+                    && finding.severity == Severity::Error
+                    && is_about_bytes(finding.rule)
             });
             let content = etag
                 .filter(|_| !is_known_bad)
                 .and_then(|etag| content_of(layout, &place, &etag));
             Inspected {
-                etag,
-                content,
                 path,
                 place,
+                etag,
+                content,
             }
         })
         .collect();
@@ -290,7 +295,9 @@ impl Inspection {
                     .is_some_and(|etag| is_being_written(layout, &self.repo, &etag, eyes))
             };
             let Some((etag, (id, length))) = file.etag.zip(file.content) else {
-                let is_found = |finding: &Finding| finding.file.as_deref() == Some(&shown);
+                let is_found = |finding: &Finding| {
+                    finding.severity == Severity::Error && finding.file.as_deref() == Some(&shown)
+                };
                 if !findings.iter().any(is_found) {
                     files_unknown += 1;
                 } else if is_live() {

@@ -3,8 +3,8 @@
 //! **Law**: nothing is taken away but a plain file with a partial's name, directly in `blobs/` of
 //! its repo, that is still what was shown and that nobody writes; and only under the blob's locks.
 
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,11 +72,7 @@ pub fn remove_partial(
         }
         Err(error) => return Err(format!("its lock cannot be taken: {error}")),
     };
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|error| format!("it cannot be opened: {error}"))?;
+    let file = host::open_itself(path).map_err(|error| format!("it cannot be opened: {error}"))?;
     if lock.is_backed_by_flock() {
         match lock::is_unmarked(&file, path) {
             Ok(true) => {}

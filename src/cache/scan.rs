@@ -246,11 +246,18 @@ fn look(
         notes: tally.notes,
     }
     .verdict();
-    if is_there && !ready.missing.is_empty() {
+    let mut missing = ready.missing;
+    missing.retain(|path| {
+        // A pointer that leads to nothing is told already.
+        let shown = sanitize(path.as_str());
+        let is_told = |finding: &Finding| finding.file.as_deref() == Some(&shown);
+        !tally.findings.iter().any(is_told)
+    });
+    if is_there && !missing.is_empty() {
         let sizes = listing.as_deref().unwrap_or_default();
         tally
             .findings
-            .push(missing_files(subject, &folder, &ready.missing, sizes));
+            .push(missing_files(subject, &folder, &missing, sizes));
     }
     scan.findings.append(&mut tally.findings);
     files.sort_by(|a, b| a.path.cmp(&b.path));

@@ -6,6 +6,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use super::partials::{Contents, Eyes, Unfinished, partials_of, since_epoch_ms};
@@ -27,6 +28,8 @@ pub(super) struct Sight {
     pub(super) findings: Vec<Finding>,
     pub(super) partials: Vec<Unfinished>,
     pub(super) has_marker: bool,
+    /// What the listings say, read when first asked for.
+    contents: OnceLock<Contents>,
     watched: Vec<PathBuf>,
     print: Print,
 }
@@ -37,14 +40,22 @@ impl Sight {
         let watched = watched(layout, repo);
         let print = Print::of(&watched, eyes.now);
         let scan = scan_with_findings(layout, repo, judge);
+        let contents = OnceLock::new();
         Self {
             models: scan.rows.into_iter().map(|(model, _)| model).collect(),
             findings: scan.findings,
-            partials: unfinished(layout, repo, eyes),
+            partials: unfinished(layout, repo, &contents, eyes),
+            contents,
             has_marker: layout.marker(repo).symlink_metadata().is_ok(),
             watched,
             print,
         }
+    }
+
+    /// What the listings of the repo say of its contents.
+    pub(super) fn contents(&self, layout: &Layout, repo: &RepoId) -> &Contents {
+        self.contents
+            .get_or_init(|| trees::contents_of(layout, repo))
     }
 
     /// Whether anything in the repo has changed, or may have.
@@ -79,28 +90,29 @@ impl Sight {
         repo: &RepoId,
         eyes: &Eyes<'_>,
     ) -> bool {
-        let partials = unfinished(layout, repo, eyes);
+        let partials = unfinished(layout, repo, &self.contents, eyes);
         let is_new = partials != self.partials;
         self.partials = partials;
         is_new
     }
 }
 
-fn unfinished(layout: &Layout, repo: &RepoId, eyes: &Eyes<'_>) -> Vec<Unfinished> {
+fn unfinished(
+    layout: &Layout,
+    repo: &RepoId,
+    contents: &OnceLock<Contents>,
+    eyes: &Eyes<'_>,
+) -> Vec<Unfinished> {
     // Listings are only read where there is something to name.
     let has_any = all_partials(layout, repo).is_ok_and(|found| !found.is_empty());
     if !has_any {
         return Vec::new();
     }
-    partials_of(layout, repo, &contents_of(layout, repo), eyes).unwrap_or_else(|error| {
+    let contents = contents.get_or_init(|| trees::contents_of(layout, repo));
+    partials_of(layout, repo, contents, eyes).unwrap_or_else(|error| {
         tracing::debug!(%repo, %error, "the unfinished blobs cannot be read");
         Vec::new()
     })
-}
-
-/// What the listings of the repo say of its contents.
-pub(super) fn contents_of(layout: &Layout, repo: &RepoId) -> Contents {
-    trees::contents_of(layout, repo)
 }
 
 /// Whether a path is a folder itself, not a link to one.

@@ -46,7 +46,7 @@ pub enum Rule {
     WrongHash,
     /// The text of an LFS pointer in the place of the content.
     LfsPointer,
-    /// A pointer to another content than the listing names.
+    /// A pointer to another content than the listing names, or out of the repo (then a warning).
     WrongPointer,
     /// Files that the snapshot should hold are not there.
     MissingFiles,

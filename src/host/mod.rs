@@ -8,7 +8,7 @@ mod ability;
 mod files;
 #[cfg(test)]
 pub(crate) mod forks;
-mod holder;
+pub(crate) mod holder;
 mod open;
 mod owner;
 mod signal;
@@ -17,7 +17,7 @@ mod space;
 pub use ability::{folds_case, supports_symlinks};
 pub use files::{read_tail, system, write_new};
 pub use holder::{Holder, LockTable, host_name, is_alive, lock_holder};
-pub use open::open_quietly;
+pub use open::{open_itself, open_quietly};
 pub use owner::{describe_owner, is_ours, sync_dir};
 pub use signal::sighup_is_ignored;
 pub use space::{absent_mount, disk, free_space, nearest_existing, open_files_limit};

@@ -98,3 +98,31 @@ fn coded(status: u16, code: &str) -> Reply {
         br#"{"error":"words"}"#,
     )
 }
+
+#[tokio::test]
+async fn any_answer_is_an_answer_and_no_token_is_shown_for_it() {
+    for status in [200, 302, 401, 404, 503] {
+        let elsewhere = [("location", "http://192.0.2.1/")];
+        let stage = Stage::start(move |_, _| Reply::status(status, &elsewhere)).await;
+        client(&stage).ping().await.unwrap();
+        let heads = stage.heads();
+        assert_eq!(heads.len(), 1, "{status}");
+        assert_eq!(heads[0].target(), "/");
+        assert_eq!(heads[0].header("authorization"), None);
+    }
+}
+
+#[tokio::test]
+async fn no_answer_in_time_is_none() {
+    let stage = Stage::start(|_, _| Reply::raw("", super::stage::End::Hang)).await;
+    let asked = tokio::time::Instant::now();
+    let error = client(&stage).ping().await.unwrap_err();
+    assert!(asked.elapsed() < std::time::Duration::from_secs(5));
+    assert!(matches!(
+        error,
+        Error::Transport {
+            kind: TransportKind::Timeout,
+            ..
+        }
+    ));
+}

@@ -22,5 +22,6 @@ mod interop;
 mod serve;
 mod stubborn;
 mod support;
+mod survey;
 mod terminal;
 mod whole;
