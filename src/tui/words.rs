@@ -9,7 +9,7 @@ use super::theme::Theme;
 use super::view::Canvas;
 use crate::domain::{
     FileRow, FileState, LockKind, LockRow, LockState, LockWait, ModelState, Outcome, PartialRow,
-    PartialState, Severity, sanitize_line,
+    PartialState, Rule, Severity, sanitize_line,
 };
 use crate::store::{FileStatus, FileView, Phase, Pull, duration, short, size};
 use humansize::{DECIMAL, format_size};
@@ -51,7 +51,8 @@ pub(super) fn speed(bytes_per_s: u64) -> String {
 /// How long ago something was; a time to come is now (clocks jump).
 pub(super) fn ago(then_ms: u64, now_ms: u64) -> String {
     match now_ms.saturating_sub(then_ms) {
-        0..5_000 => "just now".to_owned(),
+        // Seconds would change the picture all the time.
+        0..60_000 => "just now".to_owned(),
         age_ms => format!("{} ago", age(age_ms)),
     }
 }
@@ -302,6 +303,24 @@ pub(super) fn lock_state(lock: &LockRow, glyphs: &Glyphs, theme: &Theme) -> (Sig
         LockState::Stale => (glyphs.alert, theme.warning),
     };
     (sign, format!("{}{who}", lock.state.name()))
+}
+
+/// What is wrong, in at most fifteen columns.
+pub(super) const fn rule_word(rule: Rule) -> &'static str {
+    match rule {
+        Rule::AbandonedPartial => "unfinished",
+        Rule::DanglingPointer => "dangling",
+        Rule::Truncated => "truncated",
+        Rule::WrongSize => "wrong size",
+        Rule::WrongHash => "wrong hash",
+        Rule::LfsPointer => "LFS pointer",
+        Rule::WrongPointer => "wrong pointer",
+        Rule::MissingFiles => "files missing",
+        Rule::RefToNowhere => "ref to nowhere",
+        Rule::MalformedRef => "malformed ref",
+        Rule::WouldNotLoad => "would not load",
+        Rule::Unreadable => "unreadable",
+    }
 }
 
 /// A severity's sign.

@@ -282,7 +282,6 @@ async fn under_nohup_a_hangup_changes_nothing() {
     assert_all_visible_bytes_proven(&home.cache());
 }
 
-#[ignore = "until the engine carries out surveys and purges"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_asks_and_ctrl_c_is_a_no() {
     let home = home(Vec::new()).await;

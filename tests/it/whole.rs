@@ -52,7 +52,6 @@ impl Home {
     }
 }
 
-#[ignore = "until the engine carries out surveys"]
 #[tokio::test(flavor = "multi_thread")]
 async fn status_is_one_screen_and_check_is_3_for_what_matters() {
     let home = Home::new(catalogue::gemma(), Vec::new()).await;
@@ -91,7 +90,6 @@ async fn status_is_one_screen_and_check_is_3_for_what_matters() {
     home.run(&["status", "--events"]).lines(&STATUS);
 }
 
-#[ignore = "until the engine verifies"]
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_one_wrong_byte_and_asks_nobody() {
     let home = stocked_home().await;
@@ -114,7 +112,6 @@ async fn verify_finds_one_wrong_byte_and_asks_nobody() {
     home.run(&["verify"]).assert_code(0);
 }
 
-#[ignore = "until the engine carries out surveys and purges"]
 #[tokio::test(flavor = "multi_thread")]
 async fn purge_takes_away_what_was_shown_and_only_with_a_yes() {
     let home = stocked_home().await;
@@ -149,7 +146,6 @@ async fn purge_takes_away_what_was_shown_and_only_with_a_yes() {
     assert_eq!(again.stdout, "", "nothing to ask about");
 }
 
-#[ignore = "until the engine carries out surveys"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_tells_nothing_about_its_owner() {
     let home = stocked_home()

@@ -12,7 +12,7 @@ use super::super::ui::Overlay;
 use super::super::wish::is_first_run;
 use super::super::words;
 use super::{Canvas, Cells};
-use crate::store::{Verdict, short};
+use crate::store::{Phase, Verdict, short};
 
 /// A part of the header: text, style, and how soon it goes where room is short (0 stays longest).
 struct Part {
@@ -100,7 +100,8 @@ fn right_parts(canvas: Canvas<'_>) -> Vec<Part> {
         worth: 5,
     });
     let speed = store.total_speed(view.now_ms);
-    if speed > 0 || store.running().next().is_some() {
+    let is_fetching = store.running().any(|pull| pull.phase() == Phase::Fetching);
+    if speed > 0 || is_fetching {
         parts.push(Part {
             text: words::speed(speed),
             style: theme.accent,

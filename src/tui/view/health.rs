@@ -154,7 +154,7 @@ fn row_of(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, finding: &Finding, i
         Rule::AbandonedPartial => {
             format!("unfinished {}", words::bytes(finding.reclaimable_bytes()))
         }
-        rule => rule.name().replace('-', " "),
+        rule => words::rule_word(rule).to_owned(),
     };
     let room = cells.room();
     // The model's name comes where there is room for all three.

@@ -86,8 +86,8 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
         } else {
             format!(" @{}", fit::clean(&crate::store::short(revision)))
         };
-        // The owner is shown where there is room for it.
-        if fit::width(&repo) + fit::width(&suffix) <= name_width {
+        // The owner is shown where there is room for every row's.
+        if area.width >= 60 && fit::width(&repo) + fit::width(&suffix) <= name_width {
             cells.put(owner, theme.dim);
             cells.put(name, name_style);
             cells.put(&suffix, theme.dim);
