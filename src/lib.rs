@@ -6,9 +6,9 @@
 //! Commands go down, events come up, one pure store folds the events, and the faces read it:
 //!
 //! ```text
-//!   argv                             stdout, stderr
+//!   keys, argv                       terminal, stdout, stderr
 //!     |                                    ^
-//!  cli::args                         cli::print, cli::progress
+//!  tui::update, cli::args            tui::view, cli::print, cli::progress
 //!     | Command                            | &Store
 //!     v                                    |
 //!  engine ---- tasks ---- Stamped Event -> store::reduce
@@ -26,6 +26,7 @@
 //! | [`cache`] | the disk: layout, locks, partials, blobs, snapshots | domain, config, host |
 //! | [`engine`] | the tasks | all of the above |
 //! | [`store`] | the memory of this run, a pure fold of events | domain |
+//! | [`tui`] | the face of the dashboard | domain, store, engine |
 //! | [`cli`] | the face of plain commands | domain, store, engine |
 //! | [`serve`] | the other end of the wire, with faults as data | domain |
 //! | [`demo`] | the stage: a small model and its story | domain, config, serve |

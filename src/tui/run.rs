@@ -306,13 +306,7 @@ impl Dashboard<'_> {
     fn perform(&mut self, effects: Vec<Effect>) -> Option<u8> {
         for effect in effects {
             match effect {
-                Effect::Send(command) => {
-                    if !(self.session.commands)(command) {
-                        let now_ms = self.clock.now_ms();
-                        self.ui
-                            .refuse("larder is busy; that was not taken, try again", now_ms);
-                    }
-                }
+                Effect::Send(command) => self.send(command),
                 Effect::Log(line) => self.note(&line),
                 Effect::Copy(text) => self.painter.say(&osc::copy(&text)),
                 Effect::Remember(key, value) => {
@@ -327,6 +321,26 @@ impl Dashboard<'_> {
             }
         }
         None
+    }
+
+    /// Sends a command; what was not taken is said, or asked for again with the next picture.
+    fn send(&mut self, command: Command) {
+        let (is_watch, is_list) = (
+            matches!(command, Command::Watch(_)),
+            matches!(command, Command::List(_)),
+        );
+        if (self.session.commands)(command) {
+            return;
+        }
+        if is_watch {
+            self.ui.watched = None;
+        } else if is_list {
+            self.ui.listed = None;
+        } else {
+            let now_ms = self.clock.now_ms();
+            self.ui
+                .refuse("larder is busy; that was not taken, try again", now_ms);
+        }
     }
 
     /// A line of the dashboard's own in the log.

@@ -209,3 +209,15 @@ fn the_reader_of_imports_sees_groups() {
     assert_eq!(rooms_named("let x = crate::engine::Handle;"), ["engine"]);
     assert!(rooms_named("use std::fs;").is_empty());
 }
+
+/// The README's table of keys is the keymap's.
+#[test]
+fn the_readme_names_every_key() {
+    let readme = include_str!("../../README.md");
+    for binding in larder::tui::Keymap::default().all() {
+        let keys: Vec<String> = binding.keys.iter().map(|key| format!("`{key}`")).collect();
+        let row = format!("| {} | {} |", keys.join(" "), binding.action.name());
+        assert!(readme.contains(&row), "no row `{row}`");
+        assert!(readme.contains(&binding.about), "{}", binding.about);
+    }
+}
