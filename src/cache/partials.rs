@@ -181,7 +181,7 @@ fn live(holder: Option<Holder>) -> PartialState {
 }
 
 /// How far apart two moments are, whichever was first: clocks jump.
-fn distance(one: SystemTime, other: SystemTime) -> Duration {
+pub(super) fn distance(one: SystemTime, other: SystemTime) -> Duration {
     one.duration_since(other)
         .unwrap_or_else(|ahead| ahead.duration())
 }

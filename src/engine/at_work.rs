@@ -127,3 +127,35 @@ impl Drop for Working {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::super::emit::Clock;
+    use super::*;
+    use crate::domain::{JobId, RepoKind};
+
+    #[tokio::test]
+    async fn a_blob_is_ours_until_every_claim_is_dropped() {
+        let at_work = Arc::new(AtWork::default());
+        let (events, _heard) = mpsc::channel(1);
+        let emitter = Emitter::new(events, JobId(0), Arc::new(Clock::start()));
+        let subject = Subject {
+            repo: RepoId::new(RepoKind::Model, "org/m").unwrap(),
+            etag: Etag::Sha256([1; 32]),
+            file: RepoPath::new("m").unwrap(),
+            size_bytes: 3,
+        };
+        let of = || at_work.of(&subject.repo, &subject.etag);
+        assert_eq!(of(), None);
+        let claim = |claim| AtWork::claim(&at_work, subject.clone(), claim, emitter.clone());
+        let (wanted, held) = (claim(Claim::Wants), claim(Claim::Holds));
+        assert!(of().is_some_and(|ours| ours.is_at_work && ours.is_wanted));
+        drop(held);
+        assert!(of().is_some_and(|ours| !ours.is_at_work && ours.is_wanted));
+        drop(wanted);
+        let left = of().unwrap();
+        assert!(!left.is_wanted && left.let_go.is_some());
+    }
+}
