@@ -16,6 +16,7 @@ use super::partials::{Contents, Eyes};
 use super::ready::Examination;
 use super::scan::repos;
 use super::sight::{Print, Sight};
+use super::snapshot::paths_below;
 use super::{Error, Judge, Layout, Result, diagnosis};
 use crate::domain::{Etag, Finding, LockRow, ModelRow, PartialRow, PartialState, RepoId};
 
@@ -283,34 +284,90 @@ impl Memory {
     }
 }
 
-/// The names in a folder and what they lead to, without the contents.
+/// The names below a folder and what they lead to, without the contents.
 fn print_of_files(folder: &Path) -> u64 {
-    let mut names: Vec<PathBuf> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
-    names.sort();
     let mut hasher = DefaultHasher::new();
-    for name in names {
-        if let Ok(found) = name.metadata() {
+    for path in paths_below(folder).unwrap_or_default() {
+        if let Ok(found) = folder.join(path.as_str()).metadata() {
             (found.dev(), found.ino(), found.len()).hash(&mut hasher);
-            (
-                found.mtime(),
-                found.mtime_nsec(),
-                found.ctime(),
-                found.ctime_nsec(),
-            )
-                .hash(&mut hasher);
+            (found.mtime(), found.mtime_nsec()).hash(&mut hasher);
+            (found.ctime(), found.ctime_nsec()).hash(&mut hasher);
         }
-        name.hash(&mut hasher);
+        path.as_str().hash(&mut hasher);
     }
     hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::cache::fixture::{self, commit, now, repo};
+    use crate::cache::{prepare_repo, write_ref};
+    use crate::domain::{Revision, Rule};
+    use crate::host::LockTable;
+
+    /// Looks again some time after the last change; whether anything was new, and how many models
+    /// were examined for it.
+    fn again(census: &mut Census, layout: &Layout) -> (bool, usize) {
+        let examined = AtomicUsize::new(0);
+        let examine = |_: &Path| {
+            examined.fetch_add(1, Ordering::Relaxed);
+            (Vec::new(), Vec::new())
+        };
+        let judge = Judge {
+            examine: &examine,
+            select: &|_| Vec::new(),
+        };
+        let eyes = Eyes {
+            now: now() + Duration::from_secs(1),
+            table: LockTable::default(),
+            ours: &|_, _| None,
+        };
+        let is_new = if census.root.is_none() {
+            census.look(layout, None, judge, &eyes).unwrap();
+            true
+        } else {
+            let nobody = BTreeSet::new();
+            census
+                .look_again(layout, None, &nobody, judge, &eyes)
+                .unwrap()
+        };
+        (is_new, examined.into_inner())
+    }
+
+    #[test]
+    fn a_second_look_sees_every_change_and_reads_nothing_without_one() {
+        let (_dir, layout) = fixture::cache();
+        let repo = repo("org/m");
+        prepare_repo(&layout, &repo).unwrap();
+        let nested = layout.snapshot(&repo, &commit('a')).join("sub/deep");
+        fs::create_dir_all(&nested).unwrap();
+        fs::write(nested.join("one"), "1").unwrap();
+        write_ref(&layout, &repo, &Revision::main(), &commit('a')).unwrap();
+        let mut census = Census::default();
+        assert_eq!(again(&mut census, &layout), (true, 1));
+        assert_eq!(again(&mut census, &layout), (false, 0));
+        assert_eq!(census.models()[0].files_present, 1);
+
+        fs::write(nested.join("two"), "2").unwrap();
+        assert_eq!(again(&mut census, &layout), (true, 1));
+        assert_eq!(census.models()[0].files_present, 2);
+
+        // As some programs write refs: in place. The model itself need not be read again.
+        let main = layout.reference(&repo, &Revision::main());
+        fs::write(main, format!("{}\n", commit('a'))).unwrap();
+        assert_eq!(again(&mut census, &layout), (true, 0));
+        assert_eq!(census.findings()[0].rule, Rule::MalformedRef);
+
+        fs::remove_dir_all(layout.repo(&repo)).unwrap();
+        assert_eq!(again(&mut census, &layout), (true, 0));
+        assert!(census.models().is_empty());
+        fs::remove_dir_all(layout.root()).unwrap();
+        again(&mut census, &layout);
+        assert_eq!(again(&mut census, &layout), (false, 0));
+    }
 
     #[test]
     fn every_repo_has_its_turn() {

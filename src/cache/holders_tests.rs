@@ -15,10 +15,10 @@ use crate::host::holder::NAMES_HOLDERS;
 
 fn look(
     layout: &Layout,
-    ours: Option<Ours>,
+    ours: Option<&Ours>,
 ) -> (Vec<LockRow>, Vec<(crate::domain::PartialRow, u64)>) {
     let repo = repo("org/m");
-    let ours = |_: &RepoId, _: &Etag| ours.clone();
+    let ours = |_: &RepoId, _: &Etag| ours.cloned();
     let eyes = Eyes {
         now: now(),
         table: LockTable::read(),
@@ -133,7 +133,7 @@ fn who_writes_an_unfinished_blob_is_told_by_lock_mark_and_time() {
     prepare_repo(&layout, &repo).unwrap();
     let partial = layout.partial(&repo, &etag, 1);
     fs::write(&partial, "half").unwrap();
-    let state = |ours| look(&layout, ours).1.remove(0).0.state;
+    let state = |ours: Option<&Ours>| look(&layout, ours).1.remove(0).0.state;
     let unknown = PartialState::Live {
         is_ours: false,
         pid: None,
@@ -142,18 +142,25 @@ fn who_writes_an_unfinished_blob_is_told_by_lock_mark_and_time() {
     assert_eq!(state(None), unknown, "it changed a moment ago");
     let ours = |is_at_work, let_go| Ours {
         is_at_work,
+        is_wanted: false,
         let_go,
         file: path("config.json"),
         size_bytes: 9,
     };
     assert_eq!(
-        state(Some(ours(false, Some(now())))),
+        state(Some(&ours(false, Some(now())))),
         PartialState::Abandoned,
         "we have let go of it"
     );
     let earlier = now() - Duration::from_secs(30);
-    assert_eq!(state(Some(ours(false, Some(earlier)))), unknown);
-    let live = state(Some(ours(true, None)));
+    assert_eq!(state(Some(&ours(false, Some(earlier)))), unknown);
+    let live = state(Some(&ours(true, None)));
+    assert!(matches!(live, PartialState::Live { is_ours: true, .. }));
+    let paused = Ours {
+        is_wanted: true,
+        ..ours(false, Some(now()))
+    };
+    let live = state(Some(&paused));
     assert!(matches!(live, PartialState::Live { is_ours: true, .. }));
     age(&partial, Duration::from_mins(2));
     assert_eq!(state(None), PartialState::Abandoned);

@@ -23,6 +23,8 @@ const LET_GO_SLACK: Duration = Duration::from_secs(2);
 pub struct Ours {
     /// Whether it is being worked on.
     pub is_at_work: bool,
+    /// Whether it will be worked on, now or after a rest or a pause.
+    pub is_wanted: bool,
     /// When it was last let go of.
     pub let_go: Option<SystemTime>,
     /// A file with that content.
@@ -111,6 +113,9 @@ fn state(
         // Finished, or thrown away, while we looked.
         Look::Absent | Look::Link | Look::Unreadable(_) | Look::Free(_) | Look::NoFlock(_) => {}
     }
+    if ours.is_some_and(|ours| ours.is_wanted) {
+        return live_here();
+    }
     let is_left_by_us = ours
         .and_then(|ours| ours.let_go)
         .is_some_and(|at| leftover.modified <= at + LET_GO_SLACK);
@@ -176,7 +181,7 @@ fn live(holder: Option<Holder>) -> PartialState {
 }
 
 /// How far apart two moments are, whichever was first: clocks jump.
-fn distance(one: SystemTime, other: SystemTime) -> Duration {
+pub(super) fn distance(one: SystemTime, other: SystemTime) -> Duration {
     one.duration_since(other)
         .unwrap_or_else(|ahead| ahead.duration())
 }

@@ -56,8 +56,8 @@ pub fn remove_partial(
         .ok_or("it does not have the name of an unfinished blob")?;
     let seen = path.symlink_metadata().map_err(|error| error.to_string())?;
     planned.compare(&seen)?;
-    if (eyes.ours)(repo, &etag).is_some_and(|ours| ours.is_at_work) {
-        return Err("it is being fetched right now".to_owned());
+    if (eyes.ours)(repo, &etag).is_some_and(|ours| ours.is_at_work || ours.is_wanted) {
+        return Err("it is being fetched, or will be when that goes on".to_owned());
     }
     let lock = match lock::try_lock(layout, repo, &etag, eyes.now) {
         Ok(LockAttempt::Held(lock)) => lock,
@@ -168,7 +168,7 @@ mod tests {
 
         put(&partial);
         stays(&partial, "changed", &|| {
-            fs::write(&partial, "longer").unwrap()
+            fs::write(&partial, "longer").unwrap();
         });
         let lock = held(&layout, &repo, &etag);
         stays(&partial, "holds its lock", &|| {});

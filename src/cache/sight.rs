@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use super::partials::{Contents, Eyes, Unfinished, partials_of, since_epoch_ms};
+use super::partials::{Contents, Eyes, Unfinished, distance, partials_of, since_epoch_ms};
 use super::salvage::all_partials;
 use super::scan::scan_with_findings;
 use super::{Judge, Layout, trees};
@@ -143,9 +143,7 @@ impl Print {
             }
             is_racy |= found
                 .modified()
-                .ok()
-                .and_then(|modified| now.duration_since(modified).ok())
-                .is_some_and(|age| age < RACY);
+                .is_ok_and(|modified| distance(now, modified) < RACY);
         }
         Self {
             hash: hasher.finish(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::at_work::{AtWork, Working};
+use super::at_work::{self, AtWork, Subject, Working};
 use super::attempt::Attempt;
 use super::job::{Halt, Slot, blocking, or_stop};
 use crate::cache::{self, BlobLock, Busy, LockAttempt};
@@ -72,7 +72,12 @@ impl Attempt<'_> {
             );
             let emitter = self.job.emitter.clone();
             let at_work = Arc::clone(&self.job.at_work);
-            let (file, size_bytes) = (self.remote.path.clone(), self.remote.size_bytes);
+            let subject = Subject {
+                repo: repo.clone(),
+                etag,
+                file: self.remote.path.clone(),
+                size_bytes: self.remote.size_bytes,
+            };
             let tried = blocking(move || {
                 cache::prepare_root(layout.root())?;
                 cache::prepare_repo(&layout, &repo)?;
@@ -84,8 +89,8 @@ impl Attempt<'_> {
                 }
                 Ok(match tried {
                     LockAttempt::Held(lock) => {
-                        let working =
-                            AtWork::begin(&at_work, repo, etag, file, size_bytes, emitter);
+                        let claim = at_work::Claim::Holds;
+                        let working = AtWork::claim(&at_work, subject, claim, emitter);
                         Tried::Held(lock, working)
                     }
                     LockAttempt::Busy(busy) => {

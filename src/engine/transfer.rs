@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::at_work::{AtWork, Claim, Subject};
 use super::attempt::{Attempt, Done, Start};
 use super::control::{Control, Wish};
 use super::emit::millis;
@@ -70,6 +71,14 @@ impl Transfer {
         job: Arc<Job>,
         mut ear: watch::Receiver<Control>,
     ) -> (Self, Ending) {
+        let subject = Subject {
+            repo: job.repo.clone(),
+            etag: self.remote.etag,
+            file: self.remote.path.clone(),
+            size_bytes: self.remote.size_bytes,
+        };
+        let emitter = job.emitter.clone();
+        let _wanted = AtWork::claim(&job.at_work, subject, Claim::Wants, emitter);
         let mut patience = Patience::default();
         let mut is_told = false;
         let ending = loop {

@@ -118,7 +118,7 @@ async fn survey(place: &Place, repo: Option<&str>) -> Survey {
             Event::FindingsSeen { findings } => seen.findings = findings,
             Event::PartialsSeen { partials } => seen.partials = partials,
             Event::LocksSeen { locks } => seen.locks = locks,
-            Event::DiskSeen(disk) => seen.has_disk = disk.free_bytes <= disk.total_bytes,
+            Event::DiskSeen(room) => seen.has_disk = room.free_bytes <= room.total_bytes,
             Event::NetworkSeen(network) => seen.network = Some(network),
             Event::Ended(outcome) => assert_eq!(outcome, Outcome::Listed),
             other => panic!("a survey does not say {other:?}"),
@@ -862,6 +862,42 @@ async fn a_watch_follows_our_own_pull_and_knows_it_for_ours() {
     );
     assert_eq!(partials[0].file.as_deref(), Some("model.safetensors"));
     assert_eq!(partials[0].expected_bytes, Some(600_000));
+    // Paused, it is still ours, and a purge leaves it.
+    desk.send(Command::Pause(FileSelection::All));
+    desk.until(|stamped| {
+        matches!(
+            stamped.event,
+            Event::Cancelled {
+                is_paused: true,
+                ..
+            }
+        )
+    })
+    .await;
+    let steps = partials
+        .iter()
+        .map(|row| {
+            let path = PathBuf::from(&row.path);
+            let found = fs::metadata(&path).unwrap();
+            let modified = found.modified().unwrap();
+            let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            larder::domain::PlanStep::RemovePartial {
+                repo: row.repo.clone(),
+                path: row.path.clone(),
+                bytes: found.len(),
+                modified_ms: u64::try_from(since.as_millis()).unwrap(),
+            }
+        })
+        .collect();
+    desk.send(Command::Purge(Plan { steps }));
+    let seen = desk
+        .until(|stamped| matches!(stamped.event, Event::Ended(_)))
+        .await;
+    let Event::Ended(Outcome::Purged(result)) = &seen.last().unwrap().event else {
+        panic!("{:?}", seen.last());
+    };
+    assert!(result.removed.is_empty(), "{result:?}");
+    assert!(result.kept[0].why.contains("goes on"), "{result:?}");
     // Let go of, it is nobody's at once and not for a minute somebody's unknown.
     desk.send(Command::Cancel(FileSelection::All));
     desk.until(|stamped| {
