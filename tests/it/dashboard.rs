@@ -543,3 +543,39 @@ async fn panicking_dashboard() {
     std::io::stdout().flush().unwrap();
     panic!("it ended with {code}");
 }
+
+/// How long a pull of the weights at a steady speed takes from the first byte, read or not.
+async fn pull_seconds(reads: bool, bytes_per_s: u64) -> f64 {
+    let home = home(slow(bytes_per_s)).await;
+    let mut terminal = Terminal::start(&home, &[GEMMA]);
+    terminal.resize(60, 200);
+    terminal.wait_for("the plan", |screen| screen.contains("Enter fetch it"));
+    let started = Instant::now();
+    if !reads {
+        terminal.stop_reading();
+    }
+    terminal.press("\r");
+    let reference = home.blobs().parent().unwrap().join("refs/main");
+    let until = Instant::now() + Duration::from_mins(3);
+    while !reference.exists() {
+        assert!(Instant::now() < until, "the pull hangs");
+        std::thread::sleep(Duration::from_millis(10));
+        if started.elapsed().as_millis() % 400 < 12 {
+            // So much is drawn that the terminal's buffer is full at once.
+            terminal.press("\u{c}");
+        }
+    }
+    started.elapsed().as_secs_f64()
+}
+
+/// Prints by how much a terminal that is not read for a minute slows a pull.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement of two minutes, to be run by hand"]
+async fn measure_a_terminal_that_does_not_read() {
+    let read = pull_seconds(true, 33_000).await;
+    let unread = pull_seconds(false, 33_000).await;
+    println!(
+        "read {read:.2} s, unread {unread:.2} s, ratio {:.3}",
+        unread / read
+    );
+}
