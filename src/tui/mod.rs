@@ -38,9 +38,13 @@ mod wish;
 mod words;
 
 #[cfg(test)]
+mod pictures;
+#[cfg(test)]
 mod screens;
 #[cfg(test)]
 pub(crate) mod stage;
+#[cfg(test)]
+mod svg;
 #[cfg(test)]
 mod update_tests;
 

@@ -25,7 +25,7 @@ use crate::store::{Level, Store};
 const SIZES: [(u16, u16); 4] = [(80, 24), (120, 32), (200, 60), (39, 9)];
 
 /// A story and what the user did.
-struct Screen {
+pub(super) struct Screen {
     name: &'static str,
     store: Store,
     now_ms: u64,
@@ -37,7 +37,7 @@ struct Screen {
 }
 
 impl Screen {
-    fn of(name: &'static str, script: &Script) -> Self {
+    pub(super) fn of(name: &'static str, script: &Script) -> Self {
         Self {
             name,
             store: script.fold(),
@@ -48,7 +48,7 @@ impl Screen {
         }
     }
 
-    fn after(mut self, actions: &[Action]) -> Self {
+    pub(super) fn after(mut self, actions: &[Action]) -> Self {
         self.actions.extend_from_slice(actions);
         self
     }
@@ -58,13 +58,13 @@ impl Screen {
         self
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Facts)) -> Self {
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Facts)) -> Self {
         change(&mut self.facts);
         self
     }
 
     /// The picture in a theme.
-    fn draw(&self, size: (u16, u16), theme: ThemeName) -> Buffer {
+    pub(super) fn draw(&self, size: (u16, u16), theme: ThemeName) -> Buffer {
         let mut ui = Ui::new(&self.facts);
         ui.set_theme(theme, &self.facts);
         let view = View {
@@ -210,7 +210,8 @@ fn downloading() -> Script {
         .progress(1, 3, 1, 250_000_000)
 }
 
-fn empty() -> Script {
+/// A cache without models, on a good network.
+pub(super) fn empty() -> Script {
     Script::new()
         .then(
             1,
