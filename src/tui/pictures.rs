@@ -120,14 +120,13 @@ const CACHE: &str = "/home/me/.cache/huggingface/hub";
 /// A name of content that looks like one.
 fn etag(seed: u64) -> Etag {
     let mut state = seed + 1;
-    let digits: String = (0..4)
-        .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            format!("{:016x}", state ^ (state >> 29))
-        })
-        .collect();
+    let mut digits = String::new();
+    while digits.len() < 64 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        digits = format!("{digits}{:016x}", state ^ (state >> 29));
+    }
     Etag::new(&digits).unwrap()
 }
 

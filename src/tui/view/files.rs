@@ -245,12 +245,22 @@ fn row(
     };
     cells.left_middle(&name, name_width, name_style, glyphs.cut);
     let (bytes, total) = amounts(item);
-    if columns.size > 0 {
-        let text = total.or(bytes).map(words::bytes).unwrap_or_default();
-        cells.skip(1);
-        cells.right(&text, columns.size, theme.dim, glyphs.cut);
-    }
     let shows_bar = is_under_way(item);
+    if columns.size > 0 {
+        cells.skip(1);
+        match (bytes, total) {
+            // Where there is no room for both, a bar tells more of a file that is under way.
+            (Some(bytes), Some(total)) if shows_bar && columns.bar == 0 => {
+                let (full, rest) = glyphs.bar(bytes, total, columns.size);
+                cells.put(&full, theme.bar);
+                cells.put(&rest, theme.bar_rest);
+            }
+            _ => {
+                let text = total.or(bytes).map(words::bytes).unwrap_or_default();
+                cells.right(&text, columns.size, theme.dim, glyphs.cut);
+            }
+        }
+    }
     if columns.bar > 0 {
         cells.skip(1);
         if let (true, Some(bytes), Some(total)) = (shows_bar, bytes, total) {
