@@ -65,8 +65,17 @@ pub(super) fn header(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) {
         cells.skip(usize::from(at > 0));
         // The name gives way before the numbers do.
         let taken: usize = right.iter().map(|part| fit::width(&part.text) + 2).sum();
-        let free = usize::from(area.right().saturating_sub(cells.x())).saturating_sub(taken + 1);
-        let text = fit::middle(&part.text, free, canvas.glyphs.cut);
+        let later: usize = left[at + 1..]
+            .iter()
+            .map(|part| fit::width(&part.text) + 1)
+            .sum();
+        let free =
+            usize::from(area.right().saturating_sub(cells.x())).saturating_sub(taken + later + 1);
+        let text = if part.worth == 0 {
+            fit::middle(&part.text, free, canvas.glyphs.cut)
+        } else {
+            part.text.as_str().into()
+        };
         cells.put(&text, part.style);
     }
     let taken: usize = right.iter().map(|part| fit::width(&part.text) + 2).sum();
