@@ -163,6 +163,22 @@ impl Store {
         self.pulls.iter().filter(|pull| !pull.is_preview)
     }
 
+    /// Of each model the newest pull: one that was started afresh is what counts.
+    pub fn latest_pulls(&self) -> Vec<&Pull> {
+        let mut latest: Vec<&Pull> = Vec::new();
+        for pull in self.pulls() {
+            let is_same = |other: &&Pull| {
+                let (a, b) = (&other.target, &pull.target);
+                a.revision == b.revision
+                    && a.repo.kind() == b.repo.kind()
+                    && a.repo.name().eq_ignore_ascii_case(b.repo.name())
+            };
+            latest.retain(|other| !is_same(other));
+            latest.push(pull);
+        }
+        latest
+    }
+
     /// The newest plan that is only looked at.
     pub fn preview(&self) -> Option<&Pull> {
         self.pulls.iter().rfind(|pull| pull.is_preview)

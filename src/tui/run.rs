@@ -402,7 +402,7 @@ async fn next_of(signals: &mut Option<Signal>) -> bool {
 fn badge(store: &Store) -> Badge {
     let (mut done, mut total, mut running) = (0, 0, 0);
     let mut has_failed = false;
-    for pull in store.pulls() {
+    for pull in store.latest_pulls() {
         if pull.phase() == Phase::Ended {
             has_failed |= pull.result().is_none() && !pull.failures().is_empty();
             continue;

@@ -586,7 +586,8 @@ fn strange_names() {
         .then(1, Event::Ended(Outcome::Listed))
         .then(1, Event::CacheUnreadable { failure })
         .then(1, Event::ModelsListed { models });
-    let screen = Screen::of("strange_names", &script).after(&[Action::Focus(Pane::Files)]);
+    let screen =
+        Screen::of("strange_names", &script).after(&[Action::Down, Action::Focus(Pane::Files)]);
     for size in SIZES {
         let shown = text(&screen.draw(size, ThemeName::Dark));
         assert!(!shown.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\u{7}']));

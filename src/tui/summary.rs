@@ -12,7 +12,8 @@ pub(super) fn lines(store: &Store, facts: &Facts) -> [String; 2] {
 
 fn complete(store: &Store, facts: &Facts) -> String {
     let done: Vec<&Pull> = store
-        .pulls()
+        .latest_pulls()
+        .into_iter()
         .filter(|pull| pull.result().is_some())
         .collect();
     let text = match done.as_slice() {
@@ -50,13 +51,15 @@ fn complete(store: &Store, facts: &Facts) -> String {
 
 fn missing(store: &Store, facts: &Facts) -> String {
     let open: Vec<&Pull> = store
-        .pulls()
+        .latest_pulls()
+        .into_iter()
         .filter(|pull| pull.result().is_none())
         .collect();
     let text = match open.first() {
-        None => match store.shelf().findings().len() {
-            0 => "larder: nothing is missing and nothing was found wrong".to_owned(),
-            findings => format!(
+        None => match (store.shelf().trouble(), store.shelf().findings().len()) {
+            (Some(failure), _) => format!("larder: the cache cannot be read: {failure}"),
+            (None, 0) => "larder: nothing is missing and nothing was found wrong".to_owned(),
+            (None, findings) => format!(
                 "larder: {}; `{}` shows them",
                 count(findings, "finding"),
                 facts.call("status")
@@ -100,6 +103,19 @@ mod tests {
             complete.contains("gemma-2-2b-it-4bit is complete and verified: /cache/"),
             "{complete}"
         );
+        assert!(missing.contains("nothing is missing"), "{missing}");
+    }
+
+    #[test]
+    fn a_pull_that_was_started_again_is_what_counts() {
+        let mut store = Script::broken().fold();
+        for mut stamped in Script::complete().events {
+            stamped.job = crate::domain::JobId(1);
+            crate::store::reduce(&mut store, &stamped);
+        }
+        assert_eq!(store.pulls().count(), 2);
+        let [complete, missing] = lines(&store, &facts());
+        assert!(complete.contains("is complete and verified"), "{complete}");
         assert!(missing.contains("nothing is missing"), "{missing}");
     }
 

@@ -233,7 +233,8 @@ fn retried(facts: &Facts, pull: &Pull, files: Vec<FileId>) -> Vec<Effect> {
 pub(super) fn retry_all(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
     let failed: Vec<&Pull> = view
         .store
-        .pulls()
+        .latest_pulls()
+        .into_iter()
         .filter(|pull| {
             let has_ended = pull.phase() == Phase::Ended && pull.result().is_none();
             has_ended || !pull.retryable_files().is_empty()
