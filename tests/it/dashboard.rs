@@ -444,7 +444,7 @@ async fn the_demo_tells_its_story_and_can_end_by_itself() {
     for words in ["1/5", "busy (503)", "one wrong byte", "cut half-way"] {
         terminal.wait_for(words, |screen| screen.replace('\n', " ").contains(words));
         if words == "1/5" {
-            assert!(terminal.screen().contains("larder-demo-4bit"));
+            assert!(terminal.screen().contains("demo-4bit"));
         }
     }
     assert_eq!(terminal.wait(), 0);

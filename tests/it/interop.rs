@@ -222,7 +222,7 @@ async fn larder_reuses_what_python_fetched() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs huggingface_hub; CI runs it"]
 async fn scan_is_clean_in_the_middle_and_after_kill_9() {
-    let place = Place::new(slow_weights(400_000)).await;
+    let place = Place::new(slow_weights(100_000)).await;
     let child = place.larder(&["pull", REPO]).spawn().unwrap();
     wait_for_partial(&place.hub_cache(), 200_000);
     assert_eq!(place.scan_warnings(), "[]", "in the middle of a pull");
