@@ -301,8 +301,10 @@ impl Inspection {
                 if !findings.iter().any(is_found) {
                     files_unknown += 1;
                 } else if is_live() {
-                    findings.retain(|finding| !is_found(finding));
-                    files_unknown += 1;
+                    // A reader gets these bytes now, whoever is about to replace them.
+                    for finding in findings.iter_mut().filter(|finding| is_found(finding)) {
+                        finding.cause.push_str(AT_WORK);
+                    }
                 }
                 continue;
             };
@@ -331,10 +333,6 @@ impl Inspection {
                     format!("`{shown}` cannot be read: {why}"),
                 ),
             };
-            if is_live() {
-                files_unknown += 1;
-                continue;
-            }
             let real = fs::canonicalize(&file.place).unwrap_or_else(|_| file.place.clone());
             let seen = Seen {
                 file: &shown,
@@ -348,6 +346,9 @@ impl Inspection {
                 if let crate::domain::PlanStep::Pull { fetch_bytes, .. } = step {
                     *fetch_bytes = Some(length);
                 }
+            }
+            if is_live() {
+                finding.cause.push_str(AT_WORK);
             }
             findings.push(finding);
         }
@@ -364,6 +365,9 @@ impl Inspection {
         })
     }
 }
+
+/// Said of a file whose blob somebody has locked.
+const AT_WORK: &str = "; somebody holds its lock and may be replacing it now";
 
 /// Hashes one content; again, if it was replaced or written meanwhile.
 fn prove_one(

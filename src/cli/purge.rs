@@ -100,7 +100,9 @@ async fn carry_out(
 ) -> Ending {
     let done = if args.dry_run { "planned" } else { "purged" };
     if plan.steps.is_empty() {
-        console.talk.remark("no unfinished blob is left behind");
+        console
+            .talk
+            .remark("no unfinished blob that nobody is writing");
         return Ending::done(done);
     }
     if console.output.format == Format::Human {

@@ -19,8 +19,13 @@ fn complete(store: &Store, facts: &Facts) -> String {
     let text = match done.as_slice() {
         [] => {
             let models = store.shelf().models().unwrap_or_default().len();
+            let word = if store.pulls().any(|pull| pull.fetched_bytes() > 0) {
+                "nothing new is complete"
+            } else {
+                "nothing was fetched"
+            };
             format!(
-                "larder: nothing was fetched; {}, {} in {}",
+                "larder: {word}; {}, {} in {}",
                 count(models, "model"),
                 size(store.shelf().size_bytes()),
                 facts.short_path(&facts.cache_dir)
@@ -69,6 +74,12 @@ fn missing(store: &Store, facts: &Facts) -> String {
             let target = pull.target();
             let request = PullRequest::new(target.repo.clone(), target.revision.clone());
             let (files, of) = pull.files_in_place();
+            let call = if facts.story.is_empty() {
+                format!("`{}` goes on", wish::pull_call(facts, &request))
+            } else {
+                // The demo's Hub ends with it.
+                "`larder demo` shows it from the beginning".to_owned()
+            };
             let state = if pull.phase() == Phase::Ended && !pull.failures().is_empty() {
                 let code = pull.failures().first().map(|failure| failure.code.name());
                 format!("failed ({})", code.unwrap_or_default())
@@ -80,10 +91,9 @@ fn missing(store: &Store, facts: &Facts) -> String {
                 others => format!(" (and {} more)", others - 1),
             };
             format!(
-                "larder: {} {state}, {files} of {} in place{others}; `{}` goes on",
+                "larder: {} {state}, {files} of {} in place{others}; {call}",
                 target.repo,
                 count(of, "file"),
-                wish::pull_call(facts, &request)
             )
         }
     };
@@ -122,7 +132,7 @@ mod tests {
     #[test]
     fn what_is_not_says_how_to_go_on() {
         let [complete, missing] = lines(&Script::broken().fold(), &facts());
-        assert!(complete.contains("nothing was fetched"), "{complete}");
+        assert!(complete.contains("nothing new is complete"), "{complete}");
         assert!(
             missing.contains("0 of 6 files in place")
                 && missing.contains("`larder pull mlx-community/gemma-2-2b-it-4bit` goes on"),
