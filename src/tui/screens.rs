@@ -3,7 +3,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Style};
+use ratatui::style::{Color, Modifier, Style};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::action::Action;
@@ -492,6 +492,27 @@ fn a_plan_before_it_starts() {
         );
         store = sick().fold();
     }
+}
+
+#[test]
+fn a_reversed_row_has_one_colour_and_a_title_only_its_own() {
+    let screen = Screen::of("reversed", &downloading()).after(&[Action::Focus(Pane::Files)]);
+    let drawn = screen.draw((80, 24), ThemeName::Sixteen);
+    let reversed: Vec<_> = drawn
+        .content
+        .iter()
+        .filter(|cell| cell.modifier.contains(Modifier::REVERSED))
+        .collect();
+    assert!(reversed.len() > 70, "{}", reversed.len());
+    assert!(reversed.iter().all(|cell| cell.fg == Color::Reset));
+    let row = text(&drawn)
+        .lines()
+        .position(|line| line.starts_with("├ 5 Log"));
+    let log = &drawn[(4, u16::try_from(row.unwrap()).unwrap())];
+    assert!(
+        log.symbol() == "L" && !log.modifier.contains(Modifier::BOLD),
+        "the focus is on the files: {log:?}"
+    );
 }
 
 /// A plan of many files, four of them under way.

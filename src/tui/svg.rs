@@ -55,6 +55,8 @@ struct Layer {
     shades: String,
     /// Thin lines, as a path.
     lines: String,
+    /// Signs as thick as letters, as a path.
+    signs: String,
     /// Thick lines, as a path.
     bars: String,
 }
@@ -138,9 +140,10 @@ impl Layer {
             let _ = writeln!(out, "<path d=\"{}\"/>", self.shapes);
         }
         if !self.shades.is_empty() {
-            let _ = writeln!(out, "<path d=\"{}\" opacity=\".7\"/>", self.shades);
+            let _ = writeln!(out, "<path d=\"{}\" opacity=\".5\"/>", self.shades);
         }
-        for (path, width) in [(&self.lines, "1"), (&self.bars, "3")] {
+        let strokes = [(&self.lines, "1"), (&self.signs, "1.5"), (&self.bars, "3")];
+        for (path, width) in strokes {
             if !path.is_empty() {
                 let _ = writeln!(
                     out,
@@ -217,7 +220,7 @@ impl Drawing<'_> {
                 let layer = self.layer(ink);
                 match path {
                     Sign::Filled(path) => layer.shapes += &path,
-                    Sign::Drawn(path) => layer.lines += &path,
+                    Sign::Drawn(path) => layer.signs += &path,
                 }
                 x += wide;
                 continue;
@@ -334,6 +337,7 @@ impl Drawing<'_> {
                 shapes: String::new(),
                 shades: String::new(),
                 lines: String::new(),
+                signs: String::new(),
                 bars: String::new(),
             });
             self.layers.len() - 1

@@ -17,7 +17,7 @@ mod overlay;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
-use ratatui::style::Style;
+use ratatui::style::{Color, Modifier, Style};
 use ratatui::widgets::{Block, Clear, Widget as _};
 
 use self::cells::Cells;
@@ -219,11 +219,21 @@ pub fn draw(buf: &mut Buffer, ui: &mut Ui, view: View<'_>) -> Option<Position> {
     if let Some(rect) = places.story {
         chrome::story(buf, rect, canvas);
     }
+    level(buf);
     let cursor = overlay::draw(buf, canvas, &scene);
     if view.facts.is_ascii {
         to_ascii(buf);
     }
     cursor
+}
+
+/// A reversed row has one colour: its coloured words would be patches, and its bar a hole.
+fn level(buf: &mut Buffer) {
+    for cell in &mut buf.content {
+        if cell.modifier.contains(Modifier::REVERSED) {
+            cell.fg = Color::Reset;
+        }
+    }
 }
 
 /// What is still not ASCII, in sentences and in names: a sign that is near, or a question mark.
@@ -296,7 +306,20 @@ fn frame(buf: &mut Buffer, rect: Rect, pane: Pane, title: &str, canvas: Canvas<'
         block = block.merge_borders(ratatui::symbols::merge::MergeStrategy::Exact);
     }
     let inner = block.inner(rect);
+    // The title of the pane below stands in a line of both, and stays as it is.
+    let last = rect.bottom().saturating_sub(1);
+    let below: Vec<(u16, Style)> = (rect.left()..rect.right())
+        .filter_map(|x| {
+            let cell = buf.cell(Position::new(x, last))?;
+            let is_text =
+                !canvas.glyphs.is_ascii && cell.symbol() != " " && !is_line(cell.symbol());
+            is_text.then(|| (x, cell.style()))
+        })
+        .collect();
     block.render(rect, buf);
+    for (x, style) in below {
+        buf[(x, last)].set_style(Style::reset().patch(style));
+    }
     let room = usize::from(rect.width.saturating_sub(4));
     let number = format!(" {} ", pane.index() + 1);
     let name_style = if is_focused || ui.focus == pane {
@@ -314,6 +337,13 @@ fn frame(buf: &mut Buffer, rect: Rect, pane: Pane, title: &str, canvas: Canvas<'
     }
     cells.put(" ", ui.theme.text);
     inner
+}
+
+/// Whether a cell holds a part of the lines around panes.
+fn is_line(symbol: &str) -> bool {
+    let mut chars = symbol.chars();
+    let c = chars.next();
+    c.is_some_and(|c| ('\u{2500}'..='\u{257f}').contains(&c)) && chars.next().is_none()
 }
 
 /// Where the visible rows are among all, on the right line.
@@ -352,7 +382,7 @@ fn row_style(canvas: Canvas<'_>, pane: Pane, is_selected: bool) -> Style {
     if ui.focus == pane {
         ui.theme.selected
     } else {
-        Style::new().add_modifier(ratatui::style::Modifier::BOLD)
+        Style::new().add_modifier(Modifier::BOLD)
     }
 }
 
