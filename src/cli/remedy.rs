@@ -180,11 +180,16 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
                 (Some(needed), None) => format!("{} are needed: ", size(needed)),
                 (None, _) => String::new(),
             };
-            format!("{space}free some, or use another disk with `{again} --cache-dir DIR`")
+            format!("{space}free some, or use another disk with `--cache-dir DIR`")
         }
-        Remedy::FixPermissions => format!(
-            "correct owner and mode of the place named above, or use another with `{again} --cache-dir DIR`"
-        ),
+        Remedy::FixPermissions if failure.code == FailureCode::NotWritable => {
+            "connect the volume, or correct owner and mode of the place named above; or use another cache with `--cache-dir DIR`"
+                .to_owned()
+        }
+        Remedy::FixPermissions => {
+            "correct owner and mode of the place named above, or use another cache with `--cache-dir DIR`"
+                .to_owned()
+        }
         Remedy::ExcludeFile => format!("leave it out: `{again} --exclude GLOB`"),
         Remedy::TryAgainLater => {
             format!("nothing wrong was kept; run `{again}` later, or ask another `--endpoint URL`")

@@ -82,6 +82,7 @@ async fn run(
         looked: &looked,
         log: &log,
         redactor: &redactor,
+        places: &args.places,
     };
     let text = redactor.text(&sheet.text());
     let call = call_of("larder report", [], &args.places);
@@ -243,6 +244,8 @@ struct Sheet<'a> {
     log: &'a [String],
     /// For what must be struck out before it is laid out.
     redactor: &'a Redactor,
+    /// The flags that say where, for the commands it names.
+    places: &'a [String],
 }
 
 impl Sheet<'_> {
@@ -259,7 +262,7 @@ impl Sheet<'_> {
             now_ms: self.now_ms,
             columns: None,
             is_whole: true,
-            places: &[],
+            places: self.places,
         };
         let mut status = page.text();
         for failure in &self.looked.failures {

@@ -65,13 +65,21 @@ fn plan(store: &Store, mut add: Add, request: PullRequest) -> (Overlay, Vec<Effe
     (Overlay::Add(add), vec![Effect::Send(Command::Pull(dry))])
 }
 
+/// Whether a plan stands there that can be carried out.
+pub(super) fn is_ready(store: &Store, add: &Add) -> bool {
+    add.planning
+        .as_ref()
+        .and_then(|(_, before)| wish::preview_after(store, *before))
+        .is_some_and(|pull| {
+            pull.phase() == Phase::Ended && pull.failures().is_empty() && pull.plan().is_some()
+        })
+}
+
 /// A key while a model is added.
 pub(super) fn add_key(ui: &mut Ui, view: View<'_>, mut add: Add, key: Key) -> Vec<Effect> {
+    let is_ready = is_ready(view.store, &add);
     if let Some((request, before)) = add.planning.take() {
         let planned = wish::preview_after(view.store, before);
-        let is_ready = planned.is_some_and(|pull| {
-            pull.phase() == Phase::Ended && pull.failures().is_empty() && pull.plan().is_some()
-        });
         return match key.code {
             KeyCode::Enter | KeyCode::Char('y') if is_ready => {
                 ui.focus_on(Pane::Files);

@@ -23,10 +23,15 @@ pub(super) fn why(failure: &Failure) -> String {
         .map_or_else(|| failure.code.to_string(), |url| format!("asked {url}"))
 }
 
-/// What to do next, for a model of that name.
-pub(super) fn next(failure: &Failure, repo: &str, keymap: &Keymap) -> String {
+/// What to do next, for a model of that name: with its pull, or while its plan is asked for.
+pub(super) fn next(failure: &Failure, repo: &str, keymap: &Keymap, is_plan: bool) -> String {
     let key = |action| format!("`{}`", keymap.key_of(action));
-    let retry = key(Action::Retry);
+    // Before there is a pull, the plan is what can be asked for again.
+    let retry = if is_plan {
+        "Backspace, then Enter".to_owned()
+    } else {
+        key(Action::Retry)
+    };
     match failure.help() {
         Remedy::FixCall => format!("{} shows the keys; correct what was asked", key(Action::Help)),
         Remedy::FetchAll => {
@@ -38,7 +43,7 @@ pub(super) fn next(failure: &Failure, repo: &str, keymap: &Keymap) -> String {
             keymap.key_of(Action::Focus(super::pane::Pane::Locks))
         ),
         Remedy::CheckNetwork => {
-            format!("check the network, then press {retry}: it goes on with what is here")
+            format!("check the network, then press {retry}: what is here is kept")
         }
         Remedy::GoOnline => {
             "go online and start larder without `--offline` and with HF_HUB_OFFLINE unset".to_owned()
@@ -92,6 +97,9 @@ pub(super) fn next(failure: &Failure, repo: &str, keymap: &Keymap) -> String {
             };
             format!("{space}free some, then press {retry}")
         }
+        Remedy::FixPermissions if failure.code == FailureCode::NotWritable => format!(
+            "connect the volume, or correct owner and mode of the place named above; then press {retry}"
+        ),
         Remedy::FixPermissions => {
             format!("correct owner and mode of the place named above, then press {retry}")
         }
@@ -114,7 +122,7 @@ mod tests {
     fn every_code_has_its_next_step() {
         let keymap = Keymap::default();
         for code in FailureCode::ALL {
-            let next = next(&Failure::new(code, "x"), "org/m", &keymap);
+            let next = next(&Failure::new(code, "x"), "org/m", &keymap, false);
             assert!(next.len() > 10 && !next.contains("``"), "{code}: {next}");
         }
     }

@@ -2,13 +2,15 @@
 //!
 //! Never draws and never remembers: the same store and filters give the same rows.
 
+use super::fit::clean;
 use super::pane::Pane;
 use super::ui::{Cursor, Ui};
 use super::words;
 use crate::domain::{
-    FileRow, FileState, Finding, LockRow, LockState, ModelRow, ModelState, PartialRow, RepoId,
+    Etag, FileRow, FileState, Finding, LockRow, LockState, ModelRow, ModelState, PartialRow,
+    RepoId, Rule, Severity,
 };
-use crate::store::{FileView, LogLine, Phase, Pull, Store};
+use crate::store::{FileView, LogLine, Phase, Pull, Store, Verified};
 
 /// Which model a row is about, also when it is fetched afresh or takes another commit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,6 +128,15 @@ impl<'a> FileItem<'a> {
     }
 }
 
+/// What hashing in this run said of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hashed {
+    /// Its bytes are those of its name.
+    Right,
+    /// Something is wrong with it.
+    Wrong(Rule),
+}
+
 /// Everything the panes list, with filters applied.
 #[derive(Clone, Debug)]
 pub(super) struct Scene<'a> {
@@ -133,6 +144,8 @@ pub(super) struct Scene<'a> {
     pub models: Vec<ModelItem<'a>>,
     /// How many there are without the filter.
     pub models_total: usize,
+    /// What hashing said of the selected model.
+    verified: Option<&'a Verified>,
     /// Files of the selected model.
     pub files: Vec<FileItem<'a>>,
     /// How many there are without the filter.
@@ -159,6 +172,10 @@ impl<'a> Scene<'a> {
         let keys = |at: usize| models.get(at).map(|item| item.key.clone());
         ui.models.settle(models.len(), keys);
 
+        let verified = models
+            .get(ui.models.index)
+            .and_then(ModelItem::snapshot)
+            .and_then(|snapshot| store.shelf().verified(snapshot));
         let mut files = models
             .get(ui.models.index)
             .map_or_else(Vec::new, |item| files(store, item));
@@ -221,6 +238,7 @@ impl<'a> Scene<'a> {
         Self {
             models,
             models_total,
+            verified,
             files,
             files_total,
             findings,
@@ -238,6 +256,29 @@ impl<'a> Scene<'a> {
     /// The selected file.
     pub(super) fn file(&self, ui: &Ui) -> Option<FileItem<'a>> {
         self.files.get(ui.files.index).copied()
+    }
+
+    /// What hashing said of a file that lies there; nothing of one that is on its way.
+    pub(super) fn hashed(&self, item: &FileItem<'_>) -> Option<Hashed> {
+        let verified = self.verified?;
+        let can_be_right = match item {
+            FileItem::Transfer(_, view) if view.status.is_in_place() => true,
+            // A file without a pointer may have had no hash to compare with.
+            FileItem::Cached(_, row) if row.state == FileState::Unverified => row
+                .etag
+                .as_deref()
+                .is_some_and(|etag| Etag::new(etag).is_ok()),
+            FileItem::Cached(_, row) if row.state == FileState::Regular => false,
+            FileItem::Transfer(..) | FileItem::Cached(..) | FileItem::Partial(_) => return None,
+        };
+        let name = clean(item.name());
+        let wrong = verified.findings.iter().find(|finding| {
+            finding.severity == Severity::Error && finding.file.as_deref() == Some(&*name)
+        });
+        match wrong {
+            Some(finding) => Some(Hashed::Wrong(finding.rule)),
+            None => can_be_right.then_some(Hashed::Right),
+        }
     }
 
     /// The selected finding.

@@ -15,8 +15,8 @@ use super::theme::ThemeName;
 use super::ui::Ui;
 use super::update::{self, View};
 use crate::domain::{
-    Disk, Event, Failure, FailureCode, FileId, FileRow, JobId, Network, Outcome, PlannedFile,
-    PullPlan, RepoId, RepoKind, RetryIn, Stamped, Verification,
+    Disk, Event, Failure, FailureCode, FileId, FileRow, FileState, Finding, JobId, Network,
+    Outcome, PlannedFile, PullPlan, RepoId, RepoKind, RetryIn, Rule, Stamped, Verification,
 };
 use crate::store::script::{START_MS, Script, file_row, model_row, plan, planned_file, reset};
 use crate::store::{Level, Store};
@@ -638,6 +638,63 @@ fn between_the_sizes() {
         let shown = text(&screen.draw(size, ThemeName::Dark));
         insta::assert_snapshot!(format!("between_{}x{}", size.0, size.1), shown);
     }
+}
+
+#[test]
+fn files_say_what_hashing_said_of_them() {
+    let row = model_row("org/m", 2_000);
+    let mut files = vec![
+        file_row("config.json", 1_000),
+        file_row("model.safetensors", 1_000),
+        file_row("notes.txt", 5),
+        file_row("README.md", 8),
+    ];
+    files[2].state = FileState::Regular;
+    files[3].state = FileState::Absent;
+    let finding = Finding::new(
+        Rule::WrongHash,
+        "`model.safetensors` does not hash to its name",
+        "a disk that forgets",
+    )
+    .of_model(&row.repo, Some(&row.revision))
+    .of_file("model.safetensors");
+    let verified = Verification {
+        repo: row.repo.clone(),
+        revision: row.revision.clone(),
+        snapshot: row.snapshot.clone(),
+        files_good: 1,
+        files_total: 3,
+        files_unknown: 1,
+        bytes: 2_000,
+        findings: vec![finding],
+    };
+    let script = Script::new()
+        .then(
+            1,
+            Event::ModelsListed {
+                models: vec![row.clone()],
+            },
+        )
+        .then(
+            1,
+            Event::FilesListed {
+                model: Box::new(row),
+                files,
+            },
+        )
+        .then(1, Event::ModelVerified(verified));
+    let screen = Screen::of("hashed", &script).after(&[Action::Focus(Pane::Files)]);
+    let shown = text(&screen.draw((80, 24), ThemeName::Dark));
+    for (file, word) in [
+        ("config.json", "verified"),
+        ("model.safetensors", "wrong hash"),
+        ("notes.txt", "here, no pointer"),
+        ("README.md", "not fetched"),
+    ] {
+        let line = shown.lines().find(|line| line.contains(file));
+        assert!(line.is_some_and(|line| line.contains(word)), "{shown}");
+    }
+    check(&screen);
 }
 
 #[test]

@@ -469,7 +469,11 @@ pub(super) fn pause(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
     let is_pause = meant.iter().any(|one| one.can_pause);
     let mut effects = Vec::new();
     for one in meant {
-        let name = one.pull.target().repo.to_string();
+        let repo = one.pull.target().repo.to_string();
+        let name = match &one.files {
+            FileSelection::Files(_, files) => format!("{} of {repo}", count(files.len(), "file")),
+            FileSelection::All | FileSelection::Job(_) => repo,
+        };
         if is_pause && one.can_pause {
             effects.push(Effect::Log(format!(
                 "pausing {name}; in a shell: Ctrl-C, and `{}` goes on",

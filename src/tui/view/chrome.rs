@@ -5,10 +5,11 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
 use super::super::action::Action;
+use super::super::dialog::is_ready;
 use super::super::fit;
 use super::super::rows::Scene;
 use super::super::story;
-use super::super::ui::Overlay;
+use super::super::ui::{Add, Overlay};
 use super::super::wish::is_first_run;
 use super::super::words;
 use super::{Canvas, Cells};
@@ -228,7 +229,7 @@ pub(super) fn footer(buf: &mut Buffer, canvas: Canvas<'_>) {
                 Some((key, binding.hint.clone()?))
             })
             .collect(),
-        Some(overlay) => overlay_hints(overlay),
+        Some(overlay) => overlay_hints(overlay, canvas),
     };
     // What does not fit is left out whole, `help` and `quit` last of all.
     let width = |(key, hint): &(String, String)| fit::width(key) + 1 + fit::width(hint) + 2;
@@ -244,7 +245,8 @@ pub(super) fn footer(buf: &mut Buffer, canvas: Canvas<'_>) {
     }
 }
 
-fn overlay_hints(overlay: &Overlay) -> Vec<(String, String)> {
+fn overlay_hints(overlay: &Overlay, canvas: Canvas<'_>) -> Vec<(String, String)> {
+    let is_planned = |add: &Add| is_ready(canvas.view.store, add);
     let pairs: &[(&str, &str)] = match overlay {
         Overlay::Help { .. } => &[("Esc", "close"), ("j k", "scroll")],
         Overlay::Details { .. } => &[
@@ -254,6 +256,9 @@ fn overlay_hints(overlay: &Overlay) -> Vec<(String, String)> {
             ("r", "retry"),
         ],
         Overlay::Ask { .. } => &[("y", "yes"), ("n", "no"), ("Enter", "no")],
+        Overlay::Add(add) if add.planning.is_some() && !is_planned(add) => {
+            &[("Backspace", "change"), ("Esc", "close")]
+        }
         Overlay::Add(add) if add.planning.is_some() => &[
             ("Enter", "start"),
             ("Backspace", "change"),

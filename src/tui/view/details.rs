@@ -2,12 +2,12 @@
 
 use ratatui::style::{Modifier, Style};
 
-use super::super::rows::{FileItem, ModelItem, Scene};
+use super::super::rows::{FileItem, Hashed, ModelItem, Scene};
 use super::super::ui::Subject;
 use super::super::words;
 use super::Canvas;
 use super::log::clock;
-use super::overlay::{Text, failure_lines};
+use super::text::{Text, failure_lines};
 use crate::domain::{
     Basis, Etag, Failure, FailureCode, FileState, Finding, LockRow, Origin, PartialState, PlanStep,
     RefMove,
@@ -29,6 +29,17 @@ pub(super) fn text(
         }),
         Subject::File => scene.file(canvas.ui).map(|item| {
             file(&mut text, canvas, &item, scene.model(canvas.ui));
+            match scene.hashed(&item) {
+                Some(Hashed::Wrong(rule)) => {
+                    let style = (canvas.ui.theme.dim, canvas.ui.theme.error);
+                    text.field("hashed", words::rule_word(rule), style);
+                }
+                Some(Hashed::Right) => {
+                    let style = (canvas.ui.theme.dim, canvas.ui.theme.good);
+                    text.field("hashed", "right, in this run", style);
+                }
+                None => {}
+            }
             item.name().to_owned()
         }),
         Subject::Finding => scene.finding(canvas.ui).map(|finding| {

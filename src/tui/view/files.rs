@@ -6,9 +6,9 @@ use ratatui::style::Modifier;
 
 use super::super::action::Action;
 use super::super::pane::Pane;
-use super::super::rows::{FileItem, Scene};
+use super::super::rows::{FileItem, Hashed, Scene};
 use super::super::{fit, words};
-use super::overlay::Text;
+use super::text::Text;
 use super::{Canvas, Cells, row_style, to_u16};
 use crate::domain::{FileState, RefMove};
 use crate::store::{FileStatus, Phase};
@@ -145,7 +145,7 @@ pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize) -> Tex
         }
     } else if !failures.is_empty() {
         let repo = pull.target().repo.to_string();
-        super::overlay::failure_lines(&mut text, canvas, failures[0], &repo);
+        super::text::failure_lines(&mut text, canvas, failures[0], &repo);
         if failures.len() > 1 {
             let more = format!(
                 "and {} more; Enter on a file tells its own",
@@ -197,7 +197,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
                 ..area
             },
             canvas,
-            &scene.files[at],
+            (scene, &scene.files[at]),
             columns,
             at,
         );
@@ -217,7 +217,7 @@ fn row(
     buf: &mut Buffer,
     area: Rect,
     canvas: Canvas<'_>,
-    item: &FileItem<'_>,
+    (scene, item): (&Scene<'_>, &FileItem<'_>),
     columns: Columns,
     at: usize,
 ) {
@@ -232,7 +232,11 @@ fn row(
     let mut cells = Cells::new(buf, area.y, area.x, area.right());
     let is_marked = ui.marked_files.contains(&item.key());
     cells.put(if is_marked { glyphs.mark } else { " " }, theme.accent);
-    let sign = words::file_sign(item, glyphs, theme, now_ms);
+    let hashed = scene.hashed(item);
+    let sign = match hashed {
+        Some(Hashed::Wrong(_)) => (glyphs.bad, theme.error),
+        Some(Hashed::Right) | None => words::file_sign(item, glyphs, theme, now_ms),
+    };
     cells.put(sign.0, sign.1);
     cells.skip(1);
     let name = fit::clean(item.name());
@@ -281,13 +285,15 @@ fn row(
         }
     }
     cells.skip(1);
-    let state = words::file_state(item, now_ms, columns.state);
-    cells.left(
-        &fit::clean(&state),
-        columns.state,
-        state_style(item, sign.1, canvas),
-        glyphs.cut,
-    );
+    let (state, style) = match (hashed, item) {
+        (Some(Hashed::Wrong(rule)), _) => (words::rule_word(rule).to_owned(), theme.error),
+        (Some(Hashed::Right), FileItem::Cached(..)) => ("verified".to_owned(), theme.good),
+        _ => (
+            words::file_state(item, now_ms, columns.state),
+            state_style(item, sign.1, canvas),
+        ),
+    };
+    cells.left(&fit::clean(&state), columns.state, style, glyphs.cut);
 }
 
 fn state_style(
@@ -325,32 +331,32 @@ fn is_under_way(item: &FileItem<'_>) -> bool {
 fn empty(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) {
     let (ui, theme) = (canvas.ui, &canvas.ui.theme);
     let Some(item) = scene.model(ui) else {
-        super::overlay::paragraph(buf, area, "no model is selected", theme.dim);
+        super::text::paragraph(buf, area, "no model is selected", theme.dim);
         return;
     };
     if scene.files_total > 0 {
-        super::overlay::paragraph(buf, area, "no file matches", theme.dim);
+        super::text::paragraph(buf, area, "no file matches", theme.dim);
         return;
     }
     if let Some(pull) = item.pull {
         if pull.phase() == Phase::Ended {
             let failures = pull.failures();
             let repo = pull.target().repo.to_string();
-            super::overlay::failures(buf, area, canvas, &failures, &repo);
+            super::text::failures(buf, area, canvas, &failures, &repo);
             return;
         }
         let words = format!(
             "asking {} for its files",
             words::host(&pull.target().endpoint)
         );
-        super::overlay::paragraph(buf, area, &words, theme.dim);
+        super::text::paragraph(buf, area, &words, theme.dim);
         return;
     }
     let words = item
         .row
         .and_then(|row| row.problems.first())
         .map_or("reading the files", String::as_str);
-    super::overlay::paragraph(buf, area, words, theme.dim);
+    super::text::paragraph(buf, area, words, theme.dim);
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::widgets::{Block, Widget as _};
 
 use super::super::words;
-use super::overlay::Text;
+use super::text::Text;
 use super::{Canvas, to_u16};
 use crate::domain::Network;
 use crate::store::size;

@@ -9,7 +9,7 @@ use super::super::pane::Pane;
 use super::super::rows::Scene;
 use super::super::update::View;
 use super::super::{fit, words};
-use super::overlay::Text;
+use super::text::Text;
 use super::{Canvas, Cells, row_style, to_u16};
 use crate::domain::{Finding, PlanStep, Rule, Severity};
 use crate::store::count;

@@ -6,7 +6,7 @@ use super::super::action::Action;
 use super::super::fit;
 use super::super::keymap::Binding;
 use super::Canvas;
-use super::overlay::Text;
+use super::text::Text;
 
 /// Columns of the keys.
 const KEYS: usize = 18;

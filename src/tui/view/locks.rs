@@ -40,7 +40,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
             Some(repo) => format!("no locks on {}", words::split_name(repo.name()).1),
             None => "no locks".to_owned(),
         };
-        super::overlay::paragraph(buf, area, &words, theme.dim);
+        super::text::paragraph(buf, area, &words, theme.dim);
         return;
     }
     for (at, y) in (ui.locks.offset..scene.locks.len()).zip(area.y..area.bottom()) {

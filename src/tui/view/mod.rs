@@ -14,6 +14,7 @@ mod locks;
 mod log;
 mod models;
 mod overlay;
+mod text;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};

@@ -44,7 +44,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
             (Some(_), None) if scene.models_total > 0 => "no model matches".to_owned(),
             (Some(_), None) => "no models yet; `a` adds one".to_owned(),
         };
-        super::overlay::paragraph(buf, area, &words, theme.dim);
+        super::text::paragraph(buf, area, &words, theme.dim);
         return;
     }
     let has_size = area.width >= 36;
