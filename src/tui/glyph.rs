@@ -70,7 +70,7 @@ static UNICODE: Glyphs = Glyphs {
 };
 
 static ASCII: Glyphs = Glyphs {
-    good: "+",
+    good: "v",
     bad: "x",
     alert: "!",
     note: "-",
@@ -86,7 +86,7 @@ static ASCII: Glyphs = Glyphs {
     bar: "#",
     bar_rest: ".",
     thumb: "#",
-    spinner: &["|", "/", "-", "\\"],
+    spinner: &["/", "-", "\\", "-"],
     border: border::Set {
         top_left: "+",
         top_right: "+",

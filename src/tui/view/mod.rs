@@ -216,6 +216,12 @@ pub fn draw(buf: &mut Buffer, ui: &mut Ui, view: View<'_>) -> Option<Position> {
                 draw_pane(buf, pane, rect, canvas, &scene, places.is_strip);
             }
         }
+        // Titles last of all: one stands in a line that two panes share.
+        for pane in Pane::ALL {
+            if let Some(rect) = places.panes[pane.index()] {
+                write_title(buf, pane, rect, canvas, &scene);
+            }
+        }
     }
     if let Some(rect) = places.story {
         chrome::story(buf, rect, canvas);
@@ -260,14 +266,7 @@ fn draw_pane(
     scene: &Scene<'_>,
     is_strip: bool,
 ) {
-    let title = match pane {
-        Pane::Models => models::title(canvas, scene),
-        Pane::Files => files::title(canvas, scene, rect.width),
-        Pane::Health => health::title(canvas, scene),
-        Pane::Locks => locks::title(canvas, scene),
-        Pane::Log => log::title(canvas, scene),
-    };
-    let inner = frame(buf, rect, pane, &title, canvas);
+    let inner = frame(buf, rect, pane, canvas);
     match pane {
         Pane::Models => models::draw(buf, inner, canvas, scene),
         Pane::Files => files::draw(buf, inner, canvas, scene),
@@ -291,10 +290,9 @@ fn draw_pane(
     thumb(buf, rect, canvas, pane, (shown.0, shown.1, scene.len(pane)));
 }
 
-/// The lines around a pane and its title; what is left inside.
-fn frame(buf: &mut Buffer, rect: Rect, pane: Pane, title: &str, canvas: Canvas<'_>) -> Rect {
+/// The lines around a pane; what is left inside.
+fn frame(buf: &mut Buffer, rect: Rect, pane: Pane, canvas: Canvas<'_>) -> Rect {
     let ui = canvas.ui;
-    let is_focused = ui.focus == pane && ui.overlay.is_none();
     let style = if ui.focus == pane {
         ui.theme.focus
     } else {
@@ -307,44 +305,38 @@ fn frame(buf: &mut Buffer, rect: Rect, pane: Pane, title: &str, canvas: Canvas<'
         block = block.merge_borders(ratatui::symbols::merge::MergeStrategy::Exact);
     }
     let inner = block.inner(rect);
-    // The title of the pane below stands in a line of both, and stays as it is.
-    let last = rect.bottom().saturating_sub(1);
-    let below: Vec<(u16, Style)> = (rect.left()..rect.right())
-        .filter_map(|x| {
-            let cell = buf.cell(Position::new(x, last))?;
-            let is_text =
-                !canvas.glyphs.is_ascii && cell.symbol() != " " && !is_line(cell.symbol());
-            is_text.then(|| (x, cell.style()))
-        })
-        .collect();
     block.render(rect, buf);
-    for (x, style) in below {
-        buf[(x, last)].set_style(Style::reset().patch(style));
-    }
+    inner
+}
+
+/// A pane's title, in its upper line.
+fn write_title(buf: &mut Buffer, pane: Pane, rect: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) {
+    let ui = canvas.ui;
+    let title = match pane {
+        Pane::Models => models::title(canvas, scene),
+        Pane::Files => files::title(canvas, scene, rect.width),
+        Pane::Health => health::title(canvas, scene),
+        Pane::Locks => locks::title(canvas, scene),
+        Pane::Log => log::title(canvas, scene),
+    };
+    // The line below the words may be the focused pane's, and heavier.
+    let own = |style: Style| Style::reset().patch(style);
     let room = usize::from(rect.width.saturating_sub(4));
     let number = format!(" {} ", pane.index() + 1);
-    let name_style = if is_focused || ui.focus == pane {
+    let name_style = if ui.focus == pane {
         ui.theme.focus
     } else {
         ui.theme.text
     };
     let mut cells = Cells::new(buf, rect.y, rect.x + 1, rect.x + 1 + to_u16(room) + 1);
-    cells.put(&number, ui.theme.dim);
+    cells.put(&number, own(ui.theme.dim));
     let mut parts = title.splitn(2, '\u{0}');
-    cells.put(parts.next().unwrap_or_default(), name_style);
+    cells.put(parts.next().unwrap_or_default(), own(name_style));
     if let Some(rest) = parts.next() {
-        cells.put(" ", ui.theme.text);
-        cells.put_cut(rest, ui.theme.dim, canvas.glyphs.cut);
+        cells.put(" ", own(ui.theme.text));
+        cells.put_cut(rest, own(ui.theme.dim), canvas.glyphs.cut);
     }
-    cells.put(" ", ui.theme.text);
-    inner
-}
-
-/// Whether a cell holds a part of the lines around panes.
-fn is_line(symbol: &str) -> bool {
-    let mut chars = symbol.chars();
-    let c = chars.next();
-    c.is_some_and(|c| ('\u{2500}'..='\u{257f}').contains(&c)) && chars.next().is_none()
+    cells.put(" ", own(ui.theme.text));
 }
 
 /// Where the visible rows are among all, on the right line.
