@@ -4,14 +4,18 @@
 //! flocked while it is open, so others can tell it is live. `hf cache prune` may unlink it at any
 //! time: the bytes are then put back from the open handle.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::blob::{self, Hasher};
+use super::chunk_map::{ChunkMap, MapFile};
+use super::digest::ChunkDigest;
 use super::durable;
 use super::lock::{BlobLock, mark_live};
 use super::salvage::Search;
@@ -37,6 +41,17 @@ pub struct Found {
     pub adopted_bytes: u64,
     /// Names of partials whose bytes could not be used and were given up.
     pub discarded: Vec<String>,
+    /// Bytes of chunks that are not what was written, by their digests: they are fetched again.
+    pub damaged_bytes: u64,
+}
+
+/// The chunk map of a partial and what was known of it before this run.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    pub(super) file: MapFile,
+    pub(super) map: ChunkMap,
+    /// Chunks of which bytes were there before this run.
+    pub(super) old: BTreeSet<u64>,
 }
 
 /// An unfinished blob of ours, open and marked as live. Dropping it leaves it to be resumed.
@@ -47,11 +62,13 @@ pub struct Partial {
     pub(super) etag: Etag,
     pub(super) size_bytes: u64,
     pub(super) path: PathBuf,
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
     pub(super) hasher: Hasher,
     pub(super) bytes: u64,
     unchecked_bytes: u64,
-    has_foreign_bytes: bool,
+    pub(super) has_foreign_bytes: bool,
+    /// How it was written, if in chunks.
+    pub(super) chunks: Option<Chunks>,
     /// Somebody else made the file and may still have it open, so what was hashed while writing
     /// proves nothing about what is there now.
     pub(super) is_foreign_file: bool,
@@ -84,6 +101,7 @@ impl Partial {
             lock,
             now: from.now,
             at_least: seed.as_ref().map_or(0, |(_, _, length)| *length),
+            takes_maps: false,
         };
         let mut found = Found::default();
         let partial = if let Some(adopted) = search.adopt_best()? {
@@ -140,11 +158,12 @@ impl Partial {
             etag: *etag,
             size_bytes,
             path,
-            file,
+            file: Arc::new(file),
             hasher: Hasher::new(etag, size_bytes),
             bytes: 0,
             unchecked_bytes: 0,
             has_foreign_bytes: false,
+            chunks: None,
             is_foreign_file: false,
         }
     }
@@ -235,6 +254,7 @@ impl Partial {
             Ok(bytes) => {
                 copy.bytes = bytes;
                 copy.has_foreign_bytes = self.has_foreign_bytes;
+                self.remove_map()?;
                 *self = copy;
                 Ok(Some(bytes))
             }
@@ -245,8 +265,47 @@ impl Partial {
         }
     }
 
+    /// Gives up what was there before this run, so that only that is fetched again: the next start
+    /// finds the rest. `None`, and nothing is given up, if that would be nothing or everything.
+    pub fn forget_old(&mut self) -> Result<Option<u64>> {
+        let Some(chunks) = &mut self.chunks else {
+            return Ok(None);
+        };
+        let is_some_new = chunks.map.records.len() > chunks.old.len();
+        if chunks.old.is_empty() || !is_some_new {
+            return Ok(None);
+        }
+        let mut bytes = 0;
+        for chunk in std::mem::take(&mut chunks.old) {
+            chunks.file.say(&format!("lost {chunk}"))?;
+            bytes += chunks
+                .map
+                .records
+                .remove(&chunk)
+                .map_or(0, |record| record.bytes);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// The digests of all chunks and the length of one, if the content came in chunks.
+    pub fn digests(&self) -> Option<(u64, Vec<ChunkDigest>)> {
+        let map = &self.chunks.as_ref()?.map;
+        let is_whole = map.bytes() == self.size_bytes;
+        let digests = map.records.values().map(|record| record.digest).collect();
+        is_whole.then_some((map.chunk_bytes, digests))
+    }
+
+    /// Takes the chunk map away: without it the partial is what its length says.
+    pub(super) fn remove_map(&mut self) -> Result<()> {
+        match self.chunks.take() {
+            Some(chunks) => chunks.file.remove(),
+            None => Ok(()),
+        }
+    }
+
     /// Deletes the partial, if its name still leads to it.
-    pub fn discard(self) -> Result<()> {
+    pub fn discard(mut self) -> Result<()> {
+        self.remove_map()?;
         if !durable::is_same_file(&self.file, &self.path) {
             return Ok(());
         }
@@ -267,7 +326,7 @@ pub(super) fn new_file(layout: &Layout, repo: &RepoId, etag: &Etag) -> Result<(P
 }
 
 /// Copies what a truncated blob has, sharing its blocks where the file system can.
-fn copy_seed(
+pub(super) fn copy_seed(
     source: &File,
     path: &Path,
     length: u64,

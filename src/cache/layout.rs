@@ -45,6 +45,14 @@ impl Layout {
             .join(format!("{etag}.{suffix:08x}.incomplete"))
     }
 
+    /// The chunk map of the partial at `partial`: beside it, `….<8 hex>.map.incomplete`, which
+    /// `hf cache prune` takes away with it.
+    pub(super) fn map_of(partial: &Path) -> Option<PathBuf> {
+        let name = partial.file_name()?.to_str()?;
+        let stem = name.strip_suffix(".incomplete")?;
+        Some(partial.with_file_name(format!("{stem}.map.incomplete")))
+    }
+
     /// Where bytes that failed their proof are kept.
     pub fn set_aside(&self, repo: &RepoId, etag: &Etag, suffix: u32) -> PathBuf {
         self.blobs(repo)

@@ -391,8 +391,23 @@ pub fn other_progress(layout: &Layout, repo: &RepoId, etag: &Etag) -> Option<u64
     super::salvage::partials(layout, repo, etag)
         .ok()?
         .into_iter()
+        .max_by_key(|partial| (partial.modified, partial.written_bytes))
+        .map(|partial| partial.written_bytes)
+}
+
+/// Bytes that a pull could go on with: of the partial that changed last.
+pub fn resumable_bytes(layout: &Layout, repo: &RepoId, etag: &Etag) -> Option<u64> {
+    super::salvage::partials(layout, repo, etag)
+        .ok()?
+        .into_iter()
         .max_by_key(|partial| (partial.modified, partial.bytes))
         .map(|partial| partial.bytes)
+}
+
+/// Whether a partial of the content has all its bytes, so that only their proof is missing.
+pub fn is_complete_partial(layout: &Layout, repo: &RepoId, etag: &Etag, size_bytes: u64) -> bool {
+    super::salvage::partials(layout, repo, etag)
+        .is_ok_and(|found| found.iter().any(|partial| partial.bytes == size_bytes))
 }
 
 #[cfg(test)]

@@ -8,13 +8,18 @@
 
 mod blob;
 mod census;
+mod chunk_map;
+mod chunked;
 #[cfg(test)]
 mod crash_tests;
 mod diagnosis;
+mod digest;
 mod durable;
 mod error;
+mod extents;
 #[cfg(test)]
 mod fixture;
+mod hashing;
 mod holders;
 mod incomplete;
 mod layout;
@@ -27,6 +32,7 @@ mod publish;
 mod purge;
 mod ready;
 mod refs;
+mod reprove;
 mod root;
 mod salvage;
 mod scan;
@@ -38,10 +44,15 @@ mod trees;
 
 pub use blob::{Check, Hasher, Verdict, check, find_elsewhere};
 pub use census::Census;
+pub use chunked::{Chunked, Wanted};
+pub use digest::{CHUNK_BYTES, CHUNKED_FROM_BYTES, ChunkDigest, ChunkHasher, chunk_bytes};
 pub use error::{Error, Result};
+pub use extents::Extents;
 pub use incomplete::{Found, Partial, Salvage};
 pub use layout::Layout;
-pub use lock::{BlobLock, Busy, LockAttempt, other_progress, try_lock};
+pub use lock::{
+    BlobLock, Busy, LockAttempt, is_complete_partial, other_progress, resumable_bytes, try_lock,
+};
 pub use partials::{Eyes, Ours, is_being_written};
 pub use place::{place_copy, place_empty};
 pub use promote::{PromoteError, Promoted, SetAside};

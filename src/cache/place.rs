@@ -8,6 +8,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::blob;
 use super::durable::is_same_file;
@@ -125,7 +126,7 @@ impl Partial {
         }
         // A shared payload is 0444; the clone is a file of this repo.
         fs::set_permissions(&self.path, mode).map_err(Error::at("set the mode of", &self.path))?;
-        self.file = incomplete::reopen(&self.path)?;
+        self.file = Arc::new(incomplete::reopen(&self.path)?);
         Ok(true)
     }
 
@@ -146,7 +147,7 @@ impl Partial {
         self.free_name()?;
         if fs::hard_link(&real, &self.path).is_ok() {
             if is_same_file(&own, &self.path) {
-                self.file = own;
+                self.file = Arc::new(own);
                 return Ok(true);
             }
             self.free_name()?;
@@ -172,7 +173,8 @@ impl Partial {
     }
 
     fn renew(&mut self) -> Result<()> {
-        (self.path, self.file) = incomplete::new_file(&self.layout, &self.repo, &self.etag)?;
+        let (path, file) = incomplete::new_file(&self.layout, &self.repo, &self.etag)?;
+        (self.path, self.file) = (path, Arc::new(file));
         Ok(())
     }
 }

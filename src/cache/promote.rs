@@ -81,6 +81,9 @@ impl Partial {
             if set_aside.is_none() && aside == SetAside::Keep {
                 set_aside = self.keep_old(&target)?;
             }
+            // All bytes are there and durable: from here on the length alone says so, and a kill
+            // leaves no map without its partial.
+            self.remove_map()?;
             if durable::is_same_file(&self.file, &self.path) && self.take_name(&target)? {
                 host::sync_dir(&blobs).map_err(Error::at("sync", &blobs))?;
                 return Ok(Promoted { set_aside });

@@ -86,6 +86,13 @@ pub fn remove_partial(
     }
     planned.compare(&still(&file, path)?)?;
     fs::remove_file(path).map_err(|error| format!("it cannot be removed: {error}"))?;
+    // Its chunk map speaks of nothing any more.
+    if let Some(map) = Layout::map_of(path)
+        && let Err(error) = fs::remove_file(&map)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(map = %map.display(), %error, "the chunk map of a removed partial stays");
+    }
     if let Err(error) = host::sync_dir(&blobs) {
         tracing::warn!(blobs = %blobs.display(), %error, "a removal may come back after a power cut");
     }

@@ -10,9 +10,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::durable;
 use super::lock::{BlobLock, mark_live};
-use super::{Error, Layout, Result};
+use super::{Error, Layout, Result, chunk_map, durable};
 use crate::domain::{Etag, RepoId};
 use crate::host;
 
@@ -21,6 +20,8 @@ const ABANDONED_AGE: Duration = Duration::from_mins(5);
 
 /// hf-hub 0.x keeps its count of written bytes in this many bytes behind the content.
 const COUNT_BYTES: u64 = size_of::<u64>() as u64;
+/// The unit of `st_blocks`.
+const BLOCK_BYTES: u64 = 512;
 
 /// An unfinished blob found on disk.
 #[derive(Debug)]
@@ -30,8 +31,10 @@ pub(super) struct Leftover {
     shape: Shape,
     /// Of the file.
     pub(super) length: u64,
-    /// Bytes from the start that its writer has written.
+    /// Bytes that its writer has written: from the start, or as its chunk map says.
     pub(super) bytes: u64,
+    /// How far its writer has come, those included that no map vouches for yet.
+    pub(super) written_bytes: u64,
     /// Last change.
     pub(super) modified: SystemTime,
 }
@@ -43,6 +46,8 @@ enum Shape {
     Appended,
     /// hf-hub 0.x tokio: as long as the file from the beginning, with a count behind it.
     Counted,
+    /// Written in any order by a larder; its chunk map says what there is.
+    Mapped,
 }
 
 impl Shape {
@@ -120,11 +125,23 @@ fn unfinished<Of>(
             continue;
         }
         let length = metadata.len();
+        let mapped_bytes = bytes_in_map(&path, &name);
+        let shape = mapped_bytes.map_or(shape, |_| Shape::Mapped);
+        let (bytes, written_bytes) = match (shape, mapped_bytes) {
+            // A sparse file: what was allocated was written.
+            (_, Some(bytes)) => {
+                let allocated = metadata.blocks().saturating_mul(BLOCK_BYTES);
+                (bytes, allocated.min(length))
+            }
+            (Shape::Counted, None) => {
+                let bytes = read_count(&path, length).unwrap_or(0);
+                (bytes, bytes)
+            }
+            (Shape::Appended | Shape::Mapped, None) => (length, length),
+        };
         let leftover = Leftover {
-            bytes: match shape {
-                Shape::Appended => length,
-                Shape::Counted => read_count(&path, length).unwrap_or(0),
-            },
+            bytes,
+            written_bytes,
             modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             path,
             name,
@@ -134,6 +151,12 @@ fn unfinished<Of>(
         found.push((of, leftover));
     }
     Ok(found)
+}
+
+/// What the chunk map beside a partial vouches for; `None` without one.
+fn bytes_in_map(path: &Path, name: &str) -> Option<u64> {
+    let etag = exact_etag(name.split_once('.')?.0)?;
+    chunk_map::bytes_in(&Layout::map_of(path)?, &etag)
 }
 
 fn read_count(path: &Path, length: u64) -> Option<u64> {
@@ -154,6 +177,17 @@ pub(super) struct Adopted {
     pub(super) bytes: u64,
     /// Its old name, if its bytes could not be used and were given up.
     pub(super) given_up: Option<String>,
+    /// Whether a chunk map says which bytes there are, instead of their number.
+    pub(super) is_mapped: bool,
+}
+
+/// A partial of another user, open for reading and marked, so that nobody changes it meanwhile.
+#[derive(Debug)]
+pub(super) struct Readable {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) bytes: u64,
+    pub(super) is_mapped: bool,
 }
 
 /// What is looked for.
@@ -166,12 +200,15 @@ pub(super) struct Search<'a> {
     pub(super) now: SystemTime,
     /// Partials with fewer usable bytes are not worth it.
     pub(super) at_least: u64,
+    /// Whether the caller can go on with a partial that is written in any order.
+    pub(super) takes_maps: bool,
 }
 
 impl Search<'_> {
     /// Takes the partial with the most usable bytes that nobody is writing.
     pub(super) fn adopt_best(&self) -> Result<Option<Adopted>> {
         let mut found = partials(self.layout, self.repo, self.etag)?;
+        found.retain(|leftover| self.takes_maps || leftover.shape != Shape::Mapped);
         found.sort_by_key(|leftover| std::cmp::Reverse(self.usable(leftover)));
         let mut adopted = None;
         for leftover in found {
@@ -188,7 +225,7 @@ impl Search<'_> {
     /// case 6) or its count does not fit.
     fn usable(&self, leftover: &Leftover) -> u64 {
         let fits = match leftover.shape {
-            Shape::Appended => leftover.length <= self.size_bytes,
+            Shape::Appended | Shape::Mapped => leftover.length <= self.size_bytes,
             Shape::Counted => leftover.length == self.size_bytes.saturating_add(COUNT_BYTES),
         };
         if fits { leftover.bytes } else { 0 }
@@ -224,6 +261,17 @@ impl Search<'_> {
         let Some(file) = self.claim(leftover)? else {
             return Ok(None);
         };
+        if leftover.shape == Shape::Mapped {
+            // It has a name of our own already, and its map has the same: two renames could not be
+            // one step.
+            return Ok(Some(Adopted {
+                path: leftover.path.clone(),
+                file,
+                bytes: self.usable(leftover),
+                given_up: None,
+                is_mapped: true,
+            }));
+        }
         // The new file reserves the name and shows the mode that the umask gives; Python's and
         // tempfile's partials may be 0600.
         let (path, reserved) =
@@ -254,7 +302,66 @@ impl Search<'_> {
             file,
             bytes,
             given_up: (bytes == 0 && leftover.length > 0).then(|| leftover.name.clone()),
+            is_mapped: false,
         }))
+    }
+
+    /// The best partial of another user that can be read: it cannot be made ours, but copied.
+    pub(super) fn best_of_others(&self) -> Result<Option<Readable>> {
+        let mut found = partials(self.layout, self.repo, self.etag)?;
+        found.retain(|leftover| self.usable(leftover) > self.at_least);
+        found.sort_by_key(|leftover| std::cmp::Reverse(self.usable(leftover)));
+        for leftover in found {
+            let opened = OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(&leftover.path);
+            let Ok(file) = opened else {
+                continue;
+            };
+            let metadata = file
+                .metadata()
+                .map_err(Error::at("look at", &leftover.path))?;
+            if metadata.is_file() && !host::is_ours(&metadata) && mark_live(&file, &leftover.path)?
+            {
+                return Ok(Some(Readable {
+                    bytes: self.usable(&leftover),
+                    is_mapped: leftover.shape == Shape::Mapped,
+                    path: leftover.path,
+                    file,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes away the maps of partials that are not there any more. Failing to is no harm.
+    pub(super) fn remove_orphan_maps(&self) {
+        let etag = self.etag.to_string();
+        if !self.lock.is_backed_by_flock() {
+            return;
+        }
+        for entry in fs::read_dir(self.layout.blobs(self.repo))
+            .into_iter()
+            .flatten()
+        {
+            let Some(name) = entry
+                .ok()
+                .and_then(|entry| entry.file_name().into_string().ok())
+            else {
+                continue;
+            };
+            let Some(stem) = name.strip_suffix(".map.incomplete") else {
+                continue;
+            };
+            let partial = format!("{stem}.incomplete");
+            let blobs = self.layout.blobs(self.repo);
+            if Shape::of(&partial, &etag) == Some(Shape::Appended)
+                && matches!(blobs.join(&partial).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
+            {
+                drop(fs::remove_file(blobs.join(&name)));
+            }
+        }
     }
 
     /// Takes away a partial without content. Failing to is no harm.

@@ -403,7 +403,7 @@ fn glance(
             partial_bytes: 0,
         };
     }
-    let partial_bytes = cache::other_progress(layout, repo, &remote.etag).unwrap_or(0);
+    let partial_bytes = cache::resumable_bytes(layout, repo, &remote.etag).unwrap_or(0);
     match blob_bytes {
         Some(bytes) if bytes < remote.size_bytes && bytes > partial_bytes => OnDisk {
             is_whole: false,

@@ -13,6 +13,7 @@ mod open;
 mod owner;
 mod signal;
 mod space;
+mod sync;
 
 pub use ability::{folds_case, supports_symlinks};
 pub use files::{read_tail, system, write_new};
@@ -21,3 +22,4 @@ pub use open::{open_itself, open_quietly};
 pub use owner::{describe_owner, is_ours, sync_dir};
 pub use signal::sighup_is_ignored;
 pub use space::{absent_mount, disk, free_space, nearest_existing, open_files_limit};
+pub use sync::start_writeback;

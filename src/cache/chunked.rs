@@ -1,0 +1,459 @@
+//! Owns a large unfinished blob: its bytes come in any order, straight to their place, and its chunk
+//! map says which are there. The hash of the whole runs beside, in the order of the file.
+//!
+//! **Law**: the chunk map never speaks of bytes that are not written; what an earlier run left is
+//! proven again, chunk by chunk, before it counts; only [`Partial::prove_and_promote`] makes a blob.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::chunk_map::{self, ChunkMap, MapFile, Record};
+use super::digest::Digester;
+use super::extents::Extents;
+use super::hashing::Hashing;
+use super::incomplete::{Chunks, Found, Partial, Salvage, copy_seed};
+use super::lock::BlobLock;
+use super::reprove::{Claim, reprove};
+use super::salvage::{Readable, Search};
+use super::{Error, Layout, Result, blob, durable};
+use crate::domain::{Etag, RepoId};
+use crate::host;
+
+/// At most this much can be lost to a prune that unlinks a live partial.
+const ALIVE_EVERY_BYTES: u64 = 8 << 20;
+/// How much is copied at a time.
+const COPY_BYTES: usize = 1 << 20;
+
+/// A large unfinished blob of ours, open and marked as live. Dropping it leaves what its map vouches
+/// for; [`Chunked::close`] also keeps the chunks that are only begun.
+pub struct Chunked<B> {
+    partial: Partial,
+    chunks: Chunks,
+    present: Extents,
+    /// Digests of chunks whose beginning is there.
+    begun: BTreeMap<u64, Digester>,
+    hashing: Hashing<B>,
+    unchecked_bytes: u64,
+    buffer: Vec<u8>,
+}
+
+/// What a large partial is opened for.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Paths of the cache.
+    pub layout: &'a Layout,
+    /// The repo.
+    pub repo: &'a RepoId,
+    /// The content.
+    pub etag: &'a Etag,
+    /// Its length.
+    pub size_bytes: u64,
+    /// Shows that nobody else fetches it.
+    pub lock: &'a BlobLock,
+    /// Whether somebody still wants it: asked again and again while what is here is read.
+    pub is_wanted: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
+    /// Goes on with the best partial of this content, or starts a new one. What is there is read and
+    /// proven against its map; chunks that changed meanwhile are given up.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when it is not wanted any more; what was there stays for the next time.
+    pub fn open(wanted: Wanted<'_>, from: Salvage<'_>) -> Result<(Self, Found)> {
+        let Wanted {
+            layout,
+            repo,
+            etag,
+            size_bytes,
+            lock,
+            is_wanted,
+        } = wanted;
+        let seed = from.seed.and_then(|path| {
+            let file = blob::open_content(path).ok()?;
+            let length = file
+                .metadata()
+                .ok()
+                .filter(std::fs::Metadata::is_file)?
+                .len();
+            Some((file, path, length)).filter(|(_, _, length)| (1..size_bytes).contains(length))
+        });
+        let mut search = Search {
+            layout,
+            repo,
+            etag,
+            size_bytes,
+            lock,
+            now: from.now,
+            at_least: seed.as_ref().map_or(0, |(_, _, length)| *length),
+            takes_maps: true,
+        };
+        search.remove_orphan_maps();
+        let adopted = search.adopt_best()?;
+        let mut found = Found::default();
+        found.discarded.extend(
+            adopted
+                .iter()
+                .filter_map(|adopted| adopted.given_up.clone()),
+        );
+        search.at_least = search
+            .at_least
+            .max(adopted.as_ref().map_or(0, |adopted| adopted.bytes));
+        let mut stop = |_| match is_wanted() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        };
+        let (partial, map, claims) = if let Some(other) = search.best_of_others()? {
+            let partial = Partial::fresh(layout, repo, etag, size_bytes)?;
+            let claims = copy_of_other(&other, &partial, is_wanted)?;
+            (partial, None, claims)
+        } else if let Some(adopted) = adopted {
+            let map_path = Layout::map_of(&adopted.path);
+            let map = map_path
+                .filter(|_| adopted.is_mapped)
+                .and_then(|path| Some((chunk_map::read(&path, etag, size_bytes)?, path)));
+            let mut partial =
+                Partial::of(layout, repo, etag, size_bytes, adopted.path, adopted.file);
+            // A larder that died has nothing open any more.
+            partial.is_foreign_file = map.is_none() || !lock.is_backed_by_flock();
+            let claims = match &map {
+                Some((map, _)) => Claim::of_map(map),
+                None if adopted.is_mapped => Vec::new(),
+                None => Claim::of_prefix(&ChunkMap::new(etag, size_bytes), adopted.bytes),
+            };
+            (partial, map, claims)
+        } else {
+            let partial = Partial::fresh(layout, repo, etag, size_bytes)?;
+            let length = match seed {
+                Some((source, path, length)) => {
+                    copy_seed(&source, path, length, &partial, &mut stop)?;
+                    length
+                }
+                None => 0,
+            };
+            let claims = Claim::of_prefix(&ChunkMap::new(etag, size_bytes), length);
+            (partial, None, claims)
+        };
+        let this = Self::with(partial, map, claims, is_wanted, &mut found)?;
+        found.adopted_bytes = this.present.bytes();
+        Ok((this, found))
+    }
+
+    /// Starts a new partial whatever is there already.
+    pub fn anew(wanted: Wanted<'_>) -> Result<Self> {
+        let partial = Partial::fresh(wanted.layout, wanted.repo, wanted.etag, wanted.size_bytes)?;
+        Self::with(
+            partial,
+            None,
+            Vec::new(),
+            wanted.is_wanted,
+            &mut Found::default(),
+        )
+    }
+
+    /// Proves what `claims` says is in the file, and brings the map on disk up to that.
+    fn with(
+        mut partial: Partial,
+        map: Option<(ChunkMap, PathBuf)>,
+        claims: Vec<Claim>,
+        is_wanted: &(dyn Fn() -> bool + Sync),
+        found: &mut Found,
+    ) -> Result<Self> {
+        let proven = reprove(&partial.file, claims, is_wanted)?;
+        let (mut map, on_disk) = match map {
+            Some((map, path)) => (map, Some(path)),
+            None => (ChunkMap::new(&partial.etag, partial.size_bytes), None),
+        };
+        let mut present = Extents::default();
+        let mut begun = BTreeMap::new();
+        let mut lost = Vec::new();
+        for (claim, digester) in proven {
+            let start = map.range_of(claim.chunk).start;
+            let Some(digester) = digester else {
+                found.damaged_bytes += claim.bytes;
+                map.records.remove(&claim.chunk);
+                lost.push(claim.chunk);
+                continue;
+            };
+            present.insert(start..start + claim.bytes);
+            let record = Record {
+                bytes: claim.bytes,
+                digest: digester.digest(),
+                source: claim.source,
+            };
+            map.records.insert(claim.chunk, record);
+            if start + claim.bytes < map.range_of(claim.chunk).end {
+                begun.insert(claim.chunk, digester);
+            }
+        }
+        let file = match on_disk {
+            Some(path) => {
+                let mut file = MapFile::open(path)?;
+                for chunk in lost {
+                    file.say(&format!("lost {chunk}"))?;
+                }
+                file
+            }
+            None => MapFile::create(map_path(&partial)?, &map)?,
+        };
+        partial.has_foreign_bytes = present.bytes() > 0;
+        let old = map.records.keys().copied().collect();
+        let hashing = Hashing::start(&partial, present.prefix())?;
+        Ok(Self {
+            partial,
+            chunks: Chunks { file, map, old },
+            present,
+            begun,
+            hashing,
+            unchecked_bytes: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The bytes that are there.
+    pub const fn present(&self) -> &Extents {
+        &self.present
+    }
+
+    /// The length of a chunk.
+    pub const fn chunk_bytes(&self) -> u64 {
+        self.chunks.map.chunk_bytes
+    }
+
+    /// Writes bytes to their place. `source` is whom they came from. Returns the bytes that had to
+    /// be put back, if another program deleted the file.
+    ///
+    /// # Errors
+    /// What the disk says; [`Error::SizeExceeded`] for bytes beyond the end.
+    pub fn write(&mut self, offset: u64, bytes: B, source: &str) -> Result<Option<u64>> {
+        let slice = bytes.as_ref();
+        let range = offset..offset.saturating_add(slice.len() as u64);
+        if range.end > self.partial.size_bytes {
+            return Err(Error::SizeExceeded {
+                path: self.partial.path.clone(),
+                size_bytes: self.partial.size_bytes,
+            });
+        }
+        self.partial
+            .file
+            .write_all_at(slice, offset)
+            .map_err(Error::at("write", &self.partial.path))?;
+        self.present.insert(range.clone());
+        let mut at = range.start;
+        while at < range.end {
+            let chunk = at / self.chunk_bytes();
+            let whole = self.chunks.map.range_of(chunk);
+            let end = range.end.min(whole.end);
+            let begun = self.begun.entry(chunk).or_insert_with(Digester::new);
+            if whole.start + begun.bytes() == at {
+                let piece = usize::try_from(at - offset)
+                    .ok()
+                    .zip(usize::try_from(end - offset).ok())
+                    .and_then(|(from, to)| slice.get(from..to));
+                begun.update(piece.unwrap_or_default());
+            }
+            if self.present.contains(&whole) {
+                self.complete(chunk, &whole, source)?;
+            }
+            at = end;
+        }
+        self.hashing.offer(offset, bytes, self.present.prefix());
+        self.unchecked_bytes += range.end - range.start;
+        if self.unchecked_bytes < ALIVE_EVERY_BYTES {
+            return Ok(None);
+        }
+        self.check_alive()
+    }
+
+    /// Tells the map that a chunk is all there.
+    fn complete(&mut self, chunk: u64, whole: &Range<u64>, source: &str) -> Result<()> {
+        let length = whole.end - whole.start;
+        let digester = match self.begun.remove(&chunk) {
+            Some(begun) if begun.bytes() == length => begun,
+            // It came in pieces, not in order.
+            _ => {
+                self.buffer.resize(COPY_BYTES, 0);
+                let read =
+                    super::digest::digest_of(&self.partial.file, whole, &mut self.buffer, &|| true)
+                        .and_then(|read| {
+                            read.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+                        });
+                read.map_err(Error::at("read back", &self.partial.path))?
+            }
+        };
+        host::start_writeback(&self.partial.file, whole);
+        self.record(chunk, &digester, source)
+    }
+
+    fn record(&mut self, chunk: u64, digester: &Digester, source: &str) -> Result<()> {
+        let (source, new) = self.chunks.map.source(source);
+        if let Some(line) = new {
+            self.chunks.file.say(&line)?;
+        }
+        let record = Record {
+            bytes: digester.bytes(),
+            digest: digester.digest(),
+            source,
+        };
+        self.chunks
+            .file
+            .say(&self.chunks.map.line_of(chunk, &record))?;
+        self.chunks.map.records.insert(chunk, record);
+        Ok(())
+    }
+
+    /// Ends the work for now: chunks that are only begun are kept as far as they go.
+    pub fn close(mut self, source: &str) -> Result<()> {
+        self.check_alive()?;
+        let begun = std::mem::take(&mut self.begun);
+        for (chunk, digester) in begun {
+            let known = self.chunks.map.records.get(&chunk);
+            let is_news = known.is_none_or(|record| record.bytes < digester.bytes());
+            if digester.bytes() > 0 && is_news {
+                self.record(chunk, &digester, source)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the hash of the whole and gives the partial back, to be promoted or discarded.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when bytes could not be read back for the hash.
+    pub fn finish(self) -> Result<Partial> {
+        let Self {
+            mut partial,
+            chunks,
+            present,
+            hashing,
+            ..
+        } = self;
+        partial.hasher = hashing.finish()?;
+        partial.bytes = present.prefix();
+        partial.chunks = Some(chunks);
+        Ok(partial)
+    }
+
+    /// Looks whether the names still lead to the open files. If another program deleted them, the
+    /// bytes go to a new name; returns how many.
+    fn check_alive(&mut self) -> Result<Option<u64>> {
+        self.unchecked_bytes = 0;
+        if durable::is_same_file(&self.partial.file, &self.partial.path) {
+            if !self.chunks.file.is_there() {
+                let path = map_path(&self.partial)?;
+                self.chunks.file = MapFile::create(path, &self.chunks.map)?;
+            }
+            return Ok(None);
+        }
+        let (layout, repo) = (&self.partial.layout, &self.partial.repo);
+        let mut copy = Partial::fresh(layout, repo, &self.partial.etag, self.partial.size_bytes)?;
+        self.buffer.resize(COPY_BYTES, 0);
+        for range in self.present.iter() {
+            let copied = copy_range(&self.partial, &copy.file, range, &mut self.buffer);
+            if let Err(error) = copied {
+                copy.discard()?;
+                return Err(error);
+            }
+        }
+        let map = MapFile::create(map_path(&copy)?, &self.chunks.map)?;
+        std::mem::replace(&mut self.chunks.file, map).remove()?;
+        copy.has_foreign_bytes = self.partial.has_foreign_bytes;
+        self.partial = copy;
+        self.hashing
+            .turn_to(Arc::clone(&self.partial.file), &self.partial.path);
+        Ok(Some(self.present.bytes()))
+    }
+}
+
+fn map_path(partial: &Partial) -> Result<PathBuf> {
+    Layout::map_of(&partial.path).ok_or_else(|| {
+        let why = io::Error::new(io::ErrorKind::InvalidInput, "it is no partial's name");
+        Error::from_io("place a map beside", &partial.path, why)
+    })
+}
+
+fn copy_range(from: &Partial, to: &File, range: Range<u64>, buffer: &mut [u8]) -> Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+        let room = left.min(buffer.len());
+        let count = match from.file.read_at(&mut buffer[..room], at) {
+            Ok(0) => return Err(short(&from.path)),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Error::from_io("read", &from.path, error)),
+        };
+        to.write_all_at(&buffer[..count], at)
+            .map_err(Error::at("put back", &from.path))?;
+        at += count as u64;
+    }
+    Ok(())
+}
+
+fn short(path: &Path) -> Error {
+    Error::from_io("read", path, io::Error::from(io::ErrorKind::UnexpectedEof))
+}
+
+/// Copies what another user's partial has into ours; what it is worth is proven afterwards.
+fn copy_of_other(
+    other: &Readable,
+    ours: &Partial,
+    is_wanted: &(dyn Fn() -> bool + Sync),
+) -> Result<Vec<Claim>> {
+    let map = Layout::map_of(&other.path)
+        .filter(|_| other.is_mapped)
+        .and_then(|path| chunk_map::read(&path, &ours.etag, ours.size_bytes));
+    let claims = match &map {
+        Some(map) => Claim::of_map(map),
+        None if other.is_mapped => Vec::new(),
+        None => Claim::of_prefix(&ChunkMap::new(&ours.etag, ours.size_bytes), other.bytes),
+    };
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut copied = Vec::new();
+    for mut claim in claims {
+        let mut at = claim.start;
+        while at < claim.start + claim.bytes {
+            if !is_wanted() {
+                return Err(Error::Interrupted);
+            }
+            let left = usize::try_from(claim.start + claim.bytes - at).unwrap_or(usize::MAX);
+            let room = left.min(buffer.len());
+            match other.file.read_at(&mut buffer[..room], at) {
+                // Shorter than it said: what there is goes on.
+                Ok(0) => break,
+                Ok(count) => {
+                    ours.file
+                        .write_all_at(&buffer[..count], at)
+                        .map_err(Error::at("write", &ours.path))?;
+                    at += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::from_io("read", &other.path, error)),
+            }
+        }
+        // Sources are numbered in the other map.
+        claim.source = 0;
+        if at == claim.start + claim.bytes {
+            copied.push(claim);
+        }
+    }
+    Ok(copied)
+}
+
+impl<B> std::fmt::Debug for Chunked<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chunked")
+            .field("path", &self.partial.path)
+            .field("present", &self.present)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "chunked_tests.rs"]
+mod tests;
