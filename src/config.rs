@@ -38,6 +38,8 @@ pub struct Flags {
     pub is_offline: bool,
     /// `--connections`.
     pub connections: Option<usize>,
+    /// `--limit-rate`, as typed.
+    pub limit_rate: Option<String>,
     /// `--ascii`.
     pub is_ascii: bool,
     /// `--read-only`.
@@ -89,6 +91,8 @@ pub struct Config {
     pub use_shared_blobs: bool,
     /// Most connections that carry bodies at once.
     pub connections: usize,
+    /// Most bytes a second of all bodies together; `None` means no limit.
+    pub limit_rate: Option<u64>,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
     /// Silence after which an attempt is given up.
@@ -118,7 +122,7 @@ pub struct Config {
 }
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
-const DEFAULT_CONNECTIONS: usize = 8;
+const DEFAULT_CONNECTIONS: usize = 16;
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -171,6 +175,9 @@ impl Config {
 
         let (connections, origin) = pick_connections(flags, env, &file)?;
         shown.add("connections", connections, &origin);
+        let (limit_rate, origin) = pick_limit_rate(flags, env, &file)?;
+        let words = limit_rate.map_or_else(|| "none".to_owned(), |rate| format!("{rate} bytes/s"));
+        shown.add("limit_rate", words, &origin);
         let connect_timeout = pick_timeout(
             env,
             "HF_HUB_ETAG_TIMEOUT",
@@ -200,6 +207,7 @@ impl Config {
             use_symlinks: !no_symlinks,
             use_shared_blobs: !no_shared_blobs,
             connections,
+            limit_rate,
             connect_timeout,
             stall_timeout,
             retry,
@@ -361,6 +369,32 @@ fn pick_connections(
             "is not a number of connections",
             &format!("`{text}` is not a whole number from 1 to 64"),
         )),
+    }
+}
+
+fn pick_limit_rate(
+    flags: &Flags,
+    env: &Environment,
+    file: &ConfigFile,
+) -> Result<(Option<u64>, Origin), Failure> {
+    let flag = flags
+        .limit_rate
+        .clone()
+        .map(|rate| (rate, Origin::Flag("--limit-rate")));
+    let (text, origin) = pick(
+        [
+            flag,
+            env.owned("LARDER_LIMIT_RATE")?,
+            file.text("limit_rate")?,
+        ],
+        String::new,
+    );
+    if text.is_empty() {
+        return Ok((None, origin));
+    }
+    match value::rate(&text) {
+        Ok(rate) => Ok((Some(rate), origin)),
+        Err(why) => Err(origin.failure("is not a rate", &why)),
     }
 }
 

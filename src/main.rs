@@ -309,6 +309,10 @@ fn flags(args: &Args) -> Flags {
             Some(Verb::Pull(pull)) => pull.connections.map(usize::from),
             _ => None,
         },
+        limit_rate: match &args.verb {
+            Some(Verb::Pull(pull)) => pull.limit_rate.clone(),
+            _ => None,
+        },
         config_file: None,
     }
 }

@@ -104,9 +104,12 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         search.at_least = search
             .at_least
             .max(adopted.as_ref().map_or(0, |adopted| adopted.bytes));
-        let mut stop = |_| match is_wanted() {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
+        let mut stop = |_| {
+            if is_wanted() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         };
         let (partial, map, claims) = if let Some(other) = search.best_of_others()? {
             let partial = Partial::fresh(layout, repo, etag, size_bytes)?;
@@ -139,7 +142,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
             let claims = Claim::of_prefix(&ChunkMap::new(etag, size_bytes), length);
             (partial, None, claims)
         };
-        let this = Self::with(partial, map, claims, is_wanted, &mut found)?;
+        let this = Self::with(partial, map, &claims, is_wanted, &mut found)?;
         found.adopted_bytes = this.present.bytes();
         Ok((this, found))
     }
@@ -147,20 +150,14 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
     /// Starts a new partial whatever is there already.
     pub fn anew(wanted: Wanted<'_>) -> Result<Self> {
         let partial = Partial::fresh(wanted.layout, wanted.repo, wanted.etag, wanted.size_bytes)?;
-        Self::with(
-            partial,
-            None,
-            Vec::new(),
-            wanted.is_wanted,
-            &mut Found::default(),
-        )
+        Self::with(partial, None, &[], wanted.is_wanted, &mut Found::default())
     }
 
     /// Proves what `claims` says is in the file, and brings the map on disk up to that.
     fn with(
         mut partial: Partial,
         map: Option<(ChunkMap, PathBuf)>,
-        claims: Vec<Claim>,
+        claims: &[Claim],
         is_wanted: &(dyn Fn() -> bool + Sync),
         found: &mut Found,
     ) -> Result<Self> {

@@ -8,7 +8,8 @@ use super::*;
 use crate::cache::fixture::{self, etag, held, now, repo};
 use crate::cache::{CHUNK_BYTES, PromoteError, SetAside, resumable_bytes};
 
-const CHUNK: usize = CHUNK_BYTES as usize;
+/// [`CHUNK_BYTES`] as a length in memory.
+const CHUNK: usize = 8 << 20;
 
 struct Scene {
     _dir: fixture::Folder,
@@ -67,7 +68,10 @@ impl Scene {
 
     fn fill(&self, chunked: &mut Chunked<Vec<u8>>) {
         for gap in chunked.present().gaps(&(0..self.good.len() as u64)) {
-            let (start, end) = (gap.start as usize, gap.end as usize);
+            let (start, end) = (
+                usize::try_from(gap.start).unwrap(),
+                usize::try_from(gap.end).unwrap(),
+            );
             self.write(chunked, start..end);
         }
     }
@@ -216,7 +220,7 @@ fn partials_without_a_map_go_on_after_their_length() {
 fn a_truncated_blob_is_a_beginning() {
     let scene = Scene::new(3 * CHUNK);
     let blob = scene.layout.blob(&scene.repo, &scene.etag);
-    std::fs::write(&blob, &scene.good[..2 * CHUNK + 1]).unwrap();
+    std::fs::write(&blob, &scene.good[..=2 * CHUNK]).unwrap();
     let (mut chunked, found) = scene.open_from(Some(&blob));
     assert_eq!(found.adopted_bytes, 2 * CHUNK_BYTES + 1);
     scene.fill(&mut chunked);

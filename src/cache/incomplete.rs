@@ -265,6 +265,14 @@ impl Partial {
         }
     }
 
+    /// The error of bytes that are not those of the etag.
+    pub fn mismatch(&self) -> Error {
+        Error::HashMismatch {
+            path: self.path.clone(),
+            expected: self.etag,
+        }
+    }
+
     /// Gives up what was there before this run, so that only that is fetched again: the next start
     /// finds the rest. `None`, and nothing is given up, if that would be nothing or everything.
     pub fn forget_old(&mut self) -> Result<Option<u64>> {

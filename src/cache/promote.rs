@@ -131,10 +131,7 @@ impl Partial {
         if is_proven {
             Ok(())
         } else {
-            Err(Error::HashMismatch {
-                path: self.path.clone(),
-                expected: self.etag,
-            })
+            Err(self.mismatch())
         }
     }
 

@@ -65,7 +65,7 @@ impl Claim {
 /// [`Error::Interrupted`] when it is not wanted any more.
 pub(super) fn reprove(
     file: &File,
-    claims: Vec<Claim>,
+    claims: &[Claim],
     is_wanted: &(dyn Fn() -> bool + Sync),
 ) -> Result<Vec<(Claim, Option<Digester>)>> {
     let next = AtomicUsize::new(0);

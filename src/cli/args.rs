@@ -179,6 +179,9 @@ pub struct PullArgs {
     /// Connections at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub connections: Option<u16>,
+    /// Most bytes a second of everything together, e.g. 20M.
+    #[arg(long, value_name = "RATE")]
+    pub limit_rate: Option<String>,
     /// Believe the size of what is here instead of hashing it: faster, proves less.
     #[arg(long)]
     pub trust_size: bool,

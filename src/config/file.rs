@@ -13,11 +13,12 @@ use crate::domain::{Failure, FailureCode};
 use super::value::Origin;
 
 /// The keys, in the order they are documented.
-pub(super) const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 14] = [
     "endpoint",
     "cache_dir",
     "offline",
     "connections",
+    "limit_rate",
     "connect_timeout_s",
     "stall_timeout_s",
     "retry_attempts",
@@ -223,7 +224,7 @@ mod tests {
         let text = "endpoint = \"https://m\"\ncache_dir = '~/c'\noffline = true\nconnections = 0x10\n\
                     connect_timeout_s = 3\nstall_timeout_s = 2.5\nretry_attempts = 1_0\n\
                     retry_base_ms = 5\nretry_cap_s = 6\ntheme = 'dark'\nascii = true\n\
-                    read_only = false\nlog_level = 'debug'\n";
+                    read_only = false\nlog_level = 'debug'\nlimit_rate = '5M'\n";
         let file = ConfigFile::parse(Path::new("/c.toml"), text).unwrap();
         assert_eq!(file.entries.len(), KEYS.len());
         assert_eq!(file.text("endpoint").unwrap().unwrap().0, "https://m");

@@ -46,7 +46,7 @@ fn defaults_are_the_documented_ones() {
     );
     assert!(config.is_cache_dir_default && config.use_symlinks && config.use_shared_blobs);
     assert!(!config.is_offline && config.token.is_none() && config.log_filter.is_none());
-    assert_eq!(config.connections, 8);
+    assert_eq!((config.connections, config.limit_rate), (16, None));
     assert_eq!(config.connect_timeout, Duration::from_secs(10));
     assert_eq!(config.stall_timeout, Duration::from_secs(15));
     assert_eq!(config.retry, RetryPolicy::default());

@@ -101,6 +101,44 @@ pub(super) fn endpoint(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Reads a number of bytes a second: `20M`, `1.5G`, `800k`, `2MiB`, `500000`; units are decimal
+/// unless they say otherwise.
+///
+/// # Errors
+/// A sentence about what is wrong with it.
+pub(super) fn rate(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{}` is no rate like 20M or 800k", sanitize_line(text, 40));
+    let plain = text.trim();
+    let plain = plain.strip_suffix("/s").unwrap_or(plain);
+    let digits = plain
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(plain.len());
+    let (number, unit) = plain.split_at(digits);
+    let factor: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(wrong()),
+    };
+    let bytes = number.parse::<f64>().map_err(|_| wrong())? * factor;
+    if !(1_000.0..=1e12).contains(&bytes) {
+        return Err(format!(
+            "`{}` is not from 1k to 1000G a second",
+            sanitize_line(text, 40)
+        ));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was looked at"
+    )]
+    Ok(bytes as u64)
+}
+
 /// A time limit in seconds: more than nothing, at most a day.
 pub(super) fn seconds(value: f64) -> Result<Duration, String> {
     if value > 0.0 && value <= 86_400.0 {
@@ -113,6 +151,25 @@ pub(super) fn seconds(value: f64) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_have_units() {
+        for (text, bytes) in [
+            ("20M", 20_000_000),
+            ("1.5G", 1_500_000_000),
+            ("800k", 800_000),
+            ("2MiB/s", 2 << 20),
+            ("500000", 500_000),
+            (" 5 MB ", 5_000_000),
+        ] {
+            assert_eq!(rate(text), Ok(bytes), "{text}");
+        }
+        for text in [
+            "", "0", "fast", "-5M", "20X", "1..5M", "999", "2000G", "inf", "nan",
+        ] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn endpoints_are_web_addresses_without_secrets() {

@@ -319,6 +319,18 @@ pub enum Event {
         /// For how long, in milliseconds.
         silent_ms: u64,
     },
+    /// One of several connections of a file broke or was given up; the others go on, and what it did
+    /// not bring is fetched over a new one.
+    ConnectionLost {
+        /// The file.
+        file: FileId,
+        /// Its attempt.
+        attempt: u32,
+        /// Bytes it had brought.
+        bytes: u64,
+        /// Why.
+        failure: Failure,
+    },
     /// Bytes had to be given up; progress goes back.
     Rewound {
         /// The file.

@@ -11,12 +11,16 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use super::buffers::Buffer;
 use super::failure::from_hub;
 use super::job::{Halt, Job, Slot, blocking, or_stop};
 use super::lock_wait::Claim;
+use super::ranged;
 use super::transfer::Transfer;
 use super::writer::{Bench, download};
-use crate::cache::{self, BlobLock, Found, Partial, Salvage, SetAside};
+use crate::cache::{
+    self, BlobLock, CHUNKED_FROM_BYTES, Chunked, Found, Partial, Salvage, SetAside, Wanted,
+};
 use crate::domain::{
     Event, Failure, FailureCode, FileId, Healing, HealingKind, Origin, RemoteFile, RepoPath, Want,
 };
@@ -53,6 +57,12 @@ pub(super) enum Start {
     Nothing,
 }
 
+/// An unfinished blob, written from its start or in any order.
+enum Unfinished {
+    Plain(Partial),
+    Chunked(Box<Chunked<Buffer>>),
+}
+
 /// One attempt.
 pub(super) struct Attempt<'a> {
     pub(super) job: &'a Arc<Job>,
@@ -62,6 +72,8 @@ pub(super) struct Attempt<'a> {
     pub(super) paths: Vec<RepoPath>,
     pub(super) stop: CancellationToken,
     start: Start,
+    /// Whether bytes of earlier runs may be given up alone when the whole does not match.
+    may_suspect: bool,
     /// The bytes of the file that this attempt got from the network.
     pub(super) gained: Range<u64>,
     /// What is wrong with the blob that stands under this name.
@@ -70,11 +82,27 @@ pub(super) struct Attempt<'a> {
     pub(super) truncated_bytes: Option<u64>,
 }
 
+/// Gives up bytes that failed their proof: if possible only those of earlier runs, whose number is
+/// returned with the error to report.
+fn give_up(mut partial: Partial, may_suspect: bool) -> cache::Result<(cache::Error, Option<u64>)> {
+    let forgotten = if may_suspect {
+        partial.forget_old()?
+    } else {
+        None
+    };
+    let error = partial.mismatch();
+    if forgotten.is_none() {
+        partial.discard()?;
+    }
+    Ok((error, forgotten))
+}
+
 impl<'a> Attempt<'a> {
     pub(super) fn new(
         job: &'a Arc<Job>,
         transfer: &Transfer,
         start: Start,
+        may_suspect: bool,
         stop: &CancellationToken,
     ) -> Self {
         Self {
@@ -85,6 +113,7 @@ impl<'a> Attempt<'a> {
             paths: transfer.paths.clone(),
             stop: stop.clone(),
             start,
+            may_suspect,
             gained: 0..0,
             wrong: None,
             truncated_bytes: None,
@@ -128,9 +157,9 @@ impl<'a> Attempt<'a> {
             Ok(done) => return Ok(done),
             Err(lock) => lock,
         };
-        let (bench, is_seeded) = self.open_partial(lock).await?;
-        let bench = self.fetch(bench, connection).await?;
-        let done = self.promote(bench, is_seeded).await;
+        let (lock, unfinished, is_seeded) = self.open_partial(lock).await?;
+        let (lock, unfinished) = self.fetch(lock, unfinished, connection).await?;
+        let done = self.promote(lock, unfinished, is_seeded).await;
         drop(slot);
         done
     }
@@ -168,7 +197,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Opens our partial: resumed, adopted, seeded from a truncated blob, or new.
-    async fn open_partial(&self, lock: BlobLock) -> Result<(Bench, bool), Halt> {
+    async fn open_partial(&self, lock: BlobLock) -> Result<(BlobLock, Unfinished, bool), Halt> {
         if self.job.config.is_offline && !self.has_complete_partial().await? {
             return Err(Halt::Failed(Failure::new(
                 FailureCode::Offline,
@@ -187,38 +216,65 @@ impl<'a> Attempt<'a> {
         let start = self.start;
         let seed = (start == Start::Salvage && self.wrong == Some(HealingKind::Truncated))
             .then(|| self.blob_path());
-        // What is there is hashed before it is continued, which takes time and begins the attempt.
+        // What is there is read before it is continued, which takes time and begins the attempt.
         let has_some = {
             let (layout, repo) = (layout.clone(), repo.clone());
-            blocking(move || cache::other_progress(&layout, &repo, &etag)).await?
+            blocking(move || cache::resumable_bytes(&layout, &repo, &etag)).await?
         };
         if start != Start::Nothing && (seed.is_some() || has_some.is_some_and(|bytes| bytes > 0)) {
             self.say_reusing().await;
         }
         let now = self.job.emitter.now();
+        let stop = self.stop.clone();
         let mut watch = self.watch();
         let opened = blocking(move || {
-            if start == Start::Nothing {
-                return Partial::anew(&layout, &repo, &etag, size, &lock)
-                    .map(|partial| (Bench { lock, partial }, Found::default()));
-            }
             let from = Salvage {
                 now,
                 seed: seed.as_deref(),
             };
-            Partial::start(&layout, &repo, &etag, size, &lock, from, &mut watch)
-                .map(|(partial, found)| (Bench { lock, partial }, found))
+            let (unfinished, found) = if size < CHUNKED_FROM_BYTES {
+                let (partial, found) = if start == Start::Nothing {
+                    let partial = Partial::anew(&layout, &repo, &etag, size, &lock)?;
+                    (partial, Found::default())
+                } else {
+                    Partial::start(&layout, &repo, &etag, size, &lock, from, &mut watch)?
+                };
+                (Unfinished::Plain(partial), found)
+            } else {
+                let wanted = Wanted {
+                    layout: &layout,
+                    repo: &repo,
+                    etag: &etag,
+                    size_bytes: size,
+                    lock: &lock,
+                    is_wanted: &|| !stop.is_cancelled(),
+                };
+                let (chunked, found) = if start == Start::Nothing {
+                    (Chunked::anew(wanted)?, Found::default())
+                } else {
+                    Chunked::open(wanted, from)?
+                };
+                (Unfinished::Chunked(Box::new(chunked)), found)
+            };
+            Ok((lock, unfinished, found))
         })
         .await?;
-        let (bench, found) = opened.map_err(Halt::of_cache)?;
+        let (lock, unfinished, found) = opened.map_err(Halt::of_cache)?;
         for name in found.discarded {
             let note = format!("the partial `{name}` could not be used and was given up");
+            self.job.emitter.fact(Event::Noted { note }).await;
+        }
+        if found.damaged_bytes > 0 {
+            let note = format!(
+                "`{}`: {} bytes of its partial have changed on disk and are fetched again",
+                self.remote.path, found.damaged_bytes
+            );
             self.job.emitter.fact(Event::Noted { note }).await;
         }
         let is_seeded = self
             .truncated_bytes
             .is_some_and(|bytes| bytes == found.adopted_bytes);
-        Ok((bench, is_seeded))
+        Ok((lock, unfinished, is_seeded))
     }
 
     /// Whether all bytes are here and only their proof is missing.
@@ -228,18 +284,25 @@ impl<'a> Attempt<'a> {
             self.job.repo.clone(),
             self.remote.etag,
         );
-        let bytes = blocking(move || cache::other_progress(&layout, &repo, &etag)).await?;
-        Ok(bytes == Some(self.remote.size_bytes))
+        let size = self.remote.size_bytes;
+        blocking(move || cache::is_complete_partial(&layout, &repo, &etag, size))
+            .await
+            .map_err(Halt::from)
     }
 
     /// Fetches what is missing.
     async fn fetch(
         &mut self,
-        bench: Bench,
+        lock: BlobLock,
+        unfinished: Unfinished,
         connection: OwnedSemaphorePermit,
-    ) -> Result<Bench, Halt> {
-        if bench.partial.bytes() == self.remote.size_bytes {
-            return Ok(bench);
+    ) -> Result<(BlobLock, Unfinished), Halt> {
+        let have = match &unfinished {
+            Unfinished::Plain(partial) => partial.bytes(),
+            Unfinished::Chunked(chunked) => chunked.present().bytes(),
+        };
+        if have == self.remote.size_bytes {
+            return Ok((lock, unfinished));
         }
         self.job
             .emitter
@@ -256,13 +319,29 @@ impl<'a> Attempt<'a> {
             etag: self.remote.etag,
             size_bytes: self.remote.size_bytes,
         };
-        let fetched = download(self, bench, &want).await;
+        let ticket = self.job.flow.pace.enrol();
+        let fetched = match unfinished {
+            Unfinished::Plain(partial) => {
+                let fetched = download(self, Bench { lock, partial }, &want).await;
+                drop(ticket);
+                fetched.map(|Bench { lock, partial }| (lock, Unfinished::Plain(partial)))
+            }
+            Unfinished::Chunked(chunked) => {
+                let fetched = ranged::download(self, *chunked, &want, ticket).await;
+                fetched.map(|chunked| (lock, Unfinished::Chunked(Box::new(chunked))))
+            }
+        };
         drop(connection);
         fetched
     }
 
     /// Proves and promotes.
-    async fn promote(&self, bench: Bench, is_seeded: bool) -> Result<Done, Halt> {
+    async fn promote(
+        &self,
+        lock: BlobLock,
+        unfinished: Unfinished,
+        is_seeded: bool,
+    ) -> Result<Done, Halt> {
         self.job
             .emitter
             .fact(Event::Verifying {
@@ -276,18 +355,24 @@ impl<'a> Attempt<'a> {
         } else {
             SetAside::Keep
         };
-        let Bench { lock, partial } = bench;
+        let partial = match unfinished {
+            Unfinished::Plain(partial) => partial,
+            // The hash may still be behind the bytes.
+            Unfinished::Chunked(chunked) => blocking(move || chunked.finish())
+                .await?
+                .map_err(Halt::of_cache)?,
+        };
         let was_adopted = partial.has_foreign_bytes();
         let before = partial.bytes();
+        let may_suspect = self.may_suspect;
         let promoted = blocking(move || {
             let promoted = partial.prove_and_promote(&lock, aside);
             promoted.map_err(|failed| match failed.error {
                 // Wrong bytes are worth nothing: the next attempt must not take them up again.
-                cache::Error::HashMismatch { .. } => match failed.partial.discard() {
-                    Ok(()) => failed.error,
-                    Err(error) => error,
-                },
-                error => error,
+                cache::Error::HashMismatch { .. } => {
+                    give_up(*failed.partial, may_suspect).unwrap_or_else(|error| (error, None))
+                }
+                error => (error, None),
             })
         })
         .await?;
@@ -296,12 +381,15 @@ impl<'a> Attempt<'a> {
                 fetched_bytes: self.gained.end - self.gained.start,
                 healing: self.healing(promoted.set_aside),
             }),
-            Err(cache::Error::HashMismatch { .. }) => Err(self.mismatch(before, was_adopted).await),
-            Err(error) => Err(Halt::of_cache(error)),
+            Err((cache::Error::HashMismatch { .. }, forgotten)) => {
+                Err(self.mismatch(before, was_adopted, forgotten).await)
+            }
+            Err((error, _)) => Err(Halt::of_cache(error)),
         }
     }
 
-    async fn mismatch(&self, before: u64, was_adopted: bool) -> Halt {
+    /// `forgotten` are the bytes of earlier runs that were given up alone.
+    async fn mismatch(&self, before: u64, was_adopted: bool, forgotten: Option<u64>) -> Halt {
         let why = if was_adopted {
             "what was resumed does not match the hash"
         } else {
@@ -313,7 +401,7 @@ impl<'a> Attempt<'a> {
                 file: self.file,
                 attempt: self.number,
                 from_bytes: before,
-                to_bytes: 0,
+                to_bytes: forgotten.map_or(0, |bytes| before.saturating_sub(bytes)),
                 why: why.to_owned(),
             })
             .await;
@@ -330,7 +418,9 @@ impl<'a> Attempt<'a> {
             self.job.source.name()
         ))
         .at_path(self.remote.path.as_str());
-        if was_adopted {
+        if forgotten.is_some() {
+            Halt::Suspect(failure)
+        } else if was_adopted {
             // Bytes that another program left are no fault of the source.
             Halt::Doubt(failure)
         } else {

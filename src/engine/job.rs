@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::Flow;
 use super::at_work::AtWork;
 use super::emit::Emitter;
 use super::failure::from_cache;
@@ -30,6 +31,8 @@ pub(super) struct Job {
     pub(super) emitter: Emitter,
     /// What may be open at once, by all pulls together.
     pub(super) budget: Arc<Budget>,
+    /// What bodies share.
+    pub(super) flow: Flow,
     /// This pull's turn at the budget.
     pub(super) turn: Arc<Semaphore>,
     /// The blobs that are being written right now.
@@ -54,6 +57,8 @@ pub(super) struct Budget {
     pub(super) connections: Arc<Semaphore>,
     /// How many blobs may be in flight.
     most_blobs: usize,
+    /// Connections of all files together, those included that help one with its ranges.
+    pub(super) most_connections: usize,
 }
 
 /// The right to work at a blob.
@@ -65,6 +70,9 @@ pub(super) struct Slot {
 impl Budget {
     /// Blobs beyond the connections: they hash, sync or wait for the disk meanwhile.
     const BESIDE_CONNECTIONS: usize = 4;
+
+    /// Files that are fetched at once, at least, where so many connections are allowed.
+    const FILES_AT_ONCE: usize = 8;
 
     /// Descriptors of one blob in flight.
     const FILES_EACH: usize = 5;
@@ -80,11 +88,14 @@ impl Budget {
                 .min(each.saturating_sub(Self::BESIDE_CONNECTIONS))
                 .max(1)
         });
-        let most_blobs = connections + Self::BESIDE_CONNECTIONS;
+        // The other connections help large files with their ranges.
+        let files = connections.min(Self::FILES_AT_ONCE.max(connections / 2));
+        let most_blobs = files + Self::BESIDE_CONNECTIONS;
         Self {
             blobs: Arc::new(Semaphore::new(most_blobs)),
-            connections: Arc::new(Semaphore::new(connections)),
+            connections: Arc::new(Semaphore::new(files)),
             most_blobs,
+            most_connections: connections,
         }
     }
 
@@ -112,6 +123,8 @@ pub(super) enum Halt {
     Failed(Failure),
     /// The bytes were wrong and are discarded: once afresh.
     Mismatch(Failure),
+    /// The bytes were wrong; those of an earlier run are suspected and given up first.
+    Suspect(Failure),
     /// Bytes that lay here already and those that were fetched do not match together, and it cannot
     /// be told which are wrong: once from the beginning.
     Doubt(Failure),
@@ -191,17 +204,20 @@ mod tests {
 
     #[test]
     fn connections_leave_room_among_the_open_files() {
-        for (asked, limit, granted) in [
-            (8, Some(256), 8),
-            (64, Some(256), 36),
-            (64, Some(1024), 64),
-            (64, None, 64),
-            (8, Some(64), 1),
-            (8, Some(0), 1),
+        for (asked, limit, granted, files) in [
+            (8, Some(256), 8, 8),
+            (16, Some(256), 16, 8),
+            (64, Some(256), 36, 18),
+            (64, Some(1024), 64, 32),
+            (64, None, 64, 32),
+            (4, None, 4, 4),
+            (8, Some(64), 1, 1),
+            (8, Some(0), 1, 1),
         ] {
             let budget = Budget::new(asked, limit);
-            assert_eq!(budget.connections.available_permits(), granted, "{limit:?}");
-            assert_eq!(budget.blobs.available_permits(), granted + 4);
+            assert_eq!(budget.most_connections, granted, "{limit:?}");
+            assert_eq!(budget.connections.available_permits(), files, "{limit:?}");
+            assert_eq!(budget.blobs.available_permits(), files + 4);
         }
     }
 }

@@ -11,18 +11,24 @@
 mod at_work;
 mod attempt;
 mod board;
+mod buffers;
 mod control;
 mod emit;
 mod failure;
 mod job;
+mod lane;
 mod list;
 mod lock_wait;
 mod lookout;
+mod pace;
 mod plan;
 mod prepare;
 mod publish;
 mod pull;
 mod purge;
+mod ranged;
+mod ranges;
+mod rate;
 mod reuse;
 mod selection;
 mod sources;
@@ -39,9 +45,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use self::at_work::AtWork;
+use self::buffers::Buffers;
 use self::emit::Clock;
 use self::failure::from_hub;
 use self::job::Budget;
+use self::pace::Pace;
+use self::rate::Rate;
 use self::sources::Source;
 use self::stirred::Stirred;
 use self::supervisor::Supervisor;
@@ -63,18 +72,38 @@ struct Shared {
     client: hub::Client,
     /// One for all pulls.
     budget: Arc<Budget>,
+    /// What bodies share, of all pulls.
+    flow: Flow,
     /// The blobs that are being written right now.
     at_work: Arc<AtWork>,
     /// The repos that a job has just let go of.
     stirred: Stirred,
 }
 
+/// What all bodies share.
+#[derive(Clone)]
+struct Flow {
+    /// How many connections there may be.
+    pace: Arc<Pace>,
+    /// The memory they pass through.
+    buffers: Arc<Buffers>,
+    /// The limit on their bytes.
+    rate: Arc<Rate>,
+}
+
 impl Shared {
     fn new(config: Config) -> Result<Self, Failure> {
         let client = hub::Client::new(&config).map_err(from_hub)?;
+        let budget = Budget::new(config.connections, host::open_files_limit());
+        let flow = Flow {
+            pace: Arc::new(Pace::new(budget.most_connections)),
+            buffers: Arc::new(Buffers::new(budget.most_connections)),
+            rate: Arc::new(Rate::new(config.limit_rate)),
+        };
         Ok(Self {
             client,
-            budget: Arc::new(Budget::new(config.connections, host::open_files_limit())),
+            budget: Arc::new(budget),
+            flow,
             at_work: Arc::default(),
             stirred: Stirred::default(),
             config: Arc::new(config),

@@ -90,6 +90,7 @@ fn outcome_of(halt: Halt) -> Outcome {
         Halt::Interrupted => Outcome::Cancelled,
         Halt::Failed(failure)
         | Halt::Mismatch(failure)
+        | Halt::Suspect(failure)
         | Halt::Doubt(failure)
         | Halt::Again(failure) => Outcome::Failed {
             failures: vec![failure],
@@ -202,6 +203,7 @@ async fn fetch(
         commit: plan.commit,
         emitter: emitter.clone(),
         budget: Arc::clone(&shared.budget),
+        flow: shared.flow.clone(),
         turn: shared.budget.turn(),
         at_work: Arc::clone(&shared.at_work),
         is_forced: request.force,

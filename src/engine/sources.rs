@@ -20,6 +20,13 @@ pub(super) enum Source {
     },
 }
 
+/// Where a source keeps the bytes of a file, found out with the first range.
+#[derive(Clone, Debug)]
+pub(super) enum Link {
+    /// At a server that speaks the Hub's protocol, or where it leads to.
+    Hub(hub::Link),
+}
+
 /// An open body.
 pub(super) enum Body {
     /// From a server that speaks the Hub's protocol.
@@ -41,6 +48,22 @@ impl Source {
         }
     }
 
+    /// Asks for a range of `want`; a link saves asking where it is.
+    pub(super) async fn range(
+        &self,
+        want: &Want,
+        range: std::ops::Range<u64>,
+        link: Option<&Link>,
+    ) -> Result<(Body, Link), hub::Error> {
+        match self {
+            Self::Hub { client, .. } => {
+                let link = link.map(|Link::Hub(link)| link);
+                let (body, link) = client.range(want, range, link).await?;
+                Ok((Body::Hub(body), Link::Hub(link)))
+            }
+        }
+    }
+
     /// Asks for the bytes of `want` from `from` on. The answer may start earlier; see
     /// [`Body::first_byte`].
     pub(super) async fn open(&self, want: &Want, from: u64) -> Result<Body, hub::Error> {
@@ -51,6 +74,27 @@ impl Source {
 }
 
 impl Body {
+    /// Whether the source does not do ranges and sends the whole file.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::Hub(body) => body.is_whole(),
+        }
+    }
+
+    /// Whether every promised byte was given out.
+    pub(super) fn is_at_end(&self) -> bool {
+        match self {
+            Self::Hub(body) => body.is_at_end(),
+        }
+    }
+
+    /// The host that sends.
+    pub(super) fn source(&self) -> &str {
+        match self {
+            Self::Hub(body) => body.source(),
+        }
+    }
+
     /// The offset of the first byte that will come.
     pub(super) fn first_byte(&self) -> u64 {
         match self {

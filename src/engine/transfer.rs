@@ -56,6 +56,8 @@ struct Patience {
     afresh: u32,
     /// Resumed bytes that did not match.
     doubts: u32,
+    /// Bytes of earlier runs that were given up because the whole did not match.
+    suspects: u32,
     /// How far the file was ever fetched: what comes again is nothing new.
     reached_bytes: u64,
     /// New bytes since the count of failures last started.
@@ -87,7 +89,10 @@ impl Transfer {
             }
             is_told = false;
             self.attempts += 1;
-            match self.attempt(&job, patience.start, &mut ear).await {
+            match self
+                .attempt(&job, patience.start, patience.suspects == 0, &mut ear)
+                .await
+            {
                 Ok(done) => break self.report_done(&job, done).await,
                 Err((Halt::Interrupted, _)) => {
                     // Resumed while it still stopped: it goes on. Without anybody to resume it, a
@@ -167,10 +172,11 @@ impl Transfer {
         &mut self,
         job: &Arc<Job>,
         start: Start,
+        may_suspect: bool,
         ear: &mut watch::Receiver<Control>,
     ) -> Result<Done, (Halt, Range<u64>)> {
         let stop = CancellationToken::new();
-        let attempt = Attempt::new(job, self, start, &stop);
+        let attempt = Attempt::new(job, self, start, may_suspect, &stop);
         let run = attempt.run();
         tokio::pin!(run);
         loop {
@@ -262,6 +268,11 @@ impl Patience {
                 self.doubts += 1;
                 self.failures = 1;
                 self.begin_again();
+                (failure, Some(Duration::ZERO))
+            }
+            Halt::Suspect(failure) => {
+                self.suspects += 1;
+                self.failures = 1;
                 (failure, Some(Duration::ZERO))
             }
             Halt::Mismatch(failure) | Halt::Doubt(failure) => {

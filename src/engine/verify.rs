@@ -60,6 +60,7 @@ pub(super) async fn run(
             Err(
                 Halt::Failed(failure)
                 | Halt::Mismatch(failure)
+                | Halt::Suspect(failure)
                 | Halt::Doubt(failure)
                 | Halt::Again(failure),
             ) => Outcome::Failed {

@@ -26,9 +26,9 @@ pub(super) struct Bench {
 /// Chunks that may wait for the disk.
 const QUEUE: usize = 4;
 /// Least time between two progress events of a file.
-const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Silence after which a stall is told; it ends the attempt only at the configured timeout.
-const STALL_TOLD: Duration = Duration::from_secs(3);
+pub(super) const STALL_TOLD: Duration = Duration::from_secs(3);
 
 /// Fetches what `bench` lacks and returns it full. On failure the partial stays on disk, and the
 /// lock is released before this returns.
@@ -190,6 +190,9 @@ async fn read_all(
             () = attempt.stop.cancelled() => return Err(Halt::Interrupted),
             chunk = body.chunk() => match chunk {
                 Ok(Some(chunk)) => {
+                    let count = chunk.len() as u64;
+                    attempt.job.flow.pace.came(count);
+                    or_stop(&attempt.stop, attempt.job.flow.rate.draw(count)).await?;
                     // The queue is short: a full one means that the disk is the slower side, and
                     // a closed one that the writer failed, which its own result tells.
                     let sent = or_stop(&attempt.stop, sender.send(chunk)).await?;
@@ -251,7 +254,7 @@ fn tell_progress(attempt: &Attempt<'_>, written: &AtomicU64) {
     });
 }
 
-fn stalled(attempt: &Attempt<'_>, silence: Duration) -> Failure {
+pub(super) fn stalled(attempt: &Attempt<'_>, silence: Duration) -> Failure {
     Failure::new(FailureCode::Stalled, "the transfer stalled")
         .because(format!(
             "no byte arrived from `{}` for {} s",

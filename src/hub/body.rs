@@ -16,10 +16,19 @@ pub struct Body {
     /// Where in the file the body must end.
     end: u64,
     is_encoded: bool,
+    is_whole: bool,
     source: String,
 }
 
 impl Body {
+    /// The whole file, whatever was asked for.
+    pub(super) fn whole(content: Content, end: u64, is_encoded: bool, source: String) -> Self {
+        Self {
+            is_whole: true,
+            ..Self::new(content, (0, end), is_encoded, source)
+        }
+    }
+
     /// The bytes from `from` to before `end`.
     pub(super) fn new(
         content: Content,
@@ -33,14 +42,25 @@ impl Body {
             at: from,
             end,
             is_encoded,
+            is_whole: false,
             source,
         }
+    }
+
+    /// Whether it is the answer of a server that sends the whole file, and not a range.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Where in the file the first chunk belongs. 0 although more was asked for means that the
     /// server ignored the range: what was there must be given up.
     pub fn from_bytes(&self) -> u64 {
         self.from
+    }
+
+    /// Whether every promised byte was given out.
+    pub fn is_at_end(&self) -> bool {
+        self.at == self.end
     }
 
     /// Whether the body was compressed on the way and is being decoded: a partial of it must not be

@@ -20,6 +20,8 @@ use super::gate::{Bucket, Gate};
 use super::header;
 use super::refusal::Refusal;
 
+/// Connections without work that are kept for the next range of a file.
+const IDLE_CONNECTIONS: usize = 64;
 /// As `huggingface_hub`.
 const MAX_REDIRECTS: usize = 20;
 /// A redirect's or error's body up to this size is read, so that the connection can be used again.
@@ -84,7 +86,7 @@ impl Client {
         let bodies = build(
             reqwest::Client::builder()
                 .http1_only()
-                .pool_max_idle_per_host(config.connections)
+                .pool_max_idle_per_host(IDLE_CONNECTIONS)
                 .read_timeout(config.stall_timeout),
         )?;
         let authorization = match &config.token {
@@ -134,11 +136,22 @@ impl Client {
         bucket: Bucket,
         url: Url,
         headers: &HeaderMap,
+        look: impl FnMut(&HeaderMap) -> Result<(), Error> + Send,
+    ) -> Result<Answer, Error> {
+        let hop = Hop::first(self.endpoint(), url);
+        self.get_from(bucket, hop, headers, look).await
+    }
+
+    /// As [`Self::get`], from somewhere that a redirect has led to before.
+    pub(super) async fn get_from(
+        &self,
+        bucket: Bucket,
+        mut hop: Hop,
+        headers: &HeaderMap,
         mut look: impl FnMut(&HeaderMap) -> Result<(), Error> + Send,
     ) -> Result<Answer, Error> {
         self.rate_gate(bucket).await;
-        let first = address::shown(&url);
-        let mut hop = Hop::first(self.endpoint(), url);
+        let first = address::shown(&hop.url);
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send(bucket, &hop, headers).await?;
             look(response.headers())?;

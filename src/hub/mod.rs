@@ -29,4 +29,5 @@ pub use client::Client;
 pub use error::{Error, TransportKind};
 pub use gate::Bucket;
 pub use listing::{Listing, Refused};
+pub use resolve::Link;
 pub use retry::backoff;

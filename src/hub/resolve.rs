@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, RANGE};
 
 use crate::domain::{Commit, Etag, Want, sanitize_line};
 
-use super::address;
+use super::address::{self, Hop};
 use super::body::Body;
 use super::client::{Answer, Client};
 use super::encoding::{Content, Encoding};
@@ -39,7 +39,71 @@ impl Span {
     }
 }
 
+/// Where a file's bytes are, found out by asking the Hub once: a signed address, until it expires.
+#[derive(Clone)]
+pub struct Link {
+    hop: Hop,
+    has_commit: bool,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The query is a signature.
+        f.debug_tuple("Link")
+            .field(&address::shown(&self.hop.url))
+            .finish()
+    }
+}
+
 impl Client {
+    /// The bytes `range` of `want`, and where they are. A link that is known already saves asking
+    /// the Hub. A body that starts at 0 although it was not asked to means that the server does not
+    /// do ranges: it is the whole file.
+    ///
+    /// # Errors
+    /// As [`Client::body`]; on [`Error::LinkExpired`] the link is worth nothing any more.
+    pub async fn range(
+        &self,
+        want: &Want,
+        range: std::ops::Range<u64>,
+        link: Option<&Link>,
+    ) -> Result<(Body, Link), Error> {
+        let span = Span {
+            from: range.start,
+            end: Some(range.end),
+        };
+        let (hop, mut has_commit) = match link {
+            Some(link) => (link.hop.clone(), link.has_commit),
+            None => {
+                let url = self
+                    .endpoint()
+                    .resolve(&want.repo, &want.commit, &want.path)?;
+                (Hop::first(self.endpoint(), url), false)
+            }
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(value) = span.header()? {
+            headers.insert(RANGE, value);
+        }
+        let look = |headers: &HeaderMap| {
+            has_commit |= carries_commit(headers);
+            announced(headers, want)
+        };
+        let answer = self
+            .get_from(Bucket::Resolvers, hop, &headers, look)
+            .await?;
+        let link = Link {
+            hop: answer.hop.clone(),
+            has_commit,
+        };
+        let body = match answer.response.status().as_u16() {
+            200 => accept_whole(answer, want, has_commit)?,
+            206 => accept_part(answer, want, span, has_commit)?,
+            _ => return Err(self.refuse(answer, Bucket::Resolvers, has_commit).await),
+        };
+        Ok((body, link))
+    }
+
     /// The bytes of `want` from `from` on.
     ///
     /// # Errors
@@ -156,9 +220,9 @@ fn accept_whole(answer: Answer, want: &Want, has_commit: bool) -> Result<Body, E
         compare_size(length, want)?;
     }
     let source = address::host(&hop.url);
-    Ok(Body::new(
+    Ok(Body::whole(
         Content::new(response, encoding),
-        (0, want.size_bytes),
+        want.size_bytes,
         encoding != Encoding::Identity,
         source,
     ))

@@ -77,6 +77,7 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         | Event::Downloading { .. }
         | Event::Progress { .. }
         | Event::Stalled { .. }
+        | Event::ConnectionLost { .. }
         | Event::Rewound { .. }
         | Event::PartialRestored { .. }
         | Event::Verifying { .. }
@@ -144,6 +145,7 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
         | Event::Downloading { .. }
         | Event::Progress { .. }
         | Event::Stalled { .. }
+        | Event::ConnectionLost { .. }
         | Event::Rewound { .. }
         | Event::PartialRestored { .. }
         | Event::Verifying { .. }
@@ -327,6 +329,7 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
         | Event::Downloading { file, attempt, .. }
         | Event::Progress { file, attempt, .. }
         | Event::Stalled { file, attempt, .. }
+        | Event::ConnectionLost { file, attempt, .. }
         | Event::Rewound { file, attempt, .. }
         | Event::PartialRestored { file, attempt, .. }
         | Event::Verifying { file, attempt }

@@ -59,6 +59,7 @@ pub(super) fn play(
         Event::Downloading { from_bytes, .. } => scene.downloading(*from_bytes),
         Event::Progress { bytes, .. } => scene.progress(*bytes),
         Event::Stalled { silent_ms, .. } => scene.stalled(*silent_ms),
+        Event::ConnectionLost { bytes, failure, .. } => scene.connection_lost(*bytes, failure),
         Event::Rewound {
             from_bytes,
             to_bytes,
@@ -103,6 +104,12 @@ impl Scene<'_> {
         let planned = &self.entry.planned;
         let line = format!("{}: {text}", planned.path);
         self.log.write(self.at_ms, level, Some(planned.file), &line);
+    }
+
+    /// The file goes on over its other connections: nothing changes but the log.
+    fn connection_lost(&mut self, bytes: u64, failure: &Failure) {
+        let line = format!("a connection ended after {}: {failure}", size(bytes));
+        self.say(Level::Info, &line);
     }
 
     fn waiting(&mut self, lock: &LockWait) {

@@ -1,0 +1,503 @@
+//! Owns the fetch of one large file over several connections: who fetches what, which connection is
+//! given up for another, when a server is taken for one that does no ranges.
+//!
+//! ```text
+//! lane: range -> body -> buffers --+
+//! lane: range -> body -> buffers --+-> one thread: place, digest, map -> hash in order
+//! lane: ...                      --+
+//! ```
+//!
+//! **Law**: nothing of a lane outlives the attempt; bytes that came are written before it ends.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::Attempt;
+use super::buffers::Buffer;
+use super::emit::millis;
+use super::job::{Halt, blocking};
+use super::lane::{Desk, Lane, LaneEnd, Piece};
+use super::pace::Ticket;
+use super::ranges::{LaneId, Ranges};
+use super::writer::{PROGRESS_EVERY, STALL_TOLD, stalled};
+use crate::cache::{self, Chunked};
+use crate::domain::{Event, FailureCode, Want};
+use crate::hub::{self, backoff};
+
+/// A connection is judged after this time.
+const SLOW_AFTER: Duration = Duration::from_secs(3);
+/// How far below its siblings a connection may be: a part of what the median brings.
+const SLOW_PART: u64 = 8;
+/// Fewer bytes than this a connection may end by itself, however slow it is.
+const SLOW_LEFT: u64 = 1 << 20;
+/// A link that has expired so often without a byte in between is no link.
+const EXPIRED_IN_A_ROW: u32 = 3;
+
+/// What the writing thread tells.
+#[derive(Debug, Default)]
+struct Written {
+    bytes: AtomicU64,
+    restored: AtomicU64,
+}
+
+/// Fetches what `chunked` lacks and returns it full. On failure what came stays on disk, and the
+/// file is let go of before this returns.
+pub(super) async fn download(
+    attempt: &mut Attempt<'_>,
+    chunked: Chunked<Buffer>,
+    want: &Want,
+    ticket: Ticket,
+) -> Result<Chunked<Buffer>, Halt> {
+    let have = chunked.present().bytes();
+    let ranges = Ranges::new(want.size_bytes, chunked.chunk_bytes(), chunked.present());
+    let written = Arc::new(Written::default());
+    let (sender, receiver) = mpsc::channel(Desk::QUEUE);
+    let writing = {
+        let written = Arc::clone(&written);
+        blocking(move || write_all(chunked, receiver, &written))
+    };
+    let desk = Arc::new(Desk::new(attempt, want, ranges, sender));
+    let mut foreman = Foreman {
+        attempt,
+        have,
+        told: have,
+        written: &written,
+        lanes: JoinSet::new(),
+        roll: BTreeMap::new(),
+        next: 0,
+        is_told: false,
+        fruitless: 0,
+        expired: 0,
+        new_bytes: 0,
+        hire_after: None,
+    };
+    let fetching = async {
+        let fetched = foreman.run(&desk, ticket).await;
+        // Whatever happened, the lanes let go of what they hold; then the writer ends.
+        foreman.dismiss(&desk).await;
+        drop(desk);
+        fetched
+    };
+    let (fetched, wrote) = tokio::join!(fetching, writing);
+    foreman.tell_progress();
+    let reached = written.bytes.load(Ordering::Relaxed);
+    attempt.gained = have..have + reached;
+    attempt
+        .job
+        .fetched_bytes
+        .fetch_add(reached, Ordering::Relaxed);
+    let (chunked, wrote) = wrote?;
+    match (fetched, wrote) {
+        (Ok(()), Ok(())) => Ok(chunked),
+        (fetched, wrote) => {
+            let source = attempt.job.source.name().to_owned();
+            let closed = blocking(move || chunked.close(&source)).await?;
+            wrote.map_err(Halt::of_cache)?;
+            fetched?;
+            closed.map_err(Halt::of_cache)?;
+            Err(Halt::Interrupted)
+        }
+    }
+}
+
+/// Writes pieces until no lane is left or the disk fails.
+fn write_all(
+    mut chunked: Chunked<Buffer>,
+    mut pieces: mpsc::Receiver<Piece>,
+    written: &Written,
+) -> (Chunked<Buffer>, Result<(), cache::Error>) {
+    while let Some(piece) = pieces.blocking_recv() {
+        let bytes = piece.buffer.len() as u64;
+        match chunked.write(piece.offset, piece.buffer, &piece.source) {
+            Ok(None) => {}
+            Ok(Some(bytes)) => written.restored.store(bytes, Ordering::Relaxed),
+            Err(error) => return (chunked, Err(error)),
+        }
+        written.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+    (chunked, Ok(()))
+}
+
+/// A connection at work, as the foreman sees it.
+struct Hand {
+    task: Id,
+    since: Instant,
+    bytes: Arc<AtomicU64>,
+    leave: CancellationToken,
+}
+
+/// Who hires and dismisses the connections of one file.
+struct Foreman<'a, 'b> {
+    attempt: &'a Attempt<'b>,
+    /// Bytes that were there.
+    have: u64,
+    /// Bytes that were told last.
+    told: u64,
+    written: &'a Written,
+    lanes: JoinSet<(LaneId, LaneEnd)>,
+    roll: BTreeMap<LaneId, Hand>,
+    next: LaneId,
+    /// Whether it was told that bytes come.
+    is_told: bool,
+    /// Failures since the file last got far enough.
+    fruitless: u32,
+    /// Links that expired without a byte in between.
+    expired: u32,
+    /// Bytes since the count of failures last started.
+    new_bytes: u64,
+    /// No further connection before.
+    hire_after: Option<Instant>,
+}
+
+impl Foreman<'_, '_> {
+    async fn run(&mut self, desk: &Arc<Desk>, ticket: Ticket) -> Result<(), Halt> {
+        let pace = Arc::clone(&self.attempt.job.flow.pace);
+        // The file's own connection: it is there as long as the file is.
+        let _own = ticket;
+        let mut extra: BTreeMap<LaneId, Ticket> = BTreeMap::new();
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut silent_since = Instant::now();
+        let mut stall_told = silent_since;
+        let mut came = 0;
+        loop {
+            self.hire(desk, &mut extra);
+            if self.lanes.is_empty() && desk.ranges().is_done() {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = self.attempt.stop.cancelled() => return Err(Halt::Interrupted),
+                () = desk.closed() => return Ok(()),
+                Some(joined) = self.lanes.join_next_with_id() => {
+                    let end = self.ended(joined, &mut extra)?;
+                    if let Some(body) = self.judge(desk, end).await? {
+                        return self.take_whole(desk, body).await;
+                    }
+                }
+                _ = ticks.tick() => {
+                    let now = Instant::now();
+                    pace.look(now);
+                    let count = desk.came();
+                    if count > came {
+                        self.new_bytes += count - came;
+                        came = count;
+                        silent_since = now;
+                    }
+                    self.say_downloading(desk).await;
+                    self.tell_progress();
+                    self.tell_restored().await;
+                    self.let_slow_go(desk, now).await;
+                    let silence = now - silent_since;
+                    if silence >= self.attempt.job.config.stall_timeout {
+                        return Err(Halt::Failed(stalled(self.attempt, silence)));
+                    }
+                    if silence >= STALL_TOLD && now - stall_told >= Duration::from_secs(1) {
+                        stall_told = now;
+                        self.say_stalled(silence).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends connections to work: one always, more as the pace allows.
+    fn hire(&mut self, desk: &Arc<Desk>, extra: &mut BTreeMap<LaneId, Ticket>) {
+        if self.hire_after.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        while desk.ranges().has_work() {
+            // One that finds out where the file is comes first: the others ask the same.
+            if !self.lanes.is_empty() && !desk.knows_link() {
+                return;
+            }
+            let id = self.next;
+            if !self.lanes.is_empty() {
+                match self.attempt.job.flow.pace.try_enrol() {
+                    Some(ticket) => drop(extra.insert(id, ticket)),
+                    None => return,
+                }
+            }
+            self.next += 1;
+            let lane = Lane::new(id, desk);
+            let (bytes, leave) = (lane.bytes(), lane.leave());
+            let task = self.lanes.spawn(lane.run()).id();
+            let hand = Hand {
+                task,
+                since: Instant::now(),
+                bytes,
+                leave,
+            };
+            self.roll.insert(id, hand);
+        }
+    }
+
+    /// Strikes a connection off the roll.
+    fn ended(
+        &mut self,
+        joined: Result<(Id, (LaneId, LaneEnd)), tokio::task::JoinError>,
+        extra: &mut BTreeMap<LaneId, Ticket>,
+    ) -> Result<LaneEnd, Halt> {
+        match joined {
+            Ok((_, (lane, end))) => {
+                extra.remove(&lane);
+                self.roll.remove(&lane);
+                Ok(end)
+            }
+            Err(error) => {
+                self.roll.retain(|_, hand| hand.task != error.id());
+                let failure =
+                    crate::domain::Failure::new(FailureCode::Internal, "a connection panicked")
+                        .because(error.to_string());
+                Err(Halt::Failed(failure))
+            }
+        }
+    }
+
+    /// What the end of a connection means for the file; a body if the server does no ranges.
+    async fn judge(
+        &mut self,
+        desk: &Desk,
+        end: LaneEnd,
+    ) -> Result<Option<super::sources::Body>, Halt> {
+        let (error, bytes) = match end {
+            LaneEnd::Idle | LaneEnd::Left => return Ok(None),
+            LaneEnd::Whole(body) => return Ok(Some(*body)),
+            LaneEnd::Lost { error, bytes } => (error, bytes),
+        };
+        if self.attempt.stop.is_cancelled() {
+            return Err(Halt::Interrupted);
+        }
+        if bytes > 0 {
+            self.expired = 0;
+        }
+        match error {
+            hub::Error::LinkExpired { .. } => {
+                self.expired += 1;
+                if self.expired >= EXPIRED_IN_A_ROW {
+                    return Err(Attempt::halt_of(error));
+                }
+                return Ok(None);
+            }
+            hub::Error::RangeRejected { .. } | hub::Error::WrongRange { .. } => {
+                let want = desk.want();
+                let body = self.attempt.job.source.open(want, 0).await;
+                return body.map(Some).map_err(Attempt::halt_of);
+            }
+            _ => {}
+        }
+        let is_objection = is_objection(&error);
+        let halt = Attempt::halt_of(error);
+        let Halt::Failed(failure) = halt else {
+            return Err(halt);
+        };
+        let now = Instant::now();
+        if is_objection {
+            self.attempt.job.flow.pace.objected(now);
+        }
+        let policy = &self.attempt.job.config.retry;
+        if self.new_bytes >= policy.fresh_after_bytes {
+            (self.fruitless, self.new_bytes) = (0, 0);
+        }
+        self.fruitless += 1;
+        let is_over = !failure.code.is_retryable()
+            || self.fruitless >= policy.attempts
+            || (self.lanes.is_empty() && bytes == 0);
+        if is_over {
+            return Err(Halt::Failed(failure));
+        }
+        self.attempt
+            .job
+            .emitter
+            .fact(Event::ConnectionLost {
+                file: self.attempt.file,
+                attempt: self.attempt.number,
+                bytes,
+                failure: failure.clone(),
+            })
+            .await;
+        if self.fruitless > 1 || bytes == 0 {
+            let pause = match failure.retry_after_ms {
+                Some(ms) => Duration::from_millis(ms),
+                None => backoff(policy, self.fruitless, fastrand::f64()),
+            };
+            self.hire_after = Some(now + pause);
+        }
+        Ok(None)
+    }
+
+    /// Gives up a connection that is far below the others; its range goes to a new one.
+    async fn let_slow_go(&mut self, desk: &Desk, now: Instant) {
+        let mut rates: Vec<(u64, LaneId)> = self
+            .roll
+            .iter()
+            .filter(|(_, hand)| now - hand.since >= SLOW_AFTER)
+            .map(|(&lane, hand)| {
+                let seconds = (now - hand.since).as_secs().max(1);
+                (hand.bytes.load(Ordering::Relaxed) / seconds, lane)
+            })
+            .collect();
+        if rates.len() < 3 {
+            return;
+        }
+        rates.sort_unstable();
+        let median = rates[rates.len() / 2].0;
+        let (slowest, lane) = rates[0];
+        if slowest >= median / SLOW_PART || desk.ranges().left(lane) < SLOW_LEFT {
+            return;
+        }
+        if let Some(hand) = self.roll.get(&lane) {
+            hand.leave.cancel();
+            let failure = crate::domain::Failure::new(
+                FailureCode::Stalled,
+                "a connection was far slower than the others",
+            )
+            .because(format!(
+                "{slowest} bytes a second, where half of them bring {median} or more"
+            ));
+            self.attempt
+                .job
+                .emitter
+                .fact(Event::ConnectionLost {
+                    file: self.attempt.file,
+                    attempt: self.attempt.number,
+                    bytes: hand.bytes.load(Ordering::Relaxed),
+                    failure,
+                })
+                .await;
+        }
+    }
+
+    /// Takes the whole file from a server that does no ranges: one stream from the start, of which
+    /// only what is not here is written.
+    async fn take_whole(
+        &mut self,
+        desk: &Arc<Desk>,
+        body: super::sources::Body,
+    ) -> Result<(), Halt> {
+        self.dismiss(desk).await;
+        tracing::info!(file = %self.attempt.remote.path, "the server does no ranges: one stream");
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let reading = super::lane::read_whole(desk, body, &self.attempt.stop);
+        tokio::pin!(reading);
+        let mut silent_since = Instant::now();
+        let mut stall_told = silent_since;
+        let mut came = desk.came();
+        loop {
+            tokio::select! {
+                biased;
+                () = desk.closed() => return Ok(()),
+                done = &mut reading => {
+                    self.say_downloading(desk).await;
+                    return match done {
+                        Ok(()) if desk.ranges().is_done() => Ok(()),
+                        Ok(()) => Err(Halt::Interrupted),
+                        Err(error) => Err(Attempt::halt_of(error)),
+                    };
+                }
+                _ = ticks.tick() => {
+                    let now = Instant::now();
+                    if desk.came() > came {
+                        came = desk.came();
+                        silent_since = now;
+                    }
+                    self.say_downloading(desk).await;
+                    self.tell_progress();
+                    self.tell_restored().await;
+                    let silence = now - silent_since;
+                    if silence >= self.attempt.job.config.stall_timeout {
+                        return Err(Halt::Failed(stalled(self.attempt, silence)));
+                    }
+                    if silence >= STALL_TOLD && now - stall_told >= Duration::from_secs(1) {
+                        stall_told = now;
+                        self.say_stalled(silence).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends all connections; what they have got is handed over before they go.
+    async fn dismiss(&mut self, desk: &Desk) {
+        desk.quit();
+        while self.lanes.join_next().await.is_some() {}
+        self.roll.clear();
+    }
+
+    /// Tells once that bytes come.
+    async fn say_downloading(&mut self, desk: &Desk) {
+        if self.is_told || desk.came() == 0 {
+            return;
+        }
+        self.is_told = true;
+        self.attempt
+            .job
+            .emitter
+            .fact(Event::Downloading {
+                file: self.attempt.file,
+                attempt: self.attempt.number,
+                from_bytes: self.have,
+            })
+            .await;
+    }
+
+    fn tell_progress(&mut self) {
+        let bytes = self.have + self.written.bytes.load(Ordering::Relaxed);
+        if self.is_told && bytes > self.told {
+            self.told = bytes;
+            self.attempt.job.emitter.progress(Event::Progress {
+                file: self.attempt.file,
+                attempt: self.attempt.number,
+                bytes,
+            });
+        }
+    }
+
+    async fn tell_restored(&self) {
+        let bytes = self.written.restored.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            self.attempt
+                .job
+                .emitter
+                .fact(Event::PartialRestored {
+                    file: self.attempt.file,
+                    attempt: self.attempt.number,
+                    bytes,
+                })
+                .await;
+        }
+    }
+
+    async fn say_stalled(&self, silence: Duration) {
+        self.attempt
+            .job
+            .emitter
+            .fact(Event::Stalled {
+                file: self.attempt.file,
+                attempt: self.attempt.number,
+                silent_ms: millis(silence),
+            })
+            .await;
+    }
+}
+
+/// Whether the server wants fewer connections, or cannot take as many.
+fn is_objection(error: &hub::Error) -> bool {
+    matches!(
+        error,
+        hub::Error::RateLimited { .. }
+            | hub::Error::Server { .. }
+            | hub::Error::Transport {
+                kind: hub::TransportKind::Connect | hub::TransportKind::Reset,
+                ..
+            }
+    )
+}

@@ -1,0 +1,221 @@
+//! Owns which connection fetches which bytes of a file. Pure.
+//!
+//! **Law**: every byte is fetched by at most one connection at a time, and what a connection did not
+//! get is there for another.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::cache::Extents;
+
+/// A connection of a file.
+pub(super) type LaneId = u32;
+
+/// Chunks that one request asks for: enough that the time between two requests does not count,
+/// few enough that all connections end at about the same time.
+const MOST_CHUNKS: u64 = 2;
+/// Less than this is not worth a connection of its own, in bytes.
+const LEAST_SPLIT: u64 = 1 << 20;
+
+/// The bytes of a file that are still to come.
+#[derive(Debug)]
+pub(super) struct Ranges {
+    chunk_bytes: u64,
+    /// Nobody fetches these.
+    missing: Extents,
+    /// What each connection has still to fetch.
+    lanes: BTreeMap<LaneId, Range<u64>>,
+}
+
+impl Ranges {
+    /// Everything of a file but what is `present`.
+    pub(super) fn new(size_bytes: u64, chunk_bytes: u64, present: &Extents) -> Self {
+        let mut missing = Extents::default();
+        for gap in present.gaps(&(0..size_bytes)) {
+            missing.insert(gap);
+        }
+        Self {
+            chunk_bytes,
+            missing,
+            lanes: BTreeMap::new(),
+        }
+    }
+
+    /// The next bytes for a connection without work: the first that nobody fetches, else half of
+    /// what the connection has that would finish last.
+    pub(super) fn take(&mut self, lane: LaneId) -> Option<Range<u64>> {
+        let first = self.missing.iter().next();
+        let span = match first {
+            Some(gap) => {
+                let chunk = gap.start / self.chunk_bytes;
+                let end = (chunk + MOST_CHUNKS) * self.chunk_bytes;
+                gap.start..gap.end.min(end)
+            }
+            None => self.split()?,
+        };
+        self.missing.remove(span.clone());
+        self.lanes.insert(lane, span.clone());
+        Some(span)
+    }
+
+    /// Takes the second half from whoever has most left, if that is worth it.
+    fn split(&mut self) -> Option<Range<u64>> {
+        let victim = self
+            .lanes
+            .values_mut()
+            .max_by_key(|span| span.end - span.start)?;
+        let left = victim.end - victim.start;
+        if left < 2 * LEAST_SPLIT {
+            return None;
+        }
+        let half = victim.end - left / 2;
+        let span = half..victim.end;
+        victim.end = half;
+        Some(span)
+    }
+
+    /// Whether a further connection would have work.
+    pub(super) fn has_work(&self) -> bool {
+        self.missing.bytes() > 0
+            || self
+                .lanes
+                .values()
+                .any(|span| span.end - span.start >= 2 * LEAST_SPLIT)
+    }
+
+    /// What a connection may still fetch.
+    pub(super) fn left(&self, lane: LaneId) -> u64 {
+        self.lanes
+            .get(&lane)
+            .map_or(0, |span| span.end - span.start)
+    }
+
+    /// Notes that a connection got so many of its bytes; returns where in the file they belong. It
+    /// may have lost some of them to another connection: what is beyond is not noted.
+    pub(super) fn advance(&mut self, lane: LaneId, bytes: u64) -> Option<Range<u64>> {
+        let span = self.lanes.get_mut(&lane)?;
+        let got = span.start..span.end.min(span.start.saturating_add(bytes));
+        span.start = got.end;
+        Some(got)
+    }
+
+    /// A connection has ended: what it did not get is for others.
+    pub(super) fn give_back(&mut self, lane: LaneId) {
+        if let Some(span) = self.lanes.remove(&lane) {
+            self.missing.insert(span);
+        }
+    }
+
+    /// The bytes of `range` that nobody has got yet and nobody fetches.
+    pub(super) fn missing_in(&self, range: &Range<u64>) -> Vec<Range<u64>> {
+        self.missing
+            .iter()
+            .map(|gap| gap.start.max(range.start)..gap.end.min(range.end))
+            .filter(|gap| !gap.is_empty())
+            .collect()
+    }
+
+    /// Notes that bytes came outside of any connection's range.
+    pub(super) fn got(&mut self, range: Range<u64>) {
+        self.missing.remove(range);
+    }
+
+    /// Whether every byte has come.
+    pub(super) fn is_done(&self) -> bool {
+        self.missing.bytes() == 0 && self.lanes.values().all(Range::is_empty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const CHUNK: u64 = 8 * MIB;
+
+    #[test]
+    fn chunks_come_in_order_and_the_last_one_is_shared() {
+        let mut ranges = Ranges::new(50 * MIB, CHUNK, &Extents::default());
+        assert_eq!(ranges.take(0), Some(0..16 * MIB));
+        assert_eq!(ranges.take(1), Some(16 * MIB..32 * MIB));
+        assert_eq!(ranges.take(2), Some(32 * MIB..48 * MIB));
+        assert_eq!(ranges.take(3), Some(48 * MIB..50 * MIB));
+        ranges.advance(0, 4 * MIB);
+        ranges.advance(2, MIB);
+        // The first has 12 MiB left, the third 15, the second 16: that one would end last.
+        assert_eq!(ranges.take(4), Some(24 * MIB..32 * MIB));
+        assert_eq!(ranges.left(1), 8 * MIB);
+        // A connection that reads on learns where its part ends.
+        assert_eq!(ranges.advance(1, 9 * MIB), Some(16 * MIB..24 * MIB));
+        assert_eq!(ranges.left(1), 0);
+    }
+
+    #[test]
+    fn what_is_there_is_not_fetched_and_what_was_lost_is() {
+        let mut present = Extents::default();
+        present.insert(0..CHUNK);
+        present.insert(2 * CHUNK..3 * CHUNK + 5);
+        let mut ranges = Ranges::new(4 * CHUNK, CHUNK, &present);
+        assert_eq!(ranges.take(0), Some(CHUNK..2 * CHUNK));
+        assert_eq!(ranges.take(1), Some(3 * CHUNK + 5..4 * CHUNK));
+        ranges.advance(0, 100);
+        ranges.give_back(0);
+        assert_eq!(ranges.take(2), Some(CHUNK + 100..2 * CHUNK));
+        let half = (CHUNK - 5) / 2;
+        assert_eq!(ranges.take(3), Some(4 * CHUNK - half..4 * CHUNK));
+    }
+
+    #[test]
+    fn crumbs_are_not_split() {
+        let mut ranges = Ranges::new(2 * MIB - 1, CHUNK, &Extents::default());
+        ranges.take(0).unwrap();
+        assert!(!ranges.has_work());
+        assert_eq!(ranges.take(1), None);
+    }
+
+    proptest! {
+        /// Any order, any loss, any splitting: every byte comes exactly once.
+        #[test]
+        fn every_byte_comes_exactly_once(
+            size in 1_u64..100 * MIB,
+            held in proptest::collection::vec((0_u64..100 * MIB, 0_u64..20 * MIB), 0..5),
+            steps in proptest::collection::vec((0_u32..6, 0_u64..20 * MIB, 0_u8..8), 0..80),
+        ) {
+            let mut present = Extents::default();
+            for (start, length) in held {
+                present.insert(start.min(size)..(start + length).min(size));
+            }
+            let mut ranges = Ranges::new(size, CHUNK, &present);
+            let mut got = present.clone();
+            let mut busy = std::collections::BTreeSet::new();
+            let mut step = |ranges: &mut Ranges, lane: u32, bytes: u64, fate: u8| {
+                if !busy.contains(&lane) && ranges.take(lane).is_some() {
+                    busy.insert(lane);
+                }
+                if let Some(range) = ranges.advance(lane, bytes) {
+                    assert!(got.gaps(&range) == [range.clone()] || range.is_empty());
+                    got.insert(range);
+                }
+                if fate == 0 || ranges.left(lane) == 0 {
+                    ranges.give_back(lane);
+                    busy.remove(&lane);
+                }
+                got.bytes()
+            };
+            for (lane, bytes, fate) in steps {
+                step(&mut ranges, lane, bytes, fate);
+            }
+            for lane in 0..6 {
+                ranges.give_back(lane);
+            }
+            let mut bytes = 0;
+            for turn in 0..200 {
+                bytes = step(&mut ranges, 7 + turn % 3, 5 * MIB, 1);
+            }
+            prop_assert_eq!(bytes, size);
+            prop_assert!(ranges.is_done() && !ranges.has_work());
+        }
+    }
+}
