@@ -10,8 +10,8 @@
 //! **Law**: nothing of a lane outlives the attempt; bytes that came are written before it ends.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -167,6 +167,7 @@ impl Foreman<'_, '_> {
         let mut silent_since = Instant::now();
         let mut stall_told = silent_since;
         let mut came = 0;
+        let mut looked = silent_since;
         loop {
             self.hire(desk, &mut extra);
             if self.lanes.is_empty() && desk.ranges().is_done() {
@@ -188,9 +189,11 @@ impl Foreman<'_, '_> {
                     let count = desk.came();
                     if count > came {
                         self.new_bytes += count - came;
+                        self.saw(desk, count - came, now - looked);
                         came = count;
                         silent_since = now;
                     }
+                    looked = now;
                     self.say_downloading(desk).await;
                     self.tell_progress();
                     self.tell_restored().await;
@@ -206,6 +209,13 @@ impl Foreman<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Tells the plan how fast connections are.
+    fn saw(&self, desk: &Desk, bytes: u64, took: Duration) {
+        let lanes = u64::try_from(self.lanes.len().max(1)).unwrap_or(1);
+        let bytes_per_s = bytes.saturating_mul(1000) / millis(took).max(1);
+        desk.ranges().saw_rate(bytes_per_s / lanes);
     }
 
     /// Sends connections to work: one always, more as the pace allows.

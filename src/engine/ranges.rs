@@ -16,6 +16,11 @@ pub(super) type LaneId = u32;
 const MOST_CHUNKS: u64 = 2;
 /// Less than this is not worth a connection of its own, in bytes.
 const LEAST_SPLIT: u64 = 1 << 20;
+/// What a part must be worth before it is known how fast connections are.
+const FIRST_SPLIT: u64 = 4 << 20;
+/// A part is worth a connection of its own if it takes the other this long: its answer goes on
+/// for a moment, and what comes then is lost.
+const WORTH_MS: u64 = 150;
 
 /// The bytes of a file that are still to come.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(super) struct Ranges {
     missing: Extents,
     /// What each connection has still to fetch.
     lanes: BTreeMap<LaneId, Range<u64>>,
+    /// The least that is taken from a connection.
+    worth: u64,
 }
 
 impl Ranges {
@@ -38,6 +45,7 @@ impl Ranges {
             chunk_bytes,
             missing,
             lanes: BTreeMap::new(),
+            worth: FIRST_SPLIT,
         }
     }
 
@@ -65,7 +73,7 @@ impl Ranges {
             .values_mut()
             .max_by_key(|span| span.end - span.start)?;
         let left = victim.end - victim.start;
-        if left < 2 * LEAST_SPLIT {
+        if left < 2 * self.worth {
             return None;
         }
         let half = victim.end - left / 2;
@@ -74,13 +82,18 @@ impl Ranges {
         Some(span)
     }
 
+    /// Notes how many bytes a second a connection brings.
+    pub(super) fn saw_rate(&mut self, bytes_per_s: u64) {
+        self.worth = (bytes_per_s.saturating_mul(WORTH_MS) / 1000).max(LEAST_SPLIT);
+    }
+
     /// Whether a further connection would have work.
     pub(super) fn has_work(&self) -> bool {
         self.missing.bytes() > 0
             || self
                 .lanes
                 .values()
-                .any(|span| span.end - span.start >= 2 * LEAST_SPLIT)
+                .any(|span| span.end - span.start >= 2 * self.worth)
     }
 
     /// What a connection may still fetch.
@@ -138,6 +151,7 @@ mod tests {
     #[test]
     fn chunks_come_in_order_and_the_last_one_is_shared() {
         let mut ranges = Ranges::new(50 * MIB, CHUNK, &Extents::default());
+        ranges.saw_rate(1);
         assert_eq!(ranges.take(0), Some(0..16 * MIB));
         assert_eq!(ranges.take(1), Some(16 * MIB..32 * MIB));
         assert_eq!(ranges.take(2), Some(32 * MIB..48 * MIB));
@@ -158,6 +172,7 @@ mod tests {
         present.insert(0..CHUNK);
         present.insert(2 * CHUNK..3 * CHUNK + 5);
         let mut ranges = Ranges::new(4 * CHUNK, CHUNK, &present);
+        ranges.saw_rate(1);
         assert_eq!(ranges.take(0), Some(CHUNK..2 * CHUNK));
         assert_eq!(ranges.take(1), Some(3 * CHUNK + 5..4 * CHUNK));
         ranges.advance(0, 100);
@@ -169,9 +184,13 @@ mod tests {
 
     #[test]
     fn crumbs_are_not_split() {
-        let mut ranges = Ranges::new(2 * MIB - 1, CHUNK, &Extents::default());
+        let mut ranges = Ranges::new(8 * MIB - 1, CHUNK, &Extents::default());
         ranges.take(0).unwrap();
-        assert!(!ranges.has_work());
+        assert!(!ranges.has_work(), "nothing is known yet");
+        ranges.saw_rate(20_000_000);
+        assert!(ranges.has_work(), "a fifth of a second is saved");
+        ranges.saw_rate(200_000_000);
+        assert!(!ranges.has_work(), "it is over before another has begun");
         assert_eq!(ranges.take(1), None);
     }
 

@@ -130,6 +130,8 @@ pub enum Effect {
         /// Its offset in the file.
         at: u64,
     },
+    /// Every byte of the file is another one: somebody has changed it since it was announced.
+    OtherBytes,
     /// More bytes than announced in the listing, in a body of unannounced length.
     LongerBody {
         /// How many more.

@@ -47,6 +47,7 @@ pub(super) async fn tamper(
         } => stall(honest, after_bytes, millis),
         Effect::Slow { bytes_per_s } => slow(honest, bytes_per_s),
         Effect::FlipByte { at } => flip(honest, at),
+        Effect::OtherBytes => other_bytes(honest),
         Effect::LongerBody { extra } => longer(honest, extra),
         Effect::WrongLength { delta } => wrong_length(honest, delta).await,
         Effect::Gzip => gzip(honest).await,
@@ -214,6 +215,15 @@ fn flip(honest: Response<Body>, at: u64) -> Response<Body> {
         Ok(changed.freeze())
     });
     Response::from_parts(parts, Body::from_stream(flipped))
+}
+
+fn other_bytes(honest: Response<Body>) -> Response<Body> {
+    let (parts, body) = honest.into_parts();
+    let changed = pieces(body).map(|piece| {
+        let piece: Vec<u8> = piece?.iter().map(|byte| byte ^ 0x55).collect();
+        Ok::<_, axum::Error>(Bytes::from(piece))
+    });
+    Response::from_parts(parts, Body::from_stream(changed))
 }
 
 fn longer(honest: Response<Body>, extra: u64) -> Response<Body> {

@@ -310,7 +310,7 @@ async fn config_says_what_holds_and_why() {
         ("endpoint", home.hub.endpoint().as_str(), "HF_ENDPOINT"),
         ("token", "***", "HF_TOKEN"),
         ("retry_base_ms", "10", "config.toml:1"),
-        ("connections", "8", "default"),
+        ("connections", "16", "default"),
     ] {
         let line = show
             .stdout

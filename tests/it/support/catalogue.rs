@@ -192,6 +192,9 @@ pub(crate) fn huge() -> Catalogue {
 /// Length of the weights of [`big`]: several of the 10 MB steps in which Python writes.
 pub(crate) const BIG_WEIGHTS_BYTES: u64 = 45_000_000;
 
+/// The main model of [`big`].
+pub(crate) const BIG: &str = "someone/big";
+
 /// `someone/big`: weights that take a while.
 pub(crate) fn big() -> Catalogue {
     let mut catalogue = Catalogue::new();
