@@ -13,7 +13,7 @@
 //!     v                                    |
 //!  engine ---- tasks ---- Stamped Event -> store::reduce
 //!              |   ^
-//!          hub v   | cache, host
+//!          hub v   | cache, host, ledger
 //! ```
 //!
 //! | room | owns | may name |
@@ -22,6 +22,7 @@
 //! | [`config`] | settings from flags, environment, file | domain |
 //! | [`hub`] | the wire: HTTP in the Hub's protocol | domain, config |
 //! | [`host`] | the machine: everything that differs by platform | domain, config |
+//! | [`ledger`] | long memory: what was proven, listings, past transfers | domain, config |
 //! | [`mlx`] | would it load: files in, findings out | domain, config |
 //! | [`cache`] | the disk: layout, locks, partials, blobs, snapshots | domain, config, host |
 //! | [`engine`] | the tasks | all of the above |
@@ -41,6 +42,7 @@ pub mod domain;
 pub mod engine;
 pub mod host;
 pub mod hub;
+pub mod ledger;
 pub mod mlx;
 pub mod serve;
 pub mod store;

@@ -150,6 +150,10 @@ async fn face(
             run.with_engine(async |session| cli::ls(session, args.clone(), output).await)
                 .await
         }
+        Verb::History(args) => {
+            run.with_engine(async |session| cli::history(session, args.clone(), output).await)
+                .await
+        }
         Verb::Status(args) => {
             run.with_engine(async |session| {
                 cli::status(session, args.clone(), &settings, output).await

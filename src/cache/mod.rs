@@ -19,6 +19,7 @@ mod error;
 mod extents;
 #[cfg(test)]
 mod fixture;
+mod hash_ahead;
 mod hashing;
 mod holders;
 mod incomplete;
@@ -48,6 +49,7 @@ pub use chunked::{Chunked, Wanted};
 pub use digest::{CHUNK_BYTES, CHUNKED_FROM_BYTES, ChunkDigest, ChunkHasher, chunk_bytes};
 pub use error::{Error, Result};
 pub use extents::Extents;
+pub use hash_ahead::{ProvenContent, Watch};
 pub use incomplete::{Found, Partial, Salvage};
 pub use layout::Layout;
 pub use lock::{

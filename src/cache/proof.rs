@@ -5,21 +5,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::blob::hash_from;
 use super::diagnosis::{Seen, Subject};
+use super::hash_ahead::{ProvenContent, Watch, hash_ahead};
 use super::partials::{Eyes, is_being_written};
 use super::salvage::exact_etag;
 use super::scan::scan_with_findings;
 use super::snapshot::{named_blob, paths_below};
-use super::{Error, Hasher, Judge, Layout, Result, read_tree, refs_of};
+use super::{Judge, Layout, Result, read_tree, refs_of};
 use crate::domain::{
     Commit, Etag, Finding, RepoId, RepoPath, Rule, Severity, Verification, sanitize,
 };
-use crate::host;
 
 /// Shorter beginnings of a commit name nothing.
 const SHORTEST_PREFIX: usize = 7;
@@ -45,19 +43,19 @@ pub struct Inspection {
 }
 
 #[derive(Debug)]
-struct Inspected {
-    path: RepoPath,
-    place: PathBuf,
+pub(super) struct Inspected {
+    pub(super) path: RepoPath,
+    pub(super) place: PathBuf,
     /// What its content should be; `None` if nothing says.
-    etag: Option<Etag>,
+    pub(super) etag: Option<Etag>,
     /// What is there to be hashed; `None` if nothing is, or looking has shown already that it is
     /// wrong.
-    content: Option<(ContentId, u64)>,
+    pub(super) content: Option<(ContentId, u64)>,
 }
 
 /// What a content turned out to be.
 #[derive(Clone, Debug)]
-enum Proof {
+pub(super) enum Proof {
     Right,
     Wrong(Etag),
     Unreadable(String),
@@ -65,7 +63,21 @@ enum Proof {
 
 /// Every content hashed so far.
 #[derive(Debug, Default)]
-pub struct Proofs(HashMap<ContentId, Proof>);
+pub struct Proofs {
+    pub(super) known: HashMap<ContentId, Proof>,
+    pub(super) proven: Vec<ProvenContent>,
+    pub(super) wrong: Vec<PathBuf>,
+}
+
+impl Proofs {
+    /// What was found right, and where something wrong lies, since this was asked last.
+    pub fn take_news(&mut self) -> (Vec<ProvenContent>, Vec<PathBuf>) {
+        (
+            std::mem::take(&mut self.proven),
+            std::mem::take(&mut self.wrong),
+        )
+    }
+}
 
 /// The snapshots of a repo that `revision` names: a ref, a commit or its beginning, or a folder;
 /// all of them if it is `None`. Empty if there is none.
@@ -271,17 +283,16 @@ impl Inspection {
 
     /// Hashes what `proofs` does not hold yet, and says what the snapshot is worth.
     ///
-    /// `watch` gets the file being hashed, how many more bytes of it were, and whether it is done.
-    ///
     /// # Errors
-    /// [`Error::Interrupted`] when `watch` breaks off.
+    /// [`Error::Interrupted`](super::Error::Interrupted) when `watch` breaks off.
     pub fn prove(
         self,
         layout: &Layout,
         proofs: &mut Proofs,
         eyes: &Eyes<'_>,
-        watch: &mut dyn FnMut(&RepoPath, u64, bool) -> ControlFlow<()>,
+        watch: &Watch<'_>,
     ) -> Result<Verification> {
+        hash_ahead(&self.files, proofs, watch)?;
         let mut findings = self.findings;
         let (mut files_good, mut files_unknown, mut bytes) = (0, 0, 0);
         let subject = Subject {
@@ -294,7 +305,7 @@ impl Inspection {
                 file.etag
                     .is_some_and(|etag| is_being_written(layout, &self.repo, &etag, eyes))
             };
-            let Some((etag, (id, length))) = file.etag.zip(file.content) else {
+            let Some((_, (id, length))) = file.etag.zip(file.content) else {
                 let is_found = |finding: &Finding| {
                     finding.severity == Severity::Error && finding.file.as_deref() == Some(&shown)
                 };
@@ -309,13 +320,8 @@ impl Inspection {
                 continue;
             };
             bytes += length;
-            let proof = match proofs.0.get(&id) {
-                Some(known) => known.clone(),
-                None => {
-                    let proof = prove_one(file, &etag, watch)?;
-                    proofs.0.insert(id, proof.clone());
-                    proof
-                }
+            let Some(proof) = proofs.known.get(&id).cloned() else {
+                continue;
             };
             let (rule, what, summary) = match proof {
                 Proof::Right => {
@@ -368,71 +374,3 @@ impl Inspection {
 
 /// Said of a file whose blob somebody has locked.
 const AT_WORK: &str = "; somebody holds its lock and may be replacing it now";
-
-/// Hashes one content; again, if it was replaced or written meanwhile.
-fn prove_one(
-    file: &Inspected,
-    etag: &Etag,
-    watch: &mut dyn FnMut(&RepoPath, u64, bool) -> ControlFlow<()>,
-) -> Result<Proof> {
-    let mut proof = Proof::Right;
-    for _ in 0..2 {
-        let before = stamp(&file.place);
-        proof = hash(file, etag, watch)?;
-        if matches!(proof, Proof::Right) || before == stamp(&file.place) {
-            return Ok(proof);
-        }
-    }
-    Ok(proof)
-}
-
-fn stamp(place: &Path) -> Option<(u64, u64, u64, i64, i64)> {
-    let found = place.metadata().ok()?;
-    Some((
-        found.dev(),
-        found.ino(),
-        found.len(),
-        found.mtime(),
-        found.mtime_nsec(),
-    ))
-}
-
-fn hash(
-    file: &Inspected,
-    etag: &Etag,
-    watch: &mut dyn FnMut(&RepoPath, u64, bool) -> ControlFlow<()>,
-) -> Result<Proof> {
-    let unreadable =
-        |error: &dyn std::fmt::Display| Proof::Unreadable(sanitize(&error.to_string()));
-    let opened = host::open_quietly(&file.place)
-        .and_then(|open| open.metadata().map(|found| (open, found.len())));
-    let (open, length) = match opened {
-        Ok(opened) => opened,
-        Err(error) => return Ok(unreadable(&error)),
-    };
-    let mut hasher = Hasher::new(etag, length);
-    let mut told = 0;
-    let mut step = |done: u64| {
-        let more = done - told;
-        told = done;
-        watch(&file.path, more, false)
-    };
-    match hash_from(&open, &file.place, length, &mut hasher, &mut step) {
-        Ok(done) => {
-            // The last step was hashed without a word.
-            let more = done.saturating_sub(told);
-            if watch(&file.path, more, true).is_break() {
-                return Err(Error::Interrupted);
-            }
-            let computed = hasher.computed();
-            Ok(if computed == *etag {
-                Proof::Right
-            } else {
-                Proof::Wrong(computed)
-            })
-        }
-        Err(Error::Interrupted) => Err(Error::Interrupted),
-        Err(Error::Io { source, .. }) => Ok(unreadable(&source)),
-        Err(error) => Ok(unreadable(&error)),
-    }
-}

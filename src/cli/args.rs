@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::help::{
-    EXIT_CODES, LS_EXAMPLES, PULL_EXAMPLES, PURGE_EXAMPLES, REPORT_EXAMPLES, ROOT_EXAMPLES,
-    STATUS_EXAMPLES, STREAMS, VERIFY_EXAMPLES,
+    EXIT_CODES, HISTORY_EXAMPLES, LS_EXAMPLES, PULL_EXAMPLES, PURGE_EXAMPLES, REPORT_EXAMPLES,
+    ROOT_EXAMPLES, STATUS_EXAMPLES, STREAMS, VERIFY_EXAMPLES,
 };
 use super::sort::Sort;
 use crate::domain::{
@@ -108,6 +108,9 @@ pub enum Verb {
     /// Take away what nobody needs: shown first, then asked.
     #[command(after_help = PURGE_EXAMPLES, after_long_help = format!("{PURGE_EXAMPLES}\n\n{EXIT_CODES}"))]
     Purge(PurgeArgs),
+    /// Show past pulls, verifications and purges: when, how much, how fast, how they ended.
+    #[command(after_help = HISTORY_EXAMPLES, after_long_help = format!("{HISTORY_EXAMPLES}\n\n{EXIT_CODES}"))]
+    History(HistoryArgs),
     /// Put together what a bug report needs, with secrets struck out.
     #[command(after_help = REPORT_EXAMPLES, after_long_help = format!("{REPORT_EXAMPLES}\n\n{EXIT_CODES}"))]
     Report(ReportArgs),
@@ -207,6 +210,17 @@ pub struct LsArgs {
     pub sort: Sort,
 }
 
+/// Arguments of `history`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct HistoryArgs {
+    /// Only of this repo.
+    #[arg(value_name = "REPO")]
+    pub repo: Option<String>,
+    /// At most so many, the newest.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub limit: u32,
+}
+
 /// Arguments of `status`.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct StatusArgs {
@@ -289,6 +303,7 @@ impl Args {
             Some(Verb::Report(args)) => args.places = places,
             Some(
                 Verb::Ls(_)
+                | Verb::History(_)
                 | Verb::Demo { .. }
                 | Verb::Config { .. }
                 | Verb::Completions { .. }
@@ -308,6 +323,7 @@ impl Verb {
             Self::Status(_) => "status",
             Self::Verify(_) => "verify",
             Self::Purge(_) => "purge",
+            Self::History(_) => "history",
             Self::Report(_) => "report",
             Self::Demo { .. } => "demo",
             Self::Config { .. } => "config",
@@ -326,6 +342,7 @@ impl Verb {
             }
             // The demo has a cache of its own, which nobody misses.
             Self::Ls(_)
+            | Self::History(_)
             | Self::Status(_)
             | Self::Verify(_)
             | Self::Demo { .. }

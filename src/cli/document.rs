@@ -12,7 +12,8 @@ use serde::Serialize;
 use super::exit::Ending;
 use super::remedy::{self, Subject};
 use crate::domain::{
-    Event, Failure, FileRow, Healing, JobId, ModelRow, Origin, RefMove, RepoKind, Setting, Stamped,
+    Event, Failure, FileRow, Healing, HistoryRow, JobId, ModelRow, Origin, RefMove, RepoKind,
+    Setting, Stamped,
 };
 use crate::store::{FileStatus, FileView, Store};
 
@@ -108,6 +109,26 @@ struct ModelDocument<'a> {
     accessed_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<&'a [FileRow]>,
+}
+
+#[derive(Serialize)]
+struct HistoryDocument<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    transfers: Vec<TransferDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct TransferDocument<'a> {
+    ended_at: Option<String>,
+    kind: &'a str,
+    repo: Option<&'a str>,
+    revision: Option<&'a str>,
+    bytes: u64,
+    took_ms: u64,
+    retries: u32,
+    outcome: &'a str,
+    reason: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -266,6 +287,29 @@ pub(super) fn ls(
     let document = LsDocument {
         head: closing.head("ls"),
         models,
+    };
+    json(&document, is_line)
+}
+
+/// The document of `history`.
+pub(super) fn history(rows: &[HistoryRow], closing: &Closing<'_>, is_line: bool) -> String {
+    let transfers = rows
+        .iter()
+        .map(|row| TransferDocument {
+            ended_at: rfc3339(row.at_ms),
+            kind: &row.kind,
+            repo: Some(row.repo.as_str()).filter(|repo| !repo.is_empty()),
+            revision: Some(row.revision.as_str()).filter(|revision| !revision.is_empty()),
+            bytes: row.bytes,
+            took_ms: row.took_ms,
+            retries: row.retries,
+            outcome: &row.outcome,
+            reason: row.reason.as_deref(),
+        })
+        .collect();
+    let document = HistoryDocument {
+        head: closing.head("history"),
+        transfers,
     };
     json(&document, is_line)
 }

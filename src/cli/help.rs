@@ -40,6 +40,16 @@ Examples:
   larder pull ORG/NAME --dry-run                   what it would do
   cd \"$(larder pull ORG/NAME)\"                     stdout gets the path only";
 
+/// Examples of `history`.
+pub(super) const HISTORY_EXAMPLES: &str = "\
+Examples:
+  larder history
+  larder history mlx-community/gemma-2-2b-it-4bit --limit 5
+  larder history --json
+
+It is remembered in larder's state folder (`larder config show`); removing the
+ledger there loses nothing but this memory and some time.";
+
 pub(super) const LS_EXAMPLES: &str = "\
 Examples:
   larder ls
@@ -105,6 +115,7 @@ mod tests {
             VERIFY_EXAMPLES,
             PURGE_EXAMPLES,
             REPORT_EXAMPLES,
+            HISTORY_EXAMPLES,
         ] {
             for line in text.lines() {
                 assert!(line.chars().count() <= 80, "{line}");

@@ -4,7 +4,7 @@
 //! Never touches files or the network. Stdout (`print`) is data, stderr (`progress`) is talk.
 //!
 //! ```text
-//! parse -> pull | ls | status | verify | purge | report | settings | pages
+//! parse -> pull | ls | history | status | verify | purge | report | settings | pages
 //!            |  follow: events -> store, signals -> cancel
 //!            v
 //!   progress (bars, lines, failures)   print (path, table, document)
@@ -17,6 +17,7 @@ mod document;
 mod exit;
 mod follow;
 mod help;
+mod history;
 mod ls;
 mod output;
 mod page;
@@ -40,11 +41,12 @@ mod table;
 mod verify;
 
 pub use args::{
-    Args, ColorChoice, ConfigVerb, Globals, LsArgs, PullArgs, PurgeArgs, ReportArgs, StatusArgs,
-    Verb, VerifyArgs,
+    Args, ColorChoice, ConfigVerb, Globals, HistoryArgs, LsArgs, PullArgs, PurgeArgs, ReportArgs,
+    StatusArgs, Verb, VerifyArgs,
 };
 pub use exit::Signal;
 pub use follow::Session;
+pub use history::history;
 pub use ls::ls;
 pub use output::{Format, Output, Terminal};
 pub use pages::{completions, man};
@@ -55,8 +57,8 @@ pub use purge::purge;
 pub use refuse::{no_dashboard, refuse};
 pub use report::{Desk, report};
 pub use schema::{
-    CONFIG_SCHEMA, EVENT_SCHEMA, LS_SCHEMA, PULL_SCHEMA, PURGE_SCHEMA, REPORT_SCHEMA,
-    STATUS_SCHEMA, VERIFY_SCHEMA,
+    CONFIG_SCHEMA, EVENT_SCHEMA, HISTORY_SCHEMA, LS_SCHEMA, PULL_SCHEMA, PURGE_SCHEMA,
+    REPORT_SCHEMA, STATUS_SCHEMA, VERIFY_SCHEMA,
 };
 pub use settings::{config_path, config_show};
 pub use sort::{Sort, SortError};

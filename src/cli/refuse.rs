@@ -53,6 +53,7 @@ fn refuse_on(
         Some(Verb::Pull(args)) => Some(args.repo.as_str()),
         Some(Verb::Ls(args)) => args.repo.as_deref(),
         Some(Verb::Status(args)) => args.repo.as_deref(),
+        Some(Verb::History(args)) => args.repo.as_deref(),
         Some(_) => None,
         None => args.repo.as_deref(),
     };
@@ -89,6 +90,7 @@ fn empty(verb: Option<&Verb>, closing: &Closing<'_>, is_line: bool) -> Option<St
         // The demo is a pull.
         Verb::Pull(_) | Verb::Demo { .. } => document::pull(&Store::default(), closing, is_line),
         Verb::Ls(_) => document::ls(&[], closing, is_line),
+        Verb::History(_) => document::history(&[], closing, is_line),
         Verb::Status(_) => document::status(look, closing, is_line),
         Verb::Verify(_) => document::verify(&Store::default(), closing, is_line),
         Verb::Purge(args) => {
@@ -119,11 +121,11 @@ fn empty(verb: Option<&Verb>, closing: &Closing<'_>, is_line: bool) -> Option<St
 #[cfg(test)]
 mod tests {
     use super::super::args::{
-        ConfigVerb, LsArgs, PullArgs, PurgeArgs, ReportArgs, StatusArgs, VerifyArgs,
+        ConfigVerb, HistoryArgs, LsArgs, PullArgs, PurgeArgs, ReportArgs, StatusArgs, VerifyArgs,
     };
     use super::super::schema::{
-        CONFIG_SCHEMA, LS_SCHEMA, PULL_SCHEMA, PURGE_SCHEMA, REPORT_SCHEMA, STATUS_SCHEMA,
-        VERIFY_SCHEMA,
+        CONFIG_SCHEMA, HISTORY_SCHEMA, LS_SCHEMA, PULL_SCHEMA, PURGE_SCHEMA, REPORT_SCHEMA,
+        STATUS_SCHEMA, VERIFY_SCHEMA,
     };
     use super::super::stage;
     use super::*;
@@ -149,6 +151,10 @@ mod tests {
             (Some(Verb::Pull(PullArgs::of("a/b"))), Some(PULL_SCHEMA)),
             (Some(demo), Some(PULL_SCHEMA)),
             (Some(Verb::Ls(LsArgs::default())), Some(LS_SCHEMA)),
+            (
+                Some(Verb::History(HistoryArgs::default())),
+                Some(HISTORY_SCHEMA),
+            ),
             (
                 Some(Verb::Status(StatusArgs::default())),
                 Some(STATUS_SCHEMA),

@@ -4,6 +4,8 @@
 pub const PULL_SCHEMA: &str = include_str!("../../assets/schema/pull.schema.json");
 /// The document of `ls`.
 pub const LS_SCHEMA: &str = include_str!("../../assets/schema/ls.schema.json");
+/// The document of `history`.
+pub const HISTORY_SCHEMA: &str = include_str!("../../assets/schema/history.schema.json");
 /// A line of `--events`.
 pub const EVENT_SCHEMA: &str = include_str!("../../assets/schema/event.schema.json");
 /// The document of `status`.
@@ -21,7 +23,8 @@ pub const CONFIG_SCHEMA: &str = include_str!("../../assets/schema/config.schema.
 mod tests {
     use super::*;
 
-    const ALL: [&str; 8] = [
+    const ALL: [&str; 9] = [
+        HISTORY_SCHEMA,
         PULL_SCHEMA,
         LS_SCHEMA,
         STATUS_SCHEMA,

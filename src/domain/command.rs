@@ -79,6 +79,13 @@ impl FileSelection {
 /// A wish sent to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
+    /// Say what is remembered of past transfers, of one repo or of all.
+    History {
+        /// Only of this repo.
+        repo: Option<RepoId>,
+        /// At most so many, the newest.
+        most: u32,
+    },
     /// Fetch a model. Pulls of different models run side by side and share one budget of
     /// connections; a model that is being fetched already is not fetched twice.
     Pull(PullRequest),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::file::{Etag, RepoPath};
 use super::finding::Finding;
+use super::history::HistoryRow;
 use super::repo::{Commit, RepoId, Revision};
 use super::report::{FileRow, ModelRow};
 use super::survey::{Disk, LockRow, Network, PartialRow, PurgeResult, Verification};
@@ -330,6 +331,11 @@ pub enum Event {
         bytes: u64,
         /// Why.
         failure: Failure,
+    },
+    /// Past transfers, newest first.
+    HistoryListed {
+        /// What is remembered.
+        rows: Vec<HistoryRow>,
     },
     /// Bytes had to be given up; progress goes back.
     Rewound {

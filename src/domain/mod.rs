@@ -9,6 +9,7 @@ mod failure;
 mod file;
 mod finding;
 mod hex;
+mod history;
 mod repo;
 mod report;
 mod survey;
@@ -23,6 +24,7 @@ pub use event::{
 pub use failure::{Failure, FailureCode, Remedy, exit_code};
 pub use file::{Etag, NameError, RemoteFile, RepoPath, Want};
 pub use finding::{Evidence, Finding, Plan, PlanStep, Rule, Severity};
+pub use history::HistoryRow;
 pub use repo::{Commit, RepoId, RepoKind, RepoReference, Revision};
 pub use report::{Basis, FileRow, FileState, ModelRow, ModelState, Setting};
 pub use survey::{

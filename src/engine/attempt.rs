@@ -24,6 +24,7 @@ use crate::cache::{
 use crate::domain::{
     Event, Failure, FailureCode, FileId, Healing, HealingKind, Origin, RemoteFile, RepoPath, Want,
 };
+use crate::ledger::Stamp;
 
 /// How an attempt ended well.
 pub(super) enum Done {
@@ -365,8 +366,25 @@ impl<'a> Attempt<'a> {
         let was_adopted = partial.has_foreign_bytes();
         let before = partial.bytes();
         let may_suspect = self.may_suspect;
+        let (job, etag, size) = (
+            Arc::clone(self.job),
+            self.remote.etag,
+            self.remote.size_bytes,
+        );
+        let blob = self.blob_path();
+        let now = self.job.emitter.now();
         let promoted = blocking(move || {
+            let digests = partial.digests();
             let promoted = partial.prove_and_promote(&lock, aside);
+            if promoted.is_ok() {
+                // Still under the lock: nobody else has touched it.
+                if let Ok(found) = std::fs::metadata(&blob) {
+                    job.diary.learn(&blob, Stamp::of(&found), &etag);
+                }
+                if let Some(digests) = &digests {
+                    job.memory.keep_digests(&etag, size, digests, now);
+                }
+            }
             promoted.map_err(|failed| match failed.error {
                 // Wrong bytes are worth nothing: the next attempt must not take them up again.
                 cache::Error::HashMismatch { .. } => {

@@ -162,6 +162,7 @@ impl Board {
             }
             // The supervisor keeps these for itself.
             Command::Pull(_)
+            | Command::History { .. }
             | Command::List(_)
             | Command::Survey(_)
             | Command::Watch(_)

@@ -10,6 +10,7 @@ use super::Flow;
 use super::at_work::AtWork;
 use super::emit::Emitter;
 use super::failure::from_cache;
+use super::memory::{Diary, Memory};
 use super::sources::Source;
 use crate::cache::{self, Layout};
 use crate::config::Config;
@@ -33,6 +34,10 @@ pub(super) struct Job {
     pub(super) budget: Arc<Budget>,
     /// What bodies share.
     pub(super) flow: Flow,
+    /// What earlier runs knew.
+    pub(super) memory: Arc<Memory>,
+    /// What this pull knows and learns.
+    pub(super) diary: Diary,
     /// This pull's turn at the budget.
     pub(super) turn: Arc<Semaphore>,
     /// The blobs that are being written right now.

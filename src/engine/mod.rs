@@ -15,11 +15,13 @@ mod buffers;
 mod control;
 mod emit;
 mod failure;
+mod history;
 mod job;
 mod lane;
 mod list;
 mod lock_wait;
 mod lookout;
+mod memory;
 mod pace;
 mod plan;
 mod prepare;
@@ -49,6 +51,7 @@ use self::buffers::Buffers;
 use self::emit::Clock;
 use self::failure::from_hub;
 use self::job::Budget;
+use self::memory::Memory;
 use self::pace::Pace;
 use self::rate::Rate;
 use self::sources::Source;
@@ -72,6 +75,8 @@ struct Shared {
     client: hub::Client,
     /// One for all pulls.
     budget: Arc<Budget>,
+    /// What earlier runs knew.
+    memory: Arc<Memory>,
     /// What bodies share, of all pulls.
     flow: Flow,
     /// The blobs that are being written right now.
@@ -104,6 +109,7 @@ impl Shared {
             client,
             budget: Arc::new(budget),
             flow,
+            memory: Arc::new(Memory::new(&config.state_dir)),
             at_work: Arc::default(),
             stirred: Stirred::default(),
             config: Arc::new(config),

@@ -107,6 +107,19 @@ impl Pace {
         Some(Ticket(Arc::clone(self)))
     }
 
+    /// How many connections are allowed now.
+    pub(super) fn allowed(&self) -> usize {
+        self.lock().allowed
+    }
+
+    /// Begins with the number that was good for a host before, if nothing has begun yet.
+    pub(super) fn begin_with(&self, connections: usize) {
+        let mut state = self.lock();
+        if matches!(state.stage, Stage::Idle) && state.at_work == 0 {
+            state.allowed = connections.clamp(1, self.most);
+        }
+    }
+
     /// Whether there are more connections than allowed, so that one of them should end.
     pub(super) fn is_over(&self) -> bool {
         let state = self.lock();

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,8 @@ pub(super) struct Prepared {
     pub(super) layout: Layout,
     /// Every file of the commit.
     pub(super) listing: Vec<RemoteFile>,
+    /// Whether the source was asked for it, and said nothing that could not be taken.
+    pub(super) is_listed_afresh: bool,
     /// The files the pull is for.
     pub(super) selected: Vec<RemoteFile>,
     /// The plan as shown.
@@ -40,6 +43,8 @@ struct Listed {
     commit: Commit,
     files: Vec<RemoteFile>,
     refused: Vec<hub::Refused>,
+    /// Whether the source was asked for the files.
+    is_afresh: bool,
 }
 
 /// The largest index that is read before the plan, in bytes.
@@ -94,6 +99,7 @@ pub(super) async fn prepare(
     let plan = look(shared, &layout, request, &listed, selected.clone()).await?;
     Ok(Prepared {
         layout,
+        is_listed_afresh: listed.is_afresh && listed.refused.is_empty(),
         listing: listed.files,
         selected,
         plan,
@@ -131,6 +137,32 @@ async fn from_source(
         client.revision(&request.repo, &request.revision)
     })
     .await?;
+    // A commit's files never change: what this endpoint listed before saves a request.
+    let known = {
+        let (memory, endpoint) = (
+            Arc::clone(&shared.memory),
+            shared.config.endpoint.to_string(),
+        );
+        let (repo, commit) = (resolved.repo.clone(), resolved.commit);
+        let host = shared.source().name().to_owned();
+        let pace = Arc::clone(&shared.flow.pace);
+        blocking(move || {
+            if let Some(connections) = memory.connections_to(&host) {
+                pace.begin_with(connections);
+            }
+            memory.listing(&endpoint, &repo, &commit)
+        })
+        .await?
+    };
+    if let Some(files) = known {
+        return Ok(Listed {
+            repo: resolved.repo,
+            commit: resolved.commit,
+            files,
+            refused: Vec::new(),
+            is_afresh: false,
+        });
+    }
     let listing = ask(shared, emitter, stop, || {
         client.listing(&resolved.repo, &resolved.commit)
     })
@@ -140,6 +172,7 @@ async fn from_source(
         commit: resolved.commit,
         files: listing.files,
         refused: listing.refused,
+        is_afresh: true,
     })
 }
 
@@ -217,6 +250,7 @@ async fn from_disk(layout: &Layout, request: &PullRequest) -> Result<Listed, Fai
             commit,
             files,
             refused: Vec::new(),
+            is_afresh: false,
         })
     })
     .await?

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -10,14 +11,20 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::board::{Board, Settled};
 use super::emit::Emitter;
+use super::history;
 use super::job::{Halt, Job, blocking};
 use super::plan::DISK_MARGIN_BYTES;
 use super::prepare::{Prepared, prepare};
 use super::publish::Publication;
 use crate::cache;
 use crate::domain::{
-    Command, Event, Failure, FailureCode, FileSelection, Outcome, PullPlan, PullRequest, PullResult,
+    Command, Event, Failure, FailureCode, FileSelection, HistoryRow, Outcome, PullPlan,
+    PullRequest, PullResult,
 };
+use crate::ledger::Sample;
+
+/// Fewer bytes than this say nothing about the way to a host.
+const SAMPLE_BYTES: u64 = 32 << 20;
 
 /// Runs a pull until it is over, or has ended and nobody can ask for it again. `has_ended` is set
 /// while it only waits for a retry.
@@ -29,6 +36,7 @@ pub(super) async fn run(
     has_ended: &AtomicBool,
 ) {
     let commands = &mut commands;
+    let started = emitter.now();
     emitter
         .fact(Event::PullStarted {
             repo: request.repo.clone(),
@@ -46,6 +54,7 @@ pub(super) async fn run(
     loop {
         let halt = match prepare_hearing(shared, emitter, request, commands).await {
             Ok(prepared) => {
+                tell_trouble(shared, emitter).await;
                 emitter.fact(Event::Planned(prepared.plan.clone())).await;
                 match admit(request, &prepared.plan) {
                     Ok(true) => {
@@ -61,8 +70,10 @@ pub(super) async fn run(
             }
             Err(halt) => halt,
         };
+        let outcome = outcome_of(halt);
+        remember(shared, emitter, request, started, &outcome, None).await;
         has_ended.store(true, Ordering::Release);
-        emitter.fact(Event::Ended(outcome_of(halt))).await;
+        emitter.fact(Event::Ended(outcome)).await;
         // Only a retry of everything makes sense before there was a plan.
         if next_retry(commands, has_ended).await.is_none() {
             return;
@@ -128,6 +139,7 @@ async fn prepare_hearing(
                     Command::Resume(_)
                     | Command::Retry(_)
                     | Command::Pull(_)
+                    | Command::History { .. }
                     | Command::List(_)
                     | Command::Survey(_)
                     | Command::Watch(_)
@@ -192,9 +204,18 @@ async fn fetch(
     let Prepared {
         layout,
         listing,
+        is_listed_afresh,
         selected,
         plan,
     } = prepared;
+    let mut started = emitter.now();
+    let diary = {
+        let (memory, blobs) = (Arc::clone(&shared.memory), layout.blobs(&plan.repo));
+        // Without it everything is hashed, as without a ledger.
+        blocking(move || memory.diary(&blobs))
+            .await
+            .unwrap_or_default()
+    };
     let job = Arc::new(Job {
         config: Arc::clone(&shared.config),
         source: shared.source(),
@@ -204,6 +225,8 @@ async fn fetch(
         emitter: emitter.clone(),
         budget: Arc::clone(&shared.budget),
         flow: shared.flow.clone(),
+        memory: Arc::clone(&shared.memory),
+        diary,
         turn: shared.budget.turn(),
         at_work: Arc::clone(&shared.at_work),
         is_forced: request.force,
@@ -235,6 +258,12 @@ async fn fetch(
             Settled::Cancelled => Outcome::Cancelled,
         };
         let is_over = matches!(outcome, Outcome::Complete(_));
+        if is_listed_afresh && is_over {
+            keep_listing(shared, emitter, &publication).await;
+        }
+        // Before the end is told: whoever hears it may leave at once.
+        remember(shared, emitter, request, started, &outcome, Some(&job)).await;
+        tell_trouble(shared, emitter).await;
         has_ended.store(true, Ordering::Release);
         emitter.fact(Event::Ended(outcome)).await;
         shared.stirred.add(&plan.repo);
@@ -244,8 +273,78 @@ async fn fetch(
         let Some(files) = next_retry(commands, has_ended).await else {
             return;
         };
+        started = emitter.now();
         let files = board.reopen(&files);
         emitter.fact(Event::Reopened { files }).await;
+    }
+}
+
+/// Keeps what the pull learned, and that it was.
+async fn remember(
+    shared: &Shared,
+    emitter: &Emitter,
+    request: &PullRequest,
+    started: SystemTime,
+    outcome: &Outcome,
+    job: Option<&Arc<Job>>,
+) {
+    if request.dry_run {
+        return;
+    }
+    let now = emitter.now();
+    let bytes = job.map_or(0, |job| job.fetched_bytes.load(Ordering::Relaxed));
+    let row = HistoryRow {
+        revision: request.revision.to_string(),
+        retries: job.map_or(0, |job| job.diary.retries()),
+        ..history::row(
+            "pull",
+            &[request.repo.clone()],
+            bytes,
+            (started, now),
+            outcome,
+        )
+    };
+    let sample = (bytes >= SAMPLE_BYTES).then(|| Sample {
+        at_ms: row.at_ms,
+        host: shared.source().name().to_owned(),
+        bytes,
+        took_ms: row.took_ms,
+        connections: u32::try_from(shared.flow.pace.allowed()).unwrap_or(u32::MAX),
+    });
+    let memory = Arc::clone(&shared.memory);
+    let job = job.map(Arc::clone);
+    let kept = blocking(move || {
+        if let Some(job) = &job {
+            memory.keep(&job.diary, now);
+        }
+        if let Some(sample) = &sample {
+            memory.keep_sample(sample);
+        }
+        memory.keep_transfer(&row);
+    });
+    if let Err(failure) = kept.await {
+        tracing::warn!(%failure, "the pull was not remembered");
+    }
+}
+
+/// Remembers the listing, so that the next pull need not ask for it.
+async fn keep_listing(shared: &Shared, emitter: &Emitter, publication: &Arc<Publication>) {
+    let (memory, publication) = (Arc::clone(&shared.memory), Arc::clone(publication));
+    let endpoint = shared.config.endpoint.to_string();
+    let now = emitter.now();
+    let kept = blocking(move || {
+        let (repo, commit) = (&publication.repo, &publication.commit);
+        memory.keep_listing(&endpoint, repo, commit, &publication.listing, now);
+    });
+    if let Err(failure) = kept.await {
+        tracing::warn!(%failure, "the listing was not remembered");
+    }
+}
+
+/// Tells what is wrong with the ledger, once.
+async fn tell_trouble(shared: &Shared, emitter: &Emitter) {
+    if let Some(note) = shared.memory.trouble() {
+        emitter.fact(Event::Noted { note }).await;
     }
 }
 

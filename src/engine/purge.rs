@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Shared;
 use super::emit::Emitter;
 use super::failure::from_cache;
+use super::history;
 use super::job::blocking;
 use crate::cache::{self, Eyes, Layout, PlannedRemoval};
 use crate::domain::{Event, Failure, Kept, Outcome, Plan, PlanStep, PurgeResult, RepoId, sanitize};
@@ -16,6 +17,7 @@ use crate::host::LockTable;
 /// Carries the plan out.
 pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, plan: Plan) {
     let work = Arc::clone(&shared);
+    let started = emitter.now();
     let clock = emitter.clone();
     let repos: Vec<RepoId> = plan
         .steps
@@ -34,6 +36,16 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, plan: Plan) {
             failures: vec![failure],
         },
     };
+    let freed_bytes = match &outcome {
+        Outcome::Purged(result) => result.freed_bytes,
+        _ => 0,
+    };
+    let times = (started, emitter.now());
+    history::keep(
+        &shared,
+        history::row("purge", &repos, freed_bytes, times, &outcome),
+    )
+    .await;
     emitter.fact(Event::Ended(outcome)).await;
     for repo in &repos {
         shared.stirred.add(repo);

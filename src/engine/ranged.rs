@@ -323,6 +323,7 @@ impl Foreman<'_, '_> {
         if is_over {
             return Err(Halt::Failed(failure));
         }
+        self.attempt.job.diary.tried_again();
         self.attempt
             .job
             .emitter

@@ -5,11 +5,13 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::attempt::{Attempt, Done};
 use super::job::{Halt, blocking};
 use crate::cache::{self, BlobLock, Check, LinkMode, Pointer, Verdict};
 use crate::domain::{HealingKind, Origin};
+use crate::ledger::Stamp;
 
 /// Which file stands under a name, and in which state: enough to know that it was judged already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,7 @@ pub(super) struct Identity {
     inode: u64,
     len: u64,
     modified: (i64, i64),
+    stamp: Stamp,
 }
 
 impl Identity {
@@ -29,6 +32,7 @@ impl Identity {
             inode: found.ino(),
             len: found.len(),
             modified: (found.mtime(), found.mtime_nsec()),
+            stamp: Stamp::of(&found),
         })
     }
 }
@@ -54,13 +58,24 @@ impl Attempt<'_> {
         }
         *seen = Some(identity);
         self.say_reusing().await;
-        let check = self.check();
         let (etag, size) = (self.remote.etag, self.remote.size_bytes);
+        if identity.len == size && self.job.diary.knows(&path, &identity.stamp, &etag) {
+            // Hashed before, and nothing has touched it since.
+            return Ok(Some(Done::Reused {
+                origin: Origin::Cache,
+                is_verified: true,
+                healing: None,
+            }));
+        }
+        let check = self.check();
         let mut watch = self.watch();
         let at = path.clone();
         let verdict = blocking(move || cache::check(&at, &etag, size, check, &mut watch))
             .await?
             .map_err(Halt::of_cache)?;
+        if matches!(verdict, Verdict::Proven) {
+            self.learn(path, Some(identity.stamp)).await?;
+        }
         let reused = |is_verified| {
             Ok(Some(Done::Reused {
                 origin: Origin::Cache,
@@ -82,6 +97,21 @@ impl Attempt<'_> {
             Verdict::Unreadable(error) => return Err(Halt::of_cache(error)),
         };
         Ok(None)
+    }
+
+    /// Notes a file that was just proven: as it is now, if that is as it was `before`.
+    pub(super) async fn learn(&self, path: PathBuf, before: Option<Stamp>) -> Result<(), Halt> {
+        let (job, etag) = (Arc::clone(self.job), self.remote.etag);
+        blocking(move || {
+            if let Ok(found) = std::fs::metadata(&path) {
+                let stamp = Stamp::of(&found);
+                if before.is_none_or(|before| before == stamp) {
+                    job.diary.learn(&path, stamp, &etag);
+                }
+            }
+        })
+        .await
+        .map_err(Halt::from)
     }
 
     /// How closely to look at what is here.

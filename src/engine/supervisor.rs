@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::emit::{Clock, Emitter};
-use super::{Shared, list, pull, purge, survey, verify, watch};
+use super::{Shared, history, list, pull, purge, survey, verify, watch};
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, PullRequest, RepoId,
     Stamped,
@@ -91,6 +91,11 @@ impl Supervisor {
             Command::List(repo) => {
                 self.start(Kind::Other, |shared, emitter, _| {
                     list::run(shared, emitter, repo)
+                });
+            }
+            Command::History { repo, most } => {
+                self.start(Kind::Other, |shared, emitter, _| {
+                    history::run(shared, emitter, repo, most)
                 });
             }
             Command::Cancel(files) => self.forward(&files, Command::Cancel),

@@ -125,6 +125,7 @@ impl Transfer {
                     let Some(wait) = wait else {
                         break Ending::Failed(failure);
                     };
+                    job.diary.tried_again();
                     rest(wait, &mut ear).await;
                 }
             }

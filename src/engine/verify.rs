@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,13 +15,15 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::emit::Emitter;
 use super::failure::from_cache;
+use super::history;
 use super::job::{Halt, blocking, heard_stop};
 use super::list::absent;
-use crate::cache::{self, ContentId, Eyes, Inspection, Layout, Proofs};
+use crate::cache::{self, ContentId, Eyes, Inspection, Layout, Proofs, ProvenContent};
 use crate::domain::{
     Command, Event, Failure, FailureCode, Outcome, RepoId, RepoPath, Verification, VerifyTarget,
 };
 use crate::host::LockTable;
+use crate::ledger::{Proven, Stamp};
 
 /// Least time between two words about progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -41,9 +44,11 @@ pub(super) async fn run(
     mut commands: mpsc::Receiver<Command>,
 ) {
     let stop = CancellationToken::new();
+    let started = emitter.now();
     let mut repos = BTreeSet::new();
+    let progress = Arc::new(Progress::default());
     let outcome = {
-        let work = verify(&shared, &emitter, targets, &stop, &mut repos);
+        let work = verify(&shared, &emitter, targets, &stop, &mut repos, &progress);
         tokio::pin!(work);
         let done = tokio::select! {
             biased;
@@ -68,6 +73,22 @@ pub(super) async fn run(
             },
         }
     };
+    let times = (started, emitter.now());
+    let hashed: Vec<RepoId> = repos.iter().cloned().collect();
+    history::keep(
+        &shared,
+        history::row(
+            "verify",
+            &hashed,
+            progress.bytes.load(Ordering::Relaxed),
+            times,
+            &outcome,
+        ),
+    )
+    .await;
+    if let Some(note) = shared.memory.trouble() {
+        emitter.fact(Event::Noted { note }).await;
+    }
     emitter.fact(Event::Ended(outcome)).await;
     for repo in &repos {
         shared.stirred.add(repo);
@@ -81,6 +102,7 @@ async fn verify(
     targets: Vec<VerifyTarget>,
     stop: &CancellationToken,
     repos: &mut BTreeSet<RepoId>,
+    progress: &Arc<Progress>,
 ) -> Result<(usize, usize), Halt> {
     let gathering = Arc::clone(shared);
     let halt = stop.clone();
@@ -95,7 +117,6 @@ async fn verify(
             bytes: contents.values().sum(),
         })
         .await;
-    let progress = Arc::new(Progress::default());
     let mut proofs = Proofs::default();
     let (mut good, mut broken) = (0, 0);
     for inspection in inspections {
@@ -105,7 +126,7 @@ async fn verify(
             layout.clone(),
             inspection,
             proofs,
-            &progress,
+            progress,
             stop,
         );
         tokio::pin!(hashing);
@@ -121,10 +142,10 @@ async fn verify(
                     (verification, proofs) = done?;
                     break verification;
                 }
-                _ = ticks.tick() => say_progress(emitter, &progress),
+                _ = ticks.tick() => say_progress(emitter, progress),
             }
         };
-        say_progress(emitter, &progress);
+        say_progress(emitter, progress);
         if verification.is_good() {
             good += 1;
         } else {
@@ -215,7 +236,7 @@ async fn prove(
             table: LockTable::default(),
             ours: &ours,
         };
-        let mut watch = |path: &RepoPath, more: u64, is_done: bool| {
+        let watch = |path: &RepoPath, more: u64, is_done: bool| {
             progress.bytes.fetch_add(more, Ordering::Relaxed);
             progress
                 .files
@@ -230,11 +251,38 @@ async fn prove(
                 ControlFlow::Continue(())
             }
         };
-        let verification = inspection.prove(&layout, &mut proofs, &eyes, &mut watch)?;
+        let verification = inspection.prove(&layout, &mut proofs, &eyes, &watch)?;
+        let (proven, wrong) = proofs.take_news();
+        remember(&shared, proven, &wrong, now);
         Ok((verification, proofs))
     })
     .await?
     .map_err(Halt::of_cache)
+}
+
+/// Keeps what was found right and forgets what was not: the next pull need not hash it again.
+fn remember(shared: &Shared, proven: Vec<ProvenContent>, wrong: &[PathBuf], now: SystemTime) {
+    let memory = &shared.memory;
+    let wrong: Vec<String> = wrong
+        .iter()
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect();
+    memory.forget(&wrong);
+    let mut files = Vec::with_capacity(proven.len());
+    for content in proven {
+        let stamp = Stamp::of(&content.metadata);
+        if let Some(digests) = &content.digests {
+            memory.keep_digests(&content.etag, stamp.size, digests, now);
+        }
+        if let Ok(path) = content.path.into_os_string().into_string() {
+            files.push(Proven {
+                path,
+                stamp,
+                etag: content.etag,
+            });
+        }
+    }
+    memory.keep_proven(files, now);
 }
 
 fn say_progress(emitter: &Emitter, progress: &Progress) {

@@ -1,6 +1,7 @@
-//! Owns asking the system to write a file's bytes out before they must be durable.
+//! Owns hints about how a file is used: that it is read through, that its bytes should be written
+//! out before they must be durable.
 //!
-//! Never promises durability: that is `sync_all`, which then has less to do.
+//! Never promises anything: durability is `sync_all`, which then has less to do.
 
 use std::fs::File;
 use std::ops::Range;
@@ -34,6 +35,18 @@ pub fn start_writeback(file: &File, range: &Range<u64>) {
         tracing::trace!("the system does not write out early");
     }
 }
+
+/// Says that a file is about to be read from its start to its end.
+#[cfg(target_os = "linux")]
+pub fn will_read_through(file: &File) {
+    if rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential).is_err() {
+        tracing::trace!("the system does not read ahead further");
+    }
+}
+
+/// Nothing: the system finds out by itself.
+#[cfg(not(target_os = "linux"))]
+pub const fn will_read_through(_file: &File) {}
 
 /// Nothing: the system has no such hint.
 #[cfg(not(target_os = "linux"))]

@@ -257,6 +257,8 @@ pub(super) fn demo_config(
         .parse()
         .map_err(|_| Failure::new(FailureCode::Internal, format!("`{address}` is no address")))?;
     config.cache_dir = cache.join("hub");
+    // What a demo fetched is nobody's history.
+    config.state_dir = cache.join("state");
     // The demo's Hub needs no token, and shall be asked also where larder is set to be offline.
     config.token = None;
     config.is_offline = false;

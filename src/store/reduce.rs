@@ -56,6 +56,11 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
                 listing.files.push(((**model).clone(), files.clone()));
             }
         }
+        Event::HistoryListed { rows } => {
+            if let Some(listing) = listing_of(store, job) {
+                listing.history.clone_from(rows);
+            }
+        }
         Event::Ended(outcome) if store.pull(job).is_none() => {
             ended_beside(store, job, at_ms, outcome);
         }
@@ -146,6 +151,7 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
         | Event::Progress { .. }
         | Event::Stalled { .. }
         | Event::ConnectionLost { .. }
+        | Event::HistoryListed { .. }
         | Event::Rewound { .. }
         | Event::PartialRestored { .. }
         | Event::Verifying { .. }
@@ -341,6 +347,7 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
         }
         // Handled before a pull is asked.
         Event::PullStarted { .. }
+        | Event::HistoryListed { .. }
         | Event::ModelsListed { .. }
         | Event::FilesListed { .. }
         | Event::FindingsSeen { .. }

@@ -84,6 +84,7 @@ pub(super) fn play(
         | Event::Healed(_)
         | Event::Noted { .. }
         | Event::ModelsListed { .. }
+        | Event::HistoryListed { .. }
         | Event::FilesListed { .. }
         | Event::FindingsSeen { .. }
         | Event::LocksSeen { .. }

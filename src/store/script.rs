@@ -5,8 +5,8 @@
 use super::{Store, reduce};
 use crate::domain::{
     Basis, Commit, Etag, Event, Failure, FailureCode, FileId, FileRow, FileState, Healing,
-    HealingKind, JobId, LockWait, ModelRow, ModelState, Origin, Outcome, PlannedFile, PullPlan,
-    PullResult, RefMove, RepoId, RepoKind, RepoPath, RetryIn, Revision, Stamped,
+    HealingKind, HistoryRow, JobId, LockWait, ModelRow, ModelState, Origin, Outcome, PlannedFile,
+    PullPlan, PullResult, RefMove, RepoId, RepoKind, RepoPath, RetryIn, Revision, Stamped,
 };
 
 /// 2026-11-24T02:00:00Z.
@@ -363,6 +363,12 @@ impl Script {
     pub(crate) fn listed(models: Vec<ModelRow>) -> Self {
         Self::new()
             .then(20, Event::ModelsListed { models })
+            .then(1, Event::Ended(Outcome::Listed))
+    }
+
+    pub(crate) fn remembered(rows: Vec<HistoryRow>) -> Self {
+        Self::new()
+            .then(20, Event::HistoryListed { rows })
             .then(1, Event::Ended(Outcome::Listed))
     }
 

@@ -8,7 +8,8 @@ use super::log::Log;
 use super::rate::Rate;
 use super::shelf::Shelf;
 use crate::domain::{
-    Commit, FileId, FileRow, Healing, JobId, ModelRow, Outcome, PullPlan, RepoId, Revision,
+    Commit, FileId, FileRow, Healing, HistoryRow, JobId, ModelRow, Outcome, PullPlan, RepoId,
+    Revision,
 };
 
 /// Everything known of this run. Filled by [`super::reduce()`] alone.
@@ -113,6 +114,8 @@ pub struct Listing {
     pub models: Vec<ModelRow>,
     /// Files of single models, where those were asked for.
     pub files: Vec<(ModelRow, Vec<FileRow>)>,
+    /// Past transfers, newest first.
+    pub history: Vec<HistoryRow>,
     /// How it ended; `None` while it goes on.
     pub outcome: Option<Outcome>,
     /// Whose answer it is.

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
-use larder::cli::{CONFIG_SCHEMA, EVENT_SCHEMA, LS_SCHEMA, PULL_SCHEMA};
+use larder::cli::{CONFIG_SCHEMA, EVENT_SCHEMA, HISTORY_SCHEMA, LS_SCHEMA, PULL_SCHEMA};
 use larder::domain::{FailureCode, RepoId, RepoKind};
 use larder::serve::{Catalogue, Effect, Fault, Matcher, Origin, SourceFile};
 use serde_json::Value;
@@ -24,6 +24,7 @@ const TOKEN: &str = "hf_token_never_shown_0123456789";
 static PULL: LazyLock<Validator> = LazyLock::new(|| validator(PULL_SCHEMA));
 static LS: LazyLock<Validator> = LazyLock::new(|| validator(LS_SCHEMA));
 static CONFIG: LazyLock<Validator> = LazyLock::new(|| validator(CONFIG_SCHEMA));
+pub(crate) static HISTORY: LazyLock<Validator> = LazyLock::new(|| validator(HISTORY_SCHEMA));
 static EVENT: LazyLock<Validator> = LazyLock::new(|| validator(EVENT_SCHEMA));
 
 pub(crate) fn validator(schema: &str) -> Validator {

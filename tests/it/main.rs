@@ -19,6 +19,7 @@ mod fetch;
 mod heal;
 mod house;
 mod interop;
+mod ledger;
 mod ranges;
 mod serve;
 mod stubborn;

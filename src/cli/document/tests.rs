@@ -47,6 +47,25 @@ fn every_event() -> Vec<Event> {
             attempt,
             is_paused: true,
         },
+        Event::ConnectionLost {
+            file,
+            attempt,
+            bytes: 30_000_000,
+            failure: full.clone(),
+        },
+        Event::HistoryListed {
+            rows: vec![crate::domain::HistoryRow {
+                at_ms: 1,
+                kind: "pull".to_owned(),
+                repo: "a/b".to_owned(),
+                revision: "main".to_owned(),
+                bytes: 1,
+                took_ms: 2,
+                retries: 3,
+                outcome: "failed".to_owned(),
+                reason: Some("x".to_owned()),
+            }],
+        },
         Event::ModelsListed {
             models: vec![model_row("a/b", 1)],
         },

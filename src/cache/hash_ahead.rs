@@ -1,0 +1,184 @@
+//! Owns hashing many contents at once: as many threads as there are cores, the largest first.
+//!
+//! Never writes.
+
+use std::collections::HashSet;
+use std::fs::{self, Metadata};
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::blob::each_step;
+use super::digest::{CHUNKED_FROM_BYTES, ChunkHasher};
+use super::proof::{ContentId, Inspected, Proof, Proofs};
+use super::{ChunkDigest, Error, Hasher, Result, chunk_bytes};
+use crate::domain::{Etag, RepoPath, sanitize};
+use crate::host;
+
+/// Hears about the hashing: of which file, how many more bytes of it were hashed, and whether it is
+/// done.
+pub type Watch<'a> = dyn Fn(&RepoPath, u64, bool) -> ControlFlow<()> + Sync + 'a;
+
+/// A content that hashed to its name.
+#[derive(Debug)]
+pub struct ProvenContent {
+    /// Where it really lies.
+    pub path: PathBuf,
+    /// What it looked like before and after it was read.
+    pub metadata: Metadata,
+    /// Its name.
+    pub etag: Etag,
+    /// The length of a chunk and what its chunks hash to, if it is large.
+    pub digests: Option<(u64, Vec<ChunkDigest>)>,
+}
+
+/// One content to hash.
+struct Task<'a> {
+    id: ContentId,
+    file: &'a Inspected,
+    etag: Etag,
+    bytes: u64,
+}
+
+/// Hashes what `proofs` does not hold yet.
+pub(super) fn hash_ahead(
+    files: &[Inspected],
+    proofs: &mut Proofs,
+    watch: &Watch<'_>,
+) -> Result<()> {
+    let mut seen = HashSet::new();
+    let mut tasks: Vec<Task<'_>> = files
+        .iter()
+        .filter_map(|file| {
+            let (etag, (id, bytes)) = file.etag.zip(file.content)?;
+            let is_new = !proofs.known.contains_key(&id) && seen.insert(id);
+            is_new.then_some(Task {
+                id,
+                file,
+                etag,
+                bytes,
+            })
+        })
+        .collect();
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.bytes));
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new((proofs, Ok(())));
+    let work = || {
+        while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let proven = prove_one(task.file, &task.etag, watch);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            match proven {
+                Ok((proof, content)) => {
+                    if let Proof::Wrong(_) = proof {
+                        done.0.wrong.extend(fs::canonicalize(&task.file.place).ok());
+                    }
+                    done.0.known.insert(task.id, proof);
+                    done.0.proven.extend(content);
+                }
+                Err(error) => {
+                    done.1 = Err(error);
+                    return;
+                }
+            }
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 1..cores.min(tasks.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).1
+}
+
+/// Hashes one content; again, if it was replaced or written meanwhile.
+fn prove_one(
+    file: &Inspected,
+    etag: &Etag,
+    watch: &Watch<'_>,
+) -> Result<(Proof, Option<ProvenContent>)> {
+    let mut proof = Proof::Right;
+    for _ in 0..2 {
+        let before = file.place.metadata().ok();
+        let digests;
+        (proof, digests) = hash(file, etag, watch)?;
+        let after = file.place.metadata().ok();
+        let is_same = before.as_ref().map(stamp) == after.as_ref().map(stamp);
+        if matches!(proof, Proof::Right) {
+            let content = after.filter(|_| is_same).and_then(|metadata| {
+                Some(ProvenContent {
+                    path: fs::canonicalize(&file.place).ok()?,
+                    metadata,
+                    etag: *etag,
+                    digests,
+                })
+            });
+            return Ok((proof, content));
+        }
+        if is_same {
+            break;
+        }
+    }
+    Ok((proof, None))
+}
+
+fn stamp(found: &Metadata) -> (u64, u64, u64, (i64, i64), (i64, i64)) {
+    (
+        found.dev(),
+        found.ino(),
+        found.len(),
+        (found.mtime(), found.mtime_nsec()),
+        (found.ctime(), found.ctime_nsec()),
+    )
+}
+
+type Digests = Option<(u64, Vec<ChunkDigest>)>;
+
+fn hash(file: &Inspected, etag: &Etag, watch: &Watch<'_>) -> Result<(Proof, Digests)> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| Proof::Unreadable(sanitize(&error.to_string()));
+    let opened = host::open_quietly(&file.place)
+        .and_then(|open| open.metadata().map(|found| (open, found.len())));
+    let (open, length) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return Ok((unreadable(&error), None)),
+    };
+    host::will_read_through(&open);
+    let mut hasher = Hasher::new(etag, length);
+    let mut chunks = (length >= CHUNKED_FROM_BYTES).then(|| ChunkHasher::new(length));
+    let mut told = 0;
+    let mut step = |done: u64| {
+        let more = done - told;
+        told = done;
+        watch(&file.path, more, false)
+    };
+    let hashed = each_step(&open, &file.place, length, &mut step, &mut |_, bytes| {
+        hasher.update(bytes);
+        if let Some(chunks) = &mut chunks {
+            chunks.update(bytes);
+        }
+        Ok(())
+    });
+    match hashed {
+        Ok(done) => {
+            // The last step was hashed without a word.
+            let more = done.saturating_sub(told);
+            if watch(&file.path, more, true).is_break() {
+                return Err(Error::Interrupted);
+            }
+            let computed = hasher.computed();
+            Ok(if computed == *etag {
+                let digests = chunks.map(|chunks| (chunk_bytes(length), chunks.finish()));
+                (Proof::Right, digests)
+            } else {
+                (Proof::Wrong(computed), None)
+            })
+        }
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        Err(Error::Io { source, .. }) => Ok((unreadable(&source), None)),
+        Err(error) => Ok((unreadable(&error), None)),
+    }
+}

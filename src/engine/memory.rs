@@ -1,0 +1,250 @@
+//! Owns the engine's access to the ledger: opened when first needed, told once when it cannot be
+//! used, and then done without.
+//!
+//! **Law**: nothing here fails a job. Every method may block: it is called on threads that may.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::emit::millis;
+use crate::cache::ChunkDigest;
+use crate::domain::{Commit, Etag, HistoryRow, RemoteFile, RepoId, sanitize};
+use crate::host;
+use crate::ledger::{Ledger, Proven, Result, Sample, Stamp};
+
+/// The ledger's name in the state folder.
+const FILE: &str = "ledger.sqlite3";
+/// A file system tells times in steps; within one, a change does not show. The longest step of
+/// those that are in use is a kernel's tick, 10 ms.
+const STEP: Duration = Duration::from_millis(20);
+
+/// The ledger, if it can be used.
+#[derive(Debug)]
+pub(super) struct Memory {
+    path: PathBuf,
+    ledger: OnceLock<Option<Ledger>>,
+    /// What has to be told, once.
+    trouble: Mutex<Option<String>>,
+}
+
+/// What one pull knows, and learns for the next.
+#[derive(Debug, Default)]
+pub(super) struct Diary {
+    known: HashMap<String, (Stamp, Etag)>,
+    learned: Mutex<Vec<Proven>>,
+    retries: AtomicU32,
+}
+
+impl Memory {
+    pub(super) fn new(state_dir: &Path) -> Self {
+        Self {
+            path: state_dir.join(FILE),
+            ledger: OnceLock::new(),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// What is wrong with the ledger, if that was not told yet.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Asks or tells the ledger; `None` when it cannot be used.
+    fn with<T>(&self, work: impl FnOnce(&Ledger) -> Result<T>) -> Option<T> {
+        let ledger = self.ledger.get_or_init(|| self.open()).as_ref()?;
+        match work(ledger) {
+            Ok(done) => Some(done),
+            Err(error) => {
+                self.tell(&error.to_string());
+                None
+            }
+        }
+    }
+
+    fn open(&self) -> Option<Ledger> {
+        if host::is_remote(&self.path) {
+            self.tell("it is on a network file system, where its locks may not hold");
+            return None;
+        }
+        match Ledger::open(&self.path) {
+            Ok((ledger, None)) => Some(ledger),
+            Ok((ledger, Some(aside))) => {
+                self.note(format!(
+                    "the ledger was damaged and begins anew; the old one is `{}`",
+                    aside.display()
+                ));
+                Some(ledger)
+            }
+            Err(error) => {
+                self.tell(&error.to_string());
+                None
+            }
+        }
+    }
+
+    fn tell(&self, why: &str) {
+        self.note(format!(
+            "the ledger `{}` is not used ({why}); everything works without it, slower",
+            self.path.display()
+        ));
+    }
+
+    fn note(&self, words: String) {
+        tracing::warn!("{words}");
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.get_or_insert_with(|| sanitize(&words));
+    }
+
+    /// What is known of the files in a folder.
+    pub(super) fn diary(&self, folder: &Path) -> Diary {
+        let folder = folder.to_string_lossy();
+        Diary {
+            known: self
+                .with(|ledger| ledger.proven_in(&folder))
+                .unwrap_or_default(),
+            ..Diary::default()
+        }
+    }
+
+    /// Keeps what a pull learned. A file whose last change is too fresh to tell from a later one is
+    /// waited for, a moment.
+    pub(super) fn keep(&self, diary: &Diary, now: SystemTime) {
+        let learned =
+            std::mem::take(&mut *diary.learned.lock().unwrap_or_else(PoisonError::into_inner));
+        self.keep_proven(learned, now);
+    }
+
+    /// Remembers files as proven that still are what they were.
+    pub(super) fn keep_proven(&self, mut files: Vec<Proven>, now: SystemTime) {
+        if files.is_empty() {
+            return;
+        }
+        let now_ns = since_epoch(now).as_nanos();
+        let step_ns = STEP.as_nanos();
+        let is_fresh = |stamp: &Stamp| {
+            let changed_ns = u128::try_from(stamp.changed_ns).unwrap_or(0);
+            changed_ns + step_ns > now_ns
+        };
+        if files.iter().any(|file| is_fresh(&file.stamp)) {
+            std::thread::sleep(STEP);
+        }
+        files
+            .retain(|file| fs::metadata(&file.path).is_ok_and(|now| Stamp::of(&now) == file.stamp));
+        self.with(|ledger| ledger.keep_proven(&files, millis(since_epoch(now))));
+    }
+
+    /// Forgets files that are not what they should be, or not there any more.
+    pub(super) fn forget(&self, paths: &[String]) {
+        if !paths.is_empty() {
+            self.with(|ledger| ledger.forget_proven(paths));
+        }
+    }
+
+    /// Remembers what the chunks of a proven content hash to.
+    pub(super) fn keep_digests(
+        &self,
+        etag: &Etag,
+        size: u64,
+        (chunk_bytes, digests): &(u64, Vec<ChunkDigest>),
+        now: SystemTime,
+    ) {
+        let digests: Vec<[u8; 16]> = digests.iter().map(|digest| digest.0).collect();
+        let at_ms = millis(since_epoch(now));
+        self.with(|ledger| ledger.keep_digests(etag, size, *chunk_bytes, &digests, at_ms));
+    }
+
+    /// A listing that this endpoint gave before.
+    pub(super) fn listing(
+        &self,
+        endpoint: &str,
+        repo: &RepoId,
+        commit: &Commit,
+    ) -> Option<Vec<RemoteFile>> {
+        let (repo, commit) = (repo.to_string(), commit.to_string());
+        self.with(|ledger| ledger.listing(endpoint, &repo, &commit))
+            .flatten()
+    }
+
+    /// Remembers a listing.
+    pub(super) fn keep_listing(
+        &self,
+        endpoint: &str,
+        repo: &RepoId,
+        commit: &Commit,
+        files: &[RemoteFile],
+        now: SystemTime,
+    ) {
+        let (repo, commit) = (repo.to_string(), commit.to_string());
+        let at_ms = millis(since_epoch(now));
+        self.with(|ledger| ledger.keep_listing(endpoint, &repo, &commit, files, at_ms));
+    }
+
+    /// Remembers what has ended.
+    pub(super) fn keep_transfer(&self, row: &HistoryRow) {
+        self.with(|ledger| ledger.keep_transfer(row));
+    }
+
+    /// Remembers how fast a host was.
+    pub(super) fn keep_sample(&self, sample: &Sample) {
+        self.with(|ledger| ledger.keep_sample(sample));
+    }
+
+    /// How many connections were good for a host last time.
+    pub(super) fn connections_to(&self, host: &str) -> Option<usize> {
+        let sample = self.with(|ledger| ledger.sample(host)).flatten()?;
+        usize::try_from(sample.connections).ok()
+    }
+
+    /// The last transfers, newest first.
+    pub(super) fn transfers(&self, repo: Option<&RepoId>, most: u32) -> Vec<HistoryRow> {
+        let repo = repo.map(ToString::to_string);
+        self.with(|ledger| ledger.transfers(repo.as_deref(), most))
+            .unwrap_or_default()
+    }
+}
+
+impl Diary {
+    /// Whether a file is the one that was proven to have this content.
+    pub(super) fn knows(&self, path: &Path, stamp: &Stamp, etag: &Etag) -> bool {
+        path.to_str()
+            .and_then(|path| self.known.get(path))
+            .is_some_and(|(known, content)| known == stamp && content == etag)
+    }
+
+    /// Notes a file that was just proven.
+    pub(super) fn learn(&self, path: &Path, stamp: Stamp, etag: &Etag) {
+        let Some(path) = path.to_str() else {
+            return;
+        };
+        let proven = Proven {
+            path: path.to_owned(),
+            stamp,
+            etag: *etag,
+        };
+        self.learned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(proven);
+    }
+
+    /// Notes that something failed and is made again.
+    pub(super) fn tried_again(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so.
+    pub(super) fn retries(&self) -> u32 {
+        self.retries.load(Ordering::Relaxed)
+    }
+}
+
+fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
+}

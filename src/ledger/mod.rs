@@ -1,0 +1,35 @@
+//! Owns long memory: which files were proven, what the chunks of a content hash to, listings by
+//! commit, past transfers, how fast hosts were. One SQLite file in larder's state folder.
+//!
+//! **Law**: disposable. Losing it costs time, never truth; whatever is wrong with it, the caller goes
+//! on without. Never reads or writes a cache, never asks the clock.
+
+mod error;
+mod history;
+mod open;
+mod proven;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+pub use error::{Error, Result};
+pub use history::Sample;
+pub use proven::{Proven, Stamp};
+
+/// An open ledger. Several processes may have it open at once.
+#[derive(Debug)]
+pub struct Ledger {
+    connection: Mutex<Connection>,
+}
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that a panic broke off was rolled back when it was dropped.
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

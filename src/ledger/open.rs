@@ -1,0 +1,158 @@
+//! Owns opening the ledger: its folder, its format, what happens to one that is damaged.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{Error, Ledger, Result};
+
+/// The format below. A larder that finds a higher one leaves the file alone.
+const FORMAT: i64 = 1;
+/// How long another larder's transaction is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+const TABLES: &str = "
+create table proven (
+    path text primary key, device integer not null, inode integer not null, size integer not null,
+    modified_ns integer not null, changed_ns integer not null, etag text not null,
+    at_ms integer not null) without rowid;
+create table chunks (
+    etag text primary key, size integer not null, chunk_bytes integer not null,
+    digests blob not null, at_ms integer not null) without rowid;
+create table listings (
+    endpoint text not null, repo text not null, commit_hash text not null, files text not null,
+    at_ms integer not null, primary key (endpoint, repo, commit_hash)) without rowid;
+create table transfers (
+    id integer primary key, at_ms integer not null, kind text not null, repo text not null,
+    revision text not null, bytes integer not null, took_ms integer not null,
+    retries integer not null, outcome text not null, reason text);
+create table samples (
+    id integer primary key, at_ms integer not null, host text not null, bytes integer not null,
+    took_ms integer not null, connections integer not null);
+create index transfers_by_repo on transfers (repo, id);
+create index samples_by_host on samples (host, id);
+";
+
+impl Ledger {
+    /// Opens the ledger at `path`, or begins one. One that is damaged is set aside, never deleted;
+    /// its new name is returned.
+    ///
+    /// # Errors
+    /// When there can be none: the folder cannot be written, or a newer larder wrote it.
+    pub fn open(path: &Path) -> Result<(Self, Option<PathBuf>)> {
+        if let Some(folder) = path.parent() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(|error| cannot(path, &error.to_string()))?;
+        }
+        match connect(path) {
+            Err(Error::Query(error)) if is_damage(&error) => {
+                let aside = set_aside(path).map_err(|error| cannot(path, &error.to_string()))?;
+                let connection = connect(path).map_err(|error| refused(path, error))?;
+                Ok((Self::of(connection), Some(aside)))
+            }
+            Err(error) => Err(refused(path, error)),
+            Ok(connection) => Ok((Self::of(connection), None)),
+        }
+    }
+
+    const fn of(connection: Connection) -> Self {
+        Self {
+            connection: Mutex::new(connection),
+        }
+    }
+}
+
+fn cannot(path: &Path, why: &str) -> Error {
+    Error::Open {
+        path: path.to_owned(),
+        why: why.to_owned(),
+    }
+}
+
+fn refused(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Query(error) => cannot(path, &error.to_string()),
+        error => error,
+    }
+}
+
+/// Whether what is there is no ledger, or not any more.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+    ) || error.to_string().contains("no such table")
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    // Made here, so that nobody else can read what was fetched and when.
+    let made = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
+    made.map_err(|error| cannot(path, &error.to_string()))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // A power cut may take the last rows away: they are a memory, not the truth.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version > FORMAT {
+        return Err(Error::Newer {
+            path: path.to_owned(),
+            version,
+        });
+    }
+    if version < FORMAT {
+        // Two larders may begin at once: the second finds it done.
+        let change =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let version: i64 = change.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version == 0 {
+            change.execute_batch(TABLES)?;
+            change.pragma_update(None, "user_version", FORMAT)?;
+        }
+        change.commit()?;
+    }
+    // A look at each table: a page that cannot be read shows here and not in the middle of a pull.
+    for table in ["proven", "chunks", "listings", "transfers", "samples"] {
+        connection.query_row(&format!("select count(*) from {table}"), [], |row| {
+            row.get::<_, i64>(0)
+        })?;
+    }
+    Ok(connection)
+}
+
+/// Gives a damaged ledger another name, and its companions with it.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let name = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let aside = (1..1000)
+        .map(|number| name(&format!(".damaged-{number}")))
+        .find(|aside| !aside.exists())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
+    fs::rename(path, &aside)?;
+    for companion in ["-wal", "-shm"] {
+        let mut to = aside.as_os_str().to_owned();
+        to.push(companion);
+        match fs::rename(name(companion), to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(aside)
+}

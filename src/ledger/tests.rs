@@ -1,0 +1,197 @@
+//! Tests of the ledger: what is written is read, whoever else writes, and damage costs nothing else.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{Etag, HistoryRow, RemoteFile, RepoPath};
+
+fn etag(seed: u8) -> Etag {
+    Etag::Sha256([seed; 32])
+}
+
+fn stamp(seed: u64) -> Stamp {
+    Stamp {
+        device: u64::MAX - seed,
+        inode: seed,
+        size: seed * 3,
+        modified_ns: -5,
+        changed_ns: i64::MAX,
+    }
+}
+
+fn proven(path: &str, seed: u8) -> Proven {
+    Proven {
+        path: path.to_owned(),
+        stamp: stamp(seed.into()),
+        etag: etag(seed),
+    }
+}
+
+fn row(repo: &str, at_ms: u64) -> HistoryRow {
+    HistoryRow {
+        at_ms,
+        kind: "pull".to_owned(),
+        repo: repo.to_owned(),
+        revision: "main".to_owned(),
+        bytes: 7,
+        took_ms: 9,
+        retries: 1,
+        outcome: "complete".to_owned(),
+        reason: None,
+    }
+}
+
+#[test]
+fn what_is_kept_is_found_after_opening_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep/er/ledger.sqlite3");
+    let (ledger, aside) = Ledger::open(&path).unwrap();
+    assert_eq!(aside, None);
+    let files = [
+        proven("/c/blobs/a", 1),
+        proven("/c/blobs/b/c", 2),
+        proven("/c/blobs0", 3),
+        proven("/c/blob", 4),
+    ];
+    ledger.keep_proven(&files, 5).unwrap();
+    ledger.keep_proven(&[proven("/c/blobs/a", 9)], 6).unwrap();
+    ledger.forget_proven(&["/c/blob".to_owned()]).unwrap();
+    ledger
+        .keep_digests(&etag(1), 20, 8, &[[1; 16], [2; 16], [3; 16]], 5)
+        .unwrap();
+    for at_ms in 0..5 {
+        ledger
+            .keep_transfer(&row(&format!("org/m{}", at_ms % 2), at_ms))
+            .unwrap();
+    }
+    drop(ledger);
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let (ledger, _) = Ledger::open(&path).unwrap();
+    let found = ledger.proven_in("/c/blobs").unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found["/c/blobs/a"], (stamp(9), etag(9)));
+    assert_eq!(
+        ledger.digests(&etag(1), 20).unwrap(),
+        Some((8, vec![[1; 16], [2; 16], [3; 16]]))
+    );
+    assert_eq!(
+        ledger.digests(&etag(1), 21).unwrap(),
+        None,
+        "another length"
+    );
+    assert_eq!(ledger.digests(&etag(2), 20).unwrap(), None);
+    let times = |repo: Option<&str>, most| -> Vec<u64> {
+        let rows = ledger.transfers(repo, most).unwrap();
+        rows.iter().map(|row| row.at_ms).collect()
+    };
+    assert_eq!(times(None, 3), [4, 3, 2]);
+    assert_eq!(times(Some("Org/M1"), 9), [3, 1]);
+    assert_eq!(ledger.sample("h").unwrap(), None);
+    let sample = Sample {
+        at_ms: 1,
+        host: "h".to_owned(),
+        bytes: 2,
+        took_ms: 3,
+        connections: 4,
+    };
+    ledger.keep_sample(&sample).unwrap();
+    assert_eq!(ledger.sample("h").unwrap(), Some(sample));
+}
+
+#[test]
+fn two_larders_write_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite3");
+    std::thread::scope(|scope| {
+        for writer in 0..4_u64 {
+            let path = &path;
+            scope.spawn(move || {
+                let (ledger, aside) = Ledger::open(path).unwrap();
+                assert_eq!(aside, None);
+                for number in 0..25 {
+                    let name = format!("/c/{writer}/{number}");
+                    ledger.keep_proven(&[proven(&name, 1)], 1).unwrap();
+                    ledger.keep_transfer(&row("org/m", number)).unwrap();
+                }
+            });
+        }
+    });
+    let (ledger, _) = Ledger::open(&path).unwrap();
+    assert_eq!(ledger.proven_in("/c").unwrap().len(), 100);
+    assert_eq!(ledger.transfers(None, 1_000).unwrap().len(), 100);
+}
+
+#[test]
+fn a_damaged_ledger_is_set_aside_and_a_new_one_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite3");
+    for number in 1..3 {
+        std::fs::write(
+            &path,
+            "this is no database, and long enough to be read as one ".repeat(99),
+        )
+        .unwrap();
+        let (ledger, aside) = Ledger::open(&path).unwrap();
+        let aside = aside.unwrap();
+        assert!(aside.ends_with(format!("ledger.sqlite3.damaged-{number}")));
+        assert!(aside.exists());
+        assert!(ledger.transfers(None, 1).unwrap().is_empty());
+    }
+    // Damage in the middle of a real one.
+    let (ledger, _) = Ledger::open(&path).unwrap();
+    for at_ms in 0..500 {
+        ledger.keep_transfer(&row("org/m", at_ms)).unwrap();
+    }
+    drop(ledger);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let from = bytes.len().min(4096);
+    bytes[from..].fill(0xEE);
+    std::fs::write(&path, bytes).unwrap();
+    let (ledger, aside) = Ledger::open(&path).unwrap();
+    assert!(aside.is_some());
+    assert!(ledger.transfers(None, 9).unwrap().is_empty());
+}
+
+#[test]
+fn the_ledger_of_a_newer_larder_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite3");
+    let newer = rusqlite::Connection::open(&path).unwrap();
+    newer.pragma_update(None, "user_version", 2).unwrap();
+    drop(newer);
+    let before = std::fs::read(&path).unwrap();
+    assert!(matches!(
+        Ledger::open(&path),
+        Err(Error::Newer { version: 2, .. })
+    ));
+    assert_eq!(std::fs::read(&path).unwrap().len(), before.len());
+    let folder = dir.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    assert!(matches!(Ledger::open(&folder), Err(Error::Open { .. })));
+}
+
+proptest! {
+    #[test]
+    fn listings_come_back_as_they_went_in(
+        files in proptest::collection::vec(("[a-zé#% ./_-]{1,30}", any::<u64>(), any::<[u8; 20]>(),
+            proptest::option::of("[0-9a-f]{64}")), 0..12)
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, _) = Ledger::open(&dir.path().join("l")).unwrap();
+        let files: Vec<RemoteFile> = files
+            .into_iter()
+            .filter_map(|(path, size_bytes, oid, xet_hash)| Some(RemoteFile {
+                path: RepoPath::new(&path).ok()?,
+                size_bytes,
+                etag: Etag::GitSha1(oid),
+                git_oid: hex::encode(oid),
+                xet_hash,
+            }))
+            .collect();
+        ledger.keep_listing("https://h", "org/m", "c", &files, 1).unwrap();
+        prop_assert_eq!(ledger.listing("https://h", "org/m", "c").unwrap(), Some(files));
+        prop_assert_eq!(ledger.listing("https://other", "org/m", "c").unwrap(), None);
+    }
+}
