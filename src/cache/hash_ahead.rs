@@ -155,14 +155,14 @@ fn hash(file: &Inspected, etag: &Etag, watch: &Watch<'_>) -> Result<(Proof, Dige
         told = done;
         watch(&file.path, more, false)
     };
-    let hashed = each_step(&open, &file.place, length, &mut step, &mut |_, bytes| {
+    let read = each_step(&open, &file.place, length, &mut step, &mut |_, bytes| {
         hasher.update(bytes);
         if let Some(chunks) = &mut chunks {
             chunks.update(bytes);
         }
         Ok(())
     });
-    match hashed {
+    match read {
         Ok(done) => {
             // The last step was hashed without a word.
             let more = done.saturating_sub(told);

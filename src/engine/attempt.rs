@@ -60,7 +60,7 @@ pub(super) enum Start {
 
 /// An unfinished blob, written from its start or in any order.
 enum Unfinished {
-    Plain(Partial),
+    Plain(Box<Partial>),
     Chunked(Box<Chunked<Buffer>>),
 }
 
@@ -240,7 +240,7 @@ impl<'a> Attempt<'a> {
                 } else {
                     Partial::start(&layout, &repo, &etag, size, &lock, from, &mut watch)?
                 };
-                (Unfinished::Plain(partial), found)
+                (Unfinished::Plain(Box::new(partial)), found)
             } else {
                 let wanted = Wanted {
                     layout: &layout,
@@ -323,9 +323,17 @@ impl<'a> Attempt<'a> {
         let ticket = self.job.flow.pace.enrol();
         let fetched = match unfinished {
             Unfinished::Plain(partial) => {
-                let fetched = download(self, Bench { lock, partial }, &want).await;
+                let fetched = download(
+                    self,
+                    Bench {
+                        lock,
+                        partial: *partial,
+                    },
+                    &want,
+                )
+                .await;
                 drop(ticket);
-                fetched.map(|Bench { lock, partial }| (lock, Unfinished::Plain(partial)))
+                fetched.map(|Bench { lock, partial }| (lock, Unfinished::Plain(Box::new(partial))))
             }
             Unfinished::Chunked(chunked) => {
                 let fetched = ranged::download(self, *chunked, &want, ticket).await;
@@ -357,7 +365,7 @@ impl<'a> Attempt<'a> {
             SetAside::Keep
         };
         let partial = match unfinished {
-            Unfinished::Plain(partial) => partial,
+            Unfinished::Plain(partial) => *partial,
             // The hash may still be behind the bytes.
             Unfinished::Chunked(chunked) => blocking(move || chunked.finish())
                 .await?

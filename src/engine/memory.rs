@@ -76,7 +76,7 @@ impl Memory {
         match Ledger::open(&self.path) {
             Ok((ledger, None)) => Some(ledger),
             Ok((ledger, Some(aside))) => {
-                self.note(format!(
+                self.note(&format!(
                     "the ledger was damaged and begins anew; the old one is `{}`",
                     aside.display()
                 ));
@@ -90,16 +90,16 @@ impl Memory {
     }
 
     fn tell(&self, why: &str) {
-        self.note(format!(
+        self.note(&format!(
             "the ledger `{}` is not used ({why}); everything works without it, slower",
             self.path.display()
         ));
     }
 
-    fn note(&self, words: String) {
+    fn note(&self, words: &str) {
         tracing::warn!("{words}");
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.get_or_insert_with(|| sanitize(&words));
+        trouble.get_or_insert_with(|| sanitize(words));
     }
 
     /// What is known of the files in a folder.

@@ -298,7 +298,7 @@ async fn remember(
         retries: job.map_or(0, |job| job.diary.retries()),
         ..history::row(
             "pull",
-            &[request.repo.clone()],
+            std::slice::from_ref(&request.repo),
             bytes,
             (started, now),
             outcome,

@@ -29,12 +29,7 @@ fn is_remote_kind(system: &rustix::fs::StatFs) -> bool {
     const LUSTRE: u64 = 0x0BD0_0BD0;
     const FUSE: u64 = 0x6573_5546;
     // The field is signed on some machines; a magic number is its low 32 bits.
-    #[expect(
-        clippy::cast_sign_loss,
-        clippy::unnecessary_cast,
-        reason = "the type of the field differs between machines"
-    )]
-    let kind = (system.f_type as u64) & 0xFFFF_FFFF;
+    let kind = u64::try_from(i128::from(system.f_type) & 0xFFFF_FFFF).unwrap_or(0);
     matches!(
         kind,
         NFS | SMB | SMB2 | CIFS | NINE_P | CEPH | AFS | CODA | LUSTRE | FUSE

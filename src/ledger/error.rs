@@ -13,7 +13,7 @@ pub enum Error {
     Open {
         /// The file.
         path: PathBuf,
-        /// The system's words, or SQLite's.
+        /// The words of the system or of the database.
         why: String,
     },
     /// It was written by a newer larder.

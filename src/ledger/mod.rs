@@ -1,5 +1,5 @@
 //! Owns long memory: which files were proven, what the chunks of a content hash to, listings by
-//! commit, past transfers, how fast hosts were. One SQLite file in larder's state folder.
+//! commit, past transfers, how fast hosts were. One database file in larder's state folder.
 //!
 //! **Law**: disposable. Losing it costs time, never truth; whatever is wrong with it, the caller goes
 //! on without. Never reads or writes a cache, never asks the clock.

@@ -57,7 +57,7 @@ pub struct Proven {
     pub etag: Etag,
 }
 
-/// SQLite's integers are signed; the bits are kept.
+/// The database's integers are signed; the bits are kept.
 const fn signed(number: u64) -> i64 {
     number.cast_signed()
 }
