@@ -258,8 +258,8 @@ async fn a_model_arrives_whole_and_a_second_pull_fetches_nothing() {
     assert_eq!(again.assert_complete().fetched_bytes, 0);
     assert_eq!(
         place.hub.requests().len(),
-        2,
-        "one for the commit, one for the listing"
+        1,
+        "one for the commit; its listing is remembered"
     );
 }
 
