@@ -4,6 +4,7 @@
 //! never truncated and never deleted, since a second process could lock a fresh file of the same
 //! name while the first still holds the old one (hub.md 2.4).
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -402,6 +403,21 @@ pub fn resumable_bytes(layout: &Layout, repo: &RepoId, etag: &Etag) -> Option<u6
         .into_iter()
         .max_by_key(|partial| (partial.modified, partial.bytes))
         .map(|partial| partial.bytes)
+}
+
+/// The same for every content of the repo of which there is a partial, by one look.
+pub fn all_resumable(layout: &Layout, repo: &RepoId) -> HashMap<Etag, u64> {
+    let found = super::salvage::all_partials(layout, repo).unwrap_or_default();
+    let mut newest: HashMap<Etag, (SystemTime, u64)> = HashMap::new();
+    for (etag, partial) in found {
+        let seen = (partial.modified, partial.bytes);
+        let known = newest.entry(etag).or_insert(seen);
+        *known = seen.max(*known);
+    }
+    newest
+        .into_iter()
+        .map(|(etag, (_, bytes))| (etag, bytes))
+        .collect()
 }
 
 /// Whether a partial of the content has all its bytes, so that only their proof is missing.

@@ -6,6 +6,7 @@
 //!
 //! Never the network, never the environment, never the clock.
 
+mod batch;
 mod blob;
 mod census;
 mod chunk_map;
@@ -43,6 +44,7 @@ mod staging;
 mod tally;
 mod trees;
 
+pub use batch::{Small, promote_all};
 pub use blob::{Check, Hasher, Verdict, check, find_elsewhere};
 pub use census::Census;
 pub use chunked::{Chunked, Wanted};
@@ -53,7 +55,8 @@ pub use hash_ahead::{ProvenContent, Watch};
 pub use incomplete::{Found, Partial, Salvage};
 pub use layout::Layout;
 pub use lock::{
-    BlobLock, Busy, LockAttempt, is_complete_partial, other_progress, resumable_bytes, try_lock,
+    BlobLock, Busy, LockAttempt, all_resumable, is_complete_partial, other_progress,
+    resumable_bytes, try_lock,
 };
 pub use partials::{Eyes, Ours, is_being_written};
 pub use place::{place_copy, place_empty};

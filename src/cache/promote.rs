@@ -92,6 +92,15 @@ impl Partial {
         Err(Error::Unsteady { path: target })
     }
 
+    /// Renames a partial that was proven and synced over the blob; `None` if another program has
+    /// taken the file away meanwhile.
+    pub(super) fn take_blobs_name(&mut self) -> Result<Option<Promoted>> {
+        let target = self.layout.blob(&self.repo, &self.etag);
+        let set_aside = self.keep_old(&target)?;
+        let is_named = self.take_name(&target)?;
+        Ok(is_named.then_some(Promoted { set_aside }))
+    }
+
     /// Renames the partial over the blob; `false` if it turns out that the name did not lead to
     /// our file any more.
     fn take_name(&self, target: &Path) -> Result<bool> {

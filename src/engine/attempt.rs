@@ -16,10 +16,11 @@ use super::failure::from_hub;
 use super::job::{Halt, Job, Slot, blocking, or_stop};
 use super::lock_wait::Claim;
 use super::ranged;
+use super::small::{self, SMALL_BYTES};
 use super::transfer::Transfer;
 use super::writer::{Bench, download};
 use crate::cache::{
-    self, BlobLock, CHUNKED_FROM_BYTES, Chunked, Found, Partial, Salvage, SetAside, Wanted,
+    self, BlobLock, CHUNKED_FROM_BYTES, Chunked, Found, Partial, Salvage, SetAside, Small, Wanted,
 };
 use crate::domain::{
     Event, Failure, FailureCode, FileId, Healing, HealingKind, Origin, RemoteFile, RepoPath, Want,
@@ -71,6 +72,8 @@ pub(super) struct Attempt<'a> {
     pub(super) number: u32,
     pub(super) remote: RemoteFile,
     pub(super) paths: Vec<RepoPath>,
+    /// Whether nothing of it was here when the pull began.
+    is_new: bool,
     pub(super) stop: CancellationToken,
     start: Start,
     /// Whether bytes of earlier runs may be given up alone when the whole does not match.
@@ -112,6 +115,7 @@ impl<'a> Attempt<'a> {
             number: transfer.attempts,
             remote: transfer.remote.clone(),
             paths: transfer.paths.clone(),
+            is_new: transfer.is_new,
             stop: stop.clone(),
             start,
             may_suspect,
@@ -137,7 +141,9 @@ impl<'a> Attempt<'a> {
 
     async fn steps_with(&mut self, slot: Slot) -> Result<Done, Halt> {
         let mut seen = None;
-        if !self.job.is_forced
+        // A small file that was not here when the pull began is looked for once, under its lock.
+        let is_looked_for_later = self.is_small() && self.is_new;
+        if !(self.job.is_forced || is_looked_for_later)
             && let Some(done) = self.reuse_in_place(&mut seen).await?
         {
             return Ok(done);
@@ -158,6 +164,11 @@ impl<'a> Attempt<'a> {
             Ok(done) => return Ok(done),
             Err(lock) => lock,
         };
+        if self.is_small() && !self.job.config.is_offline {
+            let done = self.fetch_small(lock).await;
+            drop(slot);
+            return done;
+        }
         let (lock, unfinished, is_seeded) = self.open_partial(lock).await?;
         let (lock, unfinished) = self.fetch(lock, unfinished, connection).await?;
         let done = self.promote(lock, unfinished, is_seeded).await;
@@ -166,9 +177,61 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) async fn slot(&self) -> Result<Slot, Halt> {
-        or_stop(&self.stop, self.job.budget.slot(&self.job.turn))
-            .await?
-            .ok_or(Halt::Interrupted)
+        let (budget, turn) = (&self.job.budget, &self.job.turn);
+        let slot = if self.is_small() {
+            let waiting = budget.small_slot(turn, self.remote.size_bytes);
+            or_stop(&self.stop, waiting).await?
+        } else {
+            or_stop(&self.stop, budget.slot(turn)).await?
+        };
+        slot.ok_or(Halt::Interrupted)
+    }
+
+    /// Whether it is fetched into memory: it is small, and nothing of it lies on disk to go on with.
+    pub(super) fn is_small(&self) -> bool {
+        self.remote.size_bytes < SMALL_BYTES && !self.job.begun.contains(&self.remote.etag)
+    }
+
+    /// Fetches a small file and promotes it with others.
+    async fn fetch_small(&mut self, lock: BlobLock) -> Result<Done, Halt> {
+        self.job
+            .emitter
+            .fact(Event::Connecting {
+                file: self.file,
+                attempt: self.number,
+                source: self.job.source.name().to_owned(),
+            })
+            .await;
+        let want = self.want();
+        let bytes = small::fetch(self, &want).await?;
+        self.job
+            .emitter
+            .fact(Event::Verifying {
+                file: self.file,
+                attempt: self.number,
+            })
+            .await;
+        let (size, etag) = (bytes.len() as u64, self.remote.etag);
+        let content = Small { etag, bytes, lock };
+        let promoted = self.job.gather.promote(self.job, content).await?;
+        match promoted {
+            Ok(promoted) => Ok(Done::Fetched {
+                fetched_bytes: size,
+                healing: self.healing(promoted.set_aside),
+            }),
+            Err(cache::Error::HashMismatch { .. }) => Err(self.mismatch(size, false, None).await),
+            Err(error) => Err(Halt::of_cache(error)),
+        }
+    }
+
+    fn want(&self) -> Want {
+        Want {
+            repo: self.job.repo.clone(),
+            commit: self.job.commit,
+            path: self.remote.path.clone(),
+            etag: self.remote.etag,
+            size_bytes: self.remote.size_bytes,
+        }
     }
 
     pub(super) fn blob_path(&self) -> PathBuf {
@@ -296,7 +359,7 @@ impl<'a> Attempt<'a> {
         &mut self,
         lock: BlobLock,
         unfinished: Unfinished,
-        connection: OwnedSemaphorePermit,
+        connection: Option<OwnedSemaphorePermit>,
     ) -> Result<(BlobLock, Unfinished), Halt> {
         let have = match &unfinished {
             Unfinished::Plain(partial) => partial.bytes(),
@@ -313,13 +376,7 @@ impl<'a> Attempt<'a> {
                 source: self.job.source.name().to_owned(),
             })
             .await;
-        let want = Want {
-            repo: self.job.repo.clone(),
-            commit: self.job.commit,
-            path: self.remote.path.clone(),
-            etag: self.remote.etag,
-            size_bytes: self.remote.size_bytes,
-        };
+        let want = self.want();
         let ticket = self.job.flow.pace.enrol();
         let fetched = match unfinished {
             Unfinished::Plain(partial) => {

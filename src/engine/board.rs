@@ -59,6 +59,7 @@ impl Board {
                             file: planned.file,
                             remote: remote.clone(),
                             paths: vec![planned.path.clone()],
+                            is_new: planned.have_bytes == 0 && !planned.is_reuse,
                             attempts: 0,
                         },
                         state: State::Ready,

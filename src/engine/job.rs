@@ -1,7 +1,8 @@
 //! Owns what the tasks of one pull share: settings, paths, budget, the way events go up.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -10,11 +11,12 @@ use super::Flow;
 use super::at_work::AtWork;
 use super::emit::Emitter;
 use super::failure::from_cache;
+use super::gather::Gather;
 use super::memory::{Diary, Memory};
 use super::sources::Source;
 use crate::cache::{self, Layout};
 use crate::config::Config;
-use crate::domain::{Command, Commit, Failure, FailureCode, RepoId};
+use crate::domain::{Command, Commit, Etag, Failure, FailureCode, RepoId};
 
 /// One pull, as its tasks see it.
 pub(super) struct Job {
@@ -39,7 +41,13 @@ pub(super) struct Job {
     /// What this pull knows and learns.
     pub(super) diary: Diary,
     /// This pull's turn at the budget.
-    pub(super) turn: Arc<Semaphore>,
+    pub(super) turn: Turn,
+    /// Small files that were fetched and wait for the disk.
+    pub(super) gather: Gather,
+    /// Contents of which there was a partial when the pull began.
+    pub(super) begun: HashSet<Etag>,
+    /// Whether the repo's folders are there.
+    pub(super) is_prepared: AtomicBool,
     /// The blobs that are being written right now.
     pub(super) at_work: Arc<AtWork>,
     /// Whether what is here is fetched again.
@@ -60,16 +68,29 @@ pub(super) struct Budget {
     pub(super) blobs: Arc<Semaphore>,
     /// Connections that transfer.
     pub(super) connections: Arc<Semaphore>,
+    /// Small files in flight, each with its connection.
+    small: Arc<Semaphore>,
+    /// Memory for small files, in KiB.
+    small_kib: Arc<Semaphore>,
     /// How many blobs may be in flight.
     most_blobs: usize,
+    /// How many small files may be in flight.
+    most_small: usize,
     /// Connections of all files together, those included that help one with its ranges.
     pub(super) most_connections: usize,
 }
 
 /// The right to work at a blob.
 pub(super) struct Slot {
-    _blob: OwnedSemaphorePermit,
-    _turn: OwnedSemaphorePermit,
+    _permits: Vec<OwnedSemaphorePermit>,
+}
+
+/// What a pull must take before it queues for the budget: of its thousand files only so many stand
+/// in the queue that another pull's first file is not the thousand-and-first.
+#[derive(Clone)]
+pub(super) struct Turn {
+    large: Arc<Semaphore>,
+    small: Arc<Semaphore>,
 }
 
 impl Budget {
@@ -84,6 +105,12 @@ impl Budget {
     /// Descriptors of everything else: log, runtime, terminal, a probe or a folder being synced.
     const OTHER_FILES: usize = 56;
 
+    /// Small files in flight, where there may be so many open files: what counts for them is the
+    /// time of a round trip, not the line.
+    const SMALL_AT_ONCE: usize = 48;
+    /// Memory for small files, in KiB.
+    const SMALL_KIB: usize = 8 << 10;
+
     /// A budget of `connections`, or of as many as `open_files` leave room for.
     pub(super) fn new(connections: usize, open_files: Option<u64>) -> Self {
         let connections = open_files.map_or(connections, |limit| {
@@ -96,7 +123,16 @@ impl Budget {
         // The other connections help large files with their ranges.
         let files = connections.min(Self::FILES_AT_ONCE.max(connections / 2));
         let most_blobs = files + Self::BESIDE_CONNECTIONS;
+        // A quarter of the open files; each holds two locks and a socket.
+        let room = open_files.map_or(usize::MAX, |limit| {
+            usize::try_from(limit / 12).unwrap_or(usize::MAX)
+        });
+        // Who asks for few connections gets few here, too.
+        let most_small = (connections * 3).min(Self::SMALL_AT_ONCE).min(room).max(1);
         Self {
+            small: Arc::new(Semaphore::new(most_small)),
+            small_kib: Arc::new(Semaphore::new(Self::SMALL_KIB)),
+            most_small,
             blobs: Arc::new(Semaphore::new(most_blobs)),
             connections: Arc::new(Semaphore::new(files)),
             most_blobs,
@@ -104,17 +140,36 @@ impl Budget {
         }
     }
 
-    /// What a pull must take before it queues for the budget: of its thousand files only so many
-    /// stand in the queue that another pull's first file is not the thousand-and-first.
-    pub(super) fn turn(&self) -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(self.most_blobs))
+    /// A pull's turn.
+    pub(super) fn turn(&self) -> Turn {
+        Turn {
+            large: Arc::new(Semaphore::new(self.most_blobs)),
+            small: Arc::new(Semaphore::new(self.most_small)),
+        }
     }
 
     /// Waits for the right to work at a blob; `None` if the engine is closing.
-    pub(super) async fn slot(&self, turn: &Arc<Semaphore>) -> Option<Slot> {
+    pub(super) async fn slot(&self, turn: &Turn) -> Option<Slot> {
         Some(Slot {
-            _turn: Arc::clone(turn).acquire_owned().await.ok()?,
-            _blob: Arc::clone(&self.blobs).acquire_owned().await.ok()?,
+            _permits: vec![
+                Arc::clone(&turn.large).acquire_owned().await.ok()?,
+                Arc::clone(&self.blobs).acquire_owned().await.ok()?,
+            ],
+        })
+    }
+
+    /// Waits for the right to work at a small blob of so many bytes.
+    pub(super) async fn small_slot(&self, turn: &Turn, bytes: u64) -> Option<Slot> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        Some(Slot {
+            _permits: vec![
+                Arc::clone(&turn.small).acquire_owned().await.ok()?,
+                Arc::clone(&self.small).acquire_owned().await.ok()?,
+                Arc::clone(&self.small_kib)
+                    .acquire_many_owned(kib)
+                    .await
+                    .ok()?,
+            ],
         })
     }
 }
@@ -198,7 +253,7 @@ mod tests {
         }
         let mut waiting = tokio::task::JoinSet::new();
         for (name, turn) in [("large", &large), ("large", &large), ("small", &small)] {
-            let (budget, turn) = (Arc::clone(&budget), Arc::clone(turn));
+            let (budget, turn) = (Arc::clone(&budget), turn.clone());
             waiting.spawn(async move { (name, budget.slot(&turn).await.unwrap()) });
             tokio::task::yield_now().await;
         }

@@ -3,6 +3,7 @@
 //! **Law**: while waiting nothing is held, neither slot nor connection nor open file.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -33,7 +34,8 @@ enum Tried {
 pub(super) struct Claim {
     pub(super) lock: BlobLock,
     pub(super) slot: Slot,
-    pub(super) connection: OwnedSemaphorePermit,
+    /// `None` for a small file, whose slot is one.
+    pub(super) connection: Option<OwnedSemaphorePermit>,
     /// Says to those who look that it is us.
     pub(super) working: Working,
 }
@@ -57,12 +59,13 @@ impl Attempt<'_> {
             if !self.job.config.is_offline {
                 or_stop(&self.stop, self.job.source.ready()).await?;
             }
-            let connection = or_stop(
-                &self.stop,
-                Arc::clone(&self.job.budget.connections).acquire_owned(),
-            )
-            .await?
-            .map_err(|_| Halt::Interrupted)?;
+            let connection = if self.is_small() {
+                None
+            } else {
+                let waiting = Arc::clone(&self.job.budget.connections).acquire_owned();
+                let acquired = or_stop(&self.stop, waiting).await?;
+                Some(acquired.map_err(|_| Halt::Interrupted)?)
+            };
             // Queueing behind our own files says nothing about the other program.
             moved += queued.elapsed();
             let (layout, repo, etag) = (
@@ -78,9 +81,14 @@ impl Attempt<'_> {
                 file: self.remote.path.clone(),
                 size_bytes: self.remote.size_bytes,
             };
+            let job = Arc::clone(self.job);
             let tried = blocking(move || {
-                cache::prepare_root(layout.root())?;
-                cache::prepare_repo(&layout, &repo)?;
+                // What is removed later is made again where it is missed.
+                if !job.is_prepared.load(Ordering::Acquire) {
+                    cache::prepare_root(layout.root())?;
+                    cache::prepare_repo(&layout, &repo)?;
+                    job.is_prepared.store(true, Ordering::Release);
+                }
                 let mut tried = cache::try_lock(&layout, &repo, &etag, emitter.now())?;
                 if matches!(tried, LockAttempt::Busy(_)) {
                     // A look at a lock holds it for a moment; nobody waits for that.

@@ -366,6 +366,7 @@ async fn look(
             .at_path(other.as_str()));
         }
         let mut on_disk: HashMap<Etag, OnDisk> = HashMap::new();
+        let resumable = cache::all_resumable(&layout, &repo);
         for remote in &selected {
             // A place that cannot even be looked at is told now, not after the last byte.
             let pointer = layout.pointer(&repo, &commit, &remote.path);
@@ -375,9 +376,10 @@ async fn look(
                 let error = cache::Error::from_io("place", &pointer, error);
                 return Err(from_cache(error));
             }
-            on_disk
-                .entry(remote.etag)
-                .or_insert_with(|| glance(&layout, &repo, &commit, remote, use_shared));
+            on_disk.entry(remote.etag).or_insert_with(|| {
+                let partial_bytes = resumable.get(&remote.etag).copied().unwrap_or(0);
+                glance(&layout, &repo, &commit, remote, use_shared, partial_bytes)
+            });
         }
         let sums = plan(&selected, &on_disk, is_forced);
         Ok(PullPlan {
@@ -413,6 +415,7 @@ fn glance(
     commit: &Commit,
     remote: &RemoteFile,
     use_shared: bool,
+    partial_bytes: u64,
 ) -> OnDisk {
     let blob_bytes = std::fs::metadata(layout.blob(repo, &remote.etag))
         .ok()
@@ -437,7 +440,6 @@ fn glance(
             partial_bytes: 0,
         };
     }
-    let partial_bytes = cache::resumable_bytes(layout, repo, &remote.etag).unwrap_or(0);
     match blob_bytes {
         Some(bytes) if bytes < remote.size_bytes && bytes > partial_bytes => OnDisk {
             is_whole: false,

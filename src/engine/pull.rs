@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::board::{Board, Settled};
 use super::emit::Emitter;
+use super::gather::Gather;
 use super::history;
 use super::job::{Halt, Job, blocking};
 use super::plan::DISK_MARGIN_BYTES;
@@ -209,12 +210,19 @@ async fn fetch(
         plan,
     } = prepared;
     let mut started = emitter.now();
-    let diary = {
-        let (memory, blobs) = (Arc::clone(&shared.memory), layout.blobs(&plan.repo));
+    let (diary, begun) = {
+        let (memory, layout, repo) = (
+            Arc::clone(&shared.memory),
+            layout.clone(),
+            plan.repo.clone(),
+        );
         // Without it everything is hashed, as without a ledger.
-        blocking(move || memory.diary(&blobs))
-            .await
-            .unwrap_or_default()
+        blocking(move || {
+            let begun = cache::all_resumable(&layout, &repo).into_keys().collect();
+            (memory.diary(&layout.blobs(&repo)), begun)
+        })
+        .await
+        .unwrap_or_default()
     };
     let job = Arc::new(Job {
         config: Arc::clone(&shared.config),
@@ -228,6 +236,9 @@ async fn fetch(
         memory: Arc::clone(&shared.memory),
         diary,
         turn: shared.budget.turn(),
+        gather: Gather::default(),
+        begun,
+        is_prepared: AtomicBool::new(false),
         at_work: Arc::clone(&shared.at_work),
         is_forced: request.force,
         trust_size: request.trust_size,

@@ -44,6 +44,8 @@ pub(super) struct Transfer {
     pub(super) remote: RemoteFile,
     /// Every selected path with this content.
     pub(super) paths: Vec<RepoPath>,
+    /// Whether nothing of it was here when the pull was planned.
+    pub(super) is_new: bool,
     /// Attempts made in earlier runs of this job, so that numbers never repeat.
     pub(super) attempts: u32,
 }

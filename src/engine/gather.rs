@@ -1,0 +1,99 @@
+//! Owns gathering small files that were fetched, so that the disk gets many at once: whoever comes
+//! first promotes all that have come by then; the others wait for their answer.
+//!
+//! **Law**: every file that is handed in gets exactly one answer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::job::{Job, blocking};
+use crate::cache::{self, Promoted, Small};
+use crate::domain::{Failure, FailureCode};
+use crate::ledger::Stamp;
+
+/// Files that are promoted at once, at most: a kill loses no more than these.
+const MOST: usize = 64;
+
+type Answer = Result<cache::Result<Promoted>, Failure>;
+
+/// The small files of a pull that wait for the disk.
+#[derive(Debug, Default)]
+pub(super) struct Gather {
+    waiting: Mutex<Vec<(Small, oneshot::Sender<Answer>)>>,
+    /// Held by whoever promotes.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Gather {
+    /// Promotes a file, together with others that are here.
+    pub(super) async fn promote(&self, job: &Arc<Job>, small: Small) -> Answer {
+        let (sender, mut answer) = oneshot::channel();
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((small, sender));
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut answer => return answered.unwrap_or_else(|_| Err(lost())),
+                turn = self.turn.lock() => {
+                    self.promote_those_here(job).await;
+                    drop(turn);
+                }
+            }
+        }
+    }
+
+    async fn promote_those_here(&self, job: &Arc<Job>) {
+        let batch: Vec<_> = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = waiting.len().min(MOST);
+            waiting.drain(..count).collect()
+        };
+        if batch.is_empty() {
+            return;
+        }
+        let (smalls, senders): (Vec<Small>, Vec<_>) = batch.into_iter().unzip();
+        let work = Arc::clone(job);
+        let promoted = blocking(move || {
+            let etags: Vec<_> = smalls.iter().map(|small| small.etag).collect();
+            let promoted = cache::promote_all(&work.layout, &work.repo, smalls);
+            for (etag, one) in etags.iter().zip(&promoted) {
+                let blob = work.layout.blob(&work.repo, etag);
+                if one.is_ok()
+                    && let Ok(found) = std::fs::metadata(&blob)
+                {
+                    work.diary.learn(&blob, Stamp::of(&found), etag);
+                }
+            }
+            promoted
+        })
+        .await;
+        match promoted {
+            Ok(promoted) => {
+                for (sender, one) in senders.into_iter().zip(promoted) {
+                    answer(sender, Ok(one));
+                }
+            }
+            Err(failure) => {
+                for sender in senders {
+                    answer(sender, Err(failure.clone()));
+                }
+            }
+        }
+    }
+}
+
+fn answer(sender: oneshot::Sender<Answer>, answer: Answer) {
+    if sender.send(answer).is_err() {
+        tracing::debug!("nobody waits for a small file any more");
+    }
+}
+
+fn lost() -> Failure {
+    Failure::new(
+        FailureCode::Internal,
+        "a small file was lost on its way to the disk",
+    )
+}
