@@ -71,7 +71,8 @@ pub(super) fn hash_ahead(
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             match proven {
                 Ok((proof, content)) => {
-                    if let Proof::Wrong(_) = proof {
+                    // What cannot be read is not to be trusted either.
+                    if !matches!(proof, Proof::Right) {
                         done.0.wrong.extend(fs::canonicalize(&task.file.place).ok());
                     }
                     done.0.known.insert(task.id, proof);

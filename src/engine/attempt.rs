@@ -165,7 +165,7 @@ impl<'a> Attempt<'a> {
             Err(lock) => lock,
         };
         if self.is_small() && !self.job.config.is_offline {
-            let done = self.fetch_small(lock).await;
+            let done = self.fetch_small(lock, connection).await;
             drop(slot);
             return done;
         }
@@ -193,7 +193,11 @@ impl<'a> Attempt<'a> {
     }
 
     /// Fetches a small file and promotes it with others.
-    async fn fetch_small(&mut self, lock: BlobLock) -> Result<Done, Halt> {
+    async fn fetch_small(
+        &mut self,
+        lock: BlobLock,
+        connection: Option<OwnedSemaphorePermit>,
+    ) -> Result<Done, Halt> {
         self.job
             .emitter
             .fact(Event::Connecting {
@@ -204,6 +208,7 @@ impl<'a> Attempt<'a> {
             .await;
         let want = self.want();
         let bytes = small::fetch(self, &want).await?;
+        drop(connection);
         self.job
             .emitter
             .fact(Event::Verifying {

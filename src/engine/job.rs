@@ -56,6 +56,8 @@ pub(super) struct Job {
     pub(super) trust_size: bool,
     /// Bytes that came over the network, repeats included.
     pub(super) fetched_bytes: AtomicU64,
+    /// How many of them the ledger knows.
+    pub(super) remembered_bytes: AtomicU64,
 }
 
 /// Bounds on what is open at once.
@@ -76,6 +78,8 @@ pub(super) struct Budget {
     most_blobs: usize,
     /// How many small files may be in flight.
     most_small: usize,
+    /// Whether small files have connections beside those of the others.
+    pub(super) has_small_lanes: bool,
     /// Connections of all files together, those included that help one with its ranges.
     pub(super) most_connections: usize,
 }
@@ -108,6 +112,8 @@ impl Budget {
     /// Small files in flight, where there may be so many open files: what counts for them is the
     /// time of a round trip, not the line.
     const SMALL_AT_ONCE: usize = 48;
+    /// From so many connections on, small files have their own.
+    const ENOUGH: usize = 16;
     /// Memory for small files, in KiB.
     const SMALL_KIB: usize = 8 << 10;
 
@@ -127,12 +133,18 @@ impl Budget {
         let room = open_files.map_or(usize::MAX, |limit| {
             usize::try_from(limit / 12).unwrap_or(usize::MAX)
         });
-        // Who asks for few connections gets few here, too.
-        let most_small = (connections * 3).min(Self::SMALL_AT_ONCE).min(room).max(1);
+        // Who asks for few connections gets no more for small files.
+        let has_small_lanes = connections >= Self::ENOUGH;
+        let most_small = if has_small_lanes {
+            Self::SMALL_AT_ONCE.min(room).max(1)
+        } else {
+            connections
+        };
         Self {
             small: Arc::new(Semaphore::new(most_small)),
             small_kib: Arc::new(Semaphore::new(Self::SMALL_KIB)),
             most_small,
+            has_small_lanes,
             blobs: Arc::new(Semaphore::new(most_blobs)),
             connections: Arc::new(Semaphore::new(files)),
             most_blobs,

@@ -34,7 +34,7 @@ enum Tried {
 pub(super) struct Claim {
     pub(super) lock: BlobLock,
     pub(super) slot: Slot,
-    /// `None` for a small file, whose slot is one.
+    /// `None` for a small file whose slot is one.
     pub(super) connection: Option<OwnedSemaphorePermit>,
     /// Says to those who look that it is us.
     pub(super) working: Working,
@@ -59,7 +59,7 @@ impl Attempt<'_> {
             if !self.job.config.is_offline {
                 or_stop(&self.stop, self.job.source.ready()).await?;
             }
-            let connection = if self.is_small() {
+            let connection = if self.is_small() && self.job.budget.has_small_lanes {
                 None
             } else {
                 let waiting = Arc::clone(&self.job.budget.connections).acquire_owned();

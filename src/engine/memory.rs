@@ -34,6 +34,8 @@ pub(super) struct Memory {
 /// What one pull knows, and learns for the next.
 #[derive(Debug, Default)]
 pub(super) struct Diary {
+    /// The blobs' real folder.
+    folder: PathBuf,
     known: HashMap<String, (Stamp, Etag)>,
     learned: Mutex<Vec<Proven>>,
     retries: AtomicU32,
@@ -104,11 +106,14 @@ impl Memory {
 
     /// What is known of the files in a folder.
     pub(super) fn diary(&self, folder: &Path) -> Diary {
-        let folder = folder.to_string_lossy();
+        // Links above it are resolved, so that all commands call a file by one name.
+        let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
         Diary {
-            known: self
-                .with(|ledger| ledger.proven_in(&folder))
+            known: folder
+                .to_str()
+                .and_then(|folder| self.with(|ledger| ledger.proven_in(folder)))
                 .unwrap_or_default(),
+            folder,
             ..Diary::default()
         }
     }
@@ -121,18 +126,19 @@ impl Memory {
         self.keep_proven(learned, now);
     }
 
+    /// Whether a file's last change was long enough before `now`, when its bytes began to be read,
+    /// that a later one would show.
+    pub(super) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
+        let changed_ns = u128::try_from(stamp.changed_ns).unwrap_or(0);
+        changed_ns + STEP.as_nanos() <= since_epoch(now).as_nanos()
+    }
+
     /// Remembers files as proven that still are what they were.
     pub(super) fn keep_proven(&self, mut files: Vec<Proven>, now: SystemTime) {
         if files.is_empty() {
             return;
         }
-        let now_ns = since_epoch(now).as_nanos();
-        let step_ns = STEP.as_nanos();
-        let is_fresh = |stamp: &Stamp| {
-            let changed_ns = u128::try_from(stamp.changed_ns).unwrap_or(0);
-            changed_ns + step_ns > now_ns
-        };
-        if files.iter().any(|file| is_fresh(&file.stamp)) {
+        if files.iter().any(|file| !Self::is_settled(&file.stamp, now)) {
             std::thread::sleep(STEP);
         }
         files
@@ -213,18 +219,18 @@ impl Memory {
 impl Diary {
     /// Whether a file is the one that was proven to have this content.
     pub(super) fn knows(&self, path: &Path, stamp: &Stamp, etag: &Etag) -> bool {
-        path.to_str()
-            .and_then(|path| self.known.get(path))
+        self.key(path)
+            .and_then(|key| self.known.get(&key))
             .is_some_and(|(known, content)| known == stamp && content == etag)
     }
 
     /// Notes a file that was just proven.
     pub(super) fn learn(&self, path: &Path, stamp: Stamp, etag: &Etag) {
-        let Some(path) = path.to_str() else {
+        let Some(path) = self.key(path) else {
             return;
         };
         let proven = Proven {
-            path: path.to_owned(),
+            path,
             stamp,
             etag: *etag,
         };
@@ -234,14 +240,23 @@ impl Diary {
             .push(proven);
     }
 
+    /// What the ledger calls a blob; `None` for one that is a link to somewhere else.
+    fn key(&self, blob: &Path) -> Option<String> {
+        if blob.symlink_metadata().ok()?.is_symlink() {
+            return None;
+        }
+        let real = self.folder.join(blob.file_name()?);
+        real.into_os_string().into_string().ok()
+    }
+
     /// Notes that something failed and is made again.
     pub(super) fn tried_again(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often that was so.
-    pub(super) fn retries(&self) -> u32 {
-        self.retries.load(Ordering::Relaxed)
+    /// How often that was so since this was asked last.
+    pub(super) fn take_retries(&self) -> u32 {
+        self.retries.swap(0, Ordering::Relaxed)
     }
 }
 

@@ -243,6 +243,7 @@ async fn fetch(
         is_forced: request.force,
         trust_size: request.trust_size,
         fetched_bytes: AtomicU64::new(0),
+        remembered_bytes: AtomicU64::new(0),
     });
     sweep(&job).await;
     let mut board = Board::new(&plan.files, &selected);
@@ -303,10 +304,14 @@ async fn remember(
         return;
     }
     let now = emitter.now();
-    let bytes = job.map_or(0, |job| job.fetched_bytes.load(Ordering::Relaxed));
+    let bytes = job.map_or(0, |job| {
+        let all = job.fetched_bytes.load(Ordering::Relaxed);
+        // A retry has a row of its own.
+        all - job.remembered_bytes.swap(all, Ordering::Relaxed)
+    });
     let row = HistoryRow {
         revision: request.revision.to_string(),
-        retries: job.map_or(0, |job| job.diary.retries()),
+        retries: job.map_or(0, |job| job.diary.take_retries()),
         ..history::row(
             "pull",
             std::slice::from_ref(&request.repo),

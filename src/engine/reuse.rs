@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::attempt::{Attempt, Done};
 use super::job::{Halt, blocking};
+use super::memory::Memory;
 use crate::cache::{self, BlobLock, Check, LinkMode, Pointer, Verdict};
 use crate::domain::{HealingKind, Origin};
 use crate::ledger::Stamp;
@@ -67,13 +68,15 @@ impl Attempt<'_> {
                 healing: None,
             }));
         }
+        // One that changed a moment before it is read might change again unseen.
+        let is_settled = Memory::is_settled(&identity.stamp, self.job.emitter.now());
         let check = self.check();
         let mut watch = self.watch();
         let at = path.clone();
         let verdict = blocking(move || cache::check(&at, &etag, size, check, &mut watch))
             .await?
             .map_err(Halt::of_cache)?;
-        if matches!(verdict, Verdict::Proven) {
+        if matches!(verdict, Verdict::Proven) && is_settled {
             self.learn(path, Some(identity.stamp)).await?;
         }
         let reused = |is_verified| {

@@ -9,7 +9,7 @@ use super::attempt::Attempt;
 use super::emit::millis;
 use super::job::{Halt, or_stop};
 use super::sources::Body;
-use super::writer::{STALL_TOLD, stalled};
+use super::writer::{PROGRESS_EVERY, STALL_TOLD, stalled};
 use crate::domain::{Event, Want};
 use crate::hub::{self, TransportKind};
 
@@ -44,6 +44,7 @@ pub(super) async fn fetch(attempt: &mut Attempt<'_>, want: &Want) -> Result<Vec<
 async fn read(attempt: &Attempt<'_>, mut body: Body, bytes: &mut Vec<u8>) -> Result<(), Halt> {
     let limit = attempt.job.config.stall_timeout;
     let mut heard = Instant::now();
+    let mut told = heard;
     let mut mark = STALL_TOLD.min(limit);
     loop {
         tokio::select! {
@@ -56,6 +57,14 @@ async fn read(attempt: &Attempt<'_>, mut body: Body, bytes: &mut Vec<u8>) -> Res
                     or_stop(&attempt.stop, attempt.job.flow.rate.draw(count)).await?;
                     bytes.extend_from_slice(&chunk);
                     (heard, mark) = (Instant::now(), STALL_TOLD.min(limit));
+                    if told.elapsed() >= PROGRESS_EVERY {
+                        told = heard;
+                        attempt.job.emitter.progress(Event::Progress {
+                            file: attempt.file,
+                            attempt: attempt.number,
+                            bytes: bytes.len() as u64,
+                        });
+                    }
                 }
                 Ok(None) => return Ok(()),
                 Err(hub::Error::Transport { kind: TransportKind::Timeout, .. }) => {

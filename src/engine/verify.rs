@@ -18,6 +18,7 @@ use super::failure::from_cache;
 use super::history;
 use super::job::{Halt, blocking, heard_stop};
 use super::list::absent;
+use super::memory::Memory;
 use crate::cache::{self, ContentId, Eyes, Inspection, Layout, Proofs, ProvenContent};
 use crate::domain::{
     Command, Event, Failure, FailureCode, Outcome, RepoId, RepoPath, Verification, VerifyTarget,
@@ -251,9 +252,11 @@ async fn prove(
                 ControlFlow::Continue(())
             }
         };
-        let verification = inspection.prove(&layout, &mut proofs, &eyes, &watch)?;
+        let verification = inspection.prove(&layout, &mut proofs, &eyes, &watch);
+        // Also when it was broken off: what was found by then is true.
         let (proven, wrong) = proofs.take_news();
         remember(&shared, proven, &wrong, now);
+        let verification = verification?;
         Ok((verification, proofs))
     })
     .await?
@@ -274,7 +277,10 @@ fn remember(shared: &Shared, proven: Vec<ProvenContent>, wrong: &[PathBuf], now:
         if let Some(digests) = &content.digests {
             memory.keep_digests(&content.etag, stamp.size, digests, now);
         }
-        if let Ok(path) = content.path.into_os_string().into_string() {
+        // One that changed a moment before it was read might have changed again unseen.
+        if Memory::is_settled(&stamp, now)
+            && let Ok(path) = content.path.into_os_string().into_string()
+        {
             files.push(Proven {
                 path,
                 stamp,

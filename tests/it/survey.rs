@@ -538,7 +538,10 @@ fn two_models() -> Catalogue {
     let mut catalogue = Catalogue::new();
     for (name, seed) in [("someone/one", 11), ("someone/two", 12)] {
         let repo = catalogue.repo(&RepoId::new(RepoKind::Model, name).unwrap());
-        let weights = Content::Generated { seed, len: 600_000 };
+        let weights = Content::Generated {
+            seed,
+            len: 1_200_000,
+        };
         let commit = repo.commit(vec![
             SourceFile::lfs("model.safetensors", weights),
             SourceFile::git("config.json", format!("{{\"model_type\": \"m{seed}\"}}")),
@@ -552,7 +555,7 @@ fn slow() -> Fault {
     Fault::new(
         Matcher::path("model.safetensors").origin(larder::serve::Origin::Cdn),
         Effect::Slow {
-            bytes_per_s: 500_000,
+            bytes_per_s: 1_000_000,
         },
     )
 }
@@ -872,7 +875,7 @@ async fn a_watch_follows_our_own_pull_and_knows_it_for_ours() {
         "{partials:?}"
     );
     assert_eq!(partials[0].file.as_deref(), Some("model.safetensors"));
-    assert_eq!(partials[0].expected_bytes, Some(600_000));
+    assert_eq!(partials[0].expected_bytes, Some(1_200_000));
     // Paused, it is still ours, and a purge leaves it.
     desk.send(Command::Pause(FileSelection::All));
     desk.until(|stamped| {
