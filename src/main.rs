@@ -30,6 +30,7 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 const LOG_FILES: usize = 7;
 
 fn main() -> ExitCode {
+    host::share_memory_pools();
     // Reports of panics; without it they are shorter, and nothing else is lost.
     let hook = color_eyre::install();
     let args = match cli::parse(std::env::args_os()) {

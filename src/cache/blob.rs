@@ -276,6 +276,18 @@ pub fn find_elsewhere(
     found
 }
 
+/// Whether the cache has anything beside the repo where a content of it may be found.
+pub fn has_neighbours(layout: &Layout, repo: &RepoId, use_shared: bool) -> bool {
+    let is_other =
+        |folder: String| folder != repo.folder() && RepoId::from_folder(&folder).is_some();
+    let has_repos = fs::read_dir(layout.root())
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .any(is_other);
+    has_repos || (use_shared && is_shared_store(layout))
+}
+
 /// Whether the marker makes the root's `blobs/` a shared store; an unmarked one is not adopted.
 fn is_shared_store(layout: &Layout) -> bool {
     let marker = layout.shared_marker();

@@ -178,21 +178,20 @@ fn open(path: &Path, origin: Origin) -> Result<Option<File>> {
         if origin == Origin::OnlyIfThere {
             return Ok(None);
         }
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(Error::at("create", parent))?;
-        }
         match options.clone().write(true).create_new(true).open(path) {
             Ok(file) => {
                 file.set_permissions(fs::Permissions::from_mode(LOCK_MODE))
                     .map_err(Error::at("set the mode of", path))?;
                 return Ok(Some(file));
             }
-            // Made, or removed with its folder, by somebody else meanwhile.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
-                ) => {}
+            // Made by somebody else meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // The first lock of the repo, or the folder was removed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(parent) = path.parent() {
+                    fs::create_dir_all(parent).map_err(Error::at("create", parent))?;
+                }
+            }
             Err(error) => return Err(Error::from_io("create the lock", path, error)),
         }
     }

@@ -179,7 +179,7 @@ pub struct PullArgs {
     /// Show files, sizes and disk space; write nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Connections at once.
+    /// Most connections at once; fewer where more bring nothing.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub connections: Option<u16>,
     /// Most bytes a second of everything together, e.g. 20M.

@@ -15,6 +15,9 @@ use crate::domain::{Etag, RepoId, RepoPath};
 /// only because it changed a moment ago.
 const REMEMBERED: Duration = Duration::from_mins(5);
 
+/// What is remembered for too long is forgotten when so many more are known.
+const SWEPT_EVERY: usize = 64;
+
 /// Every blob that this engine works on, or has just worked on.
 #[derive(Debug, Default)]
 pub(super) struct AtWork(Mutex<HashMap<(RepoId, Etag), Entry>>);
@@ -120,6 +123,10 @@ impl Drop for Working {
             if self.claim == Claim::Holds {
                 entry.let_go = Some(now);
             }
+        }
+        // Not each time: a pull of thousands of files would look at all of them for each.
+        if !entries.len().is_multiple_of(SWEPT_EVERY) {
+            return;
         }
         let is_recent = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < REMEMBERED);
         entries.retain(|_, entry| {

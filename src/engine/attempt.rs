@@ -187,6 +187,11 @@ impl<'a> Attempt<'a> {
         slot.ok_or(Halt::Interrupted)
     }
 
+    /// Whether nothing of it was here when the pull began.
+    pub(super) const fn is_new(&self) -> bool {
+        self.is_new
+    }
+
     /// Whether it is fetched into memory: it is small, and nothing of it lies on disk to go on with.
     pub(super) fn is_small(&self) -> bool {
         self.remote.size_bytes < SMALL_BYTES && !self.job.begun.contains(&self.remote.etag)

@@ -131,12 +131,21 @@ impl Desk {
         }
     }
 
-    /// Counts bytes as they come, and waits where their rate is limited.
-    async fn count(&self, bytes: usize) {
+    /// Counts bytes as they come, and waits where their rate is limited, or until nobody wants more.
+    async fn count(&self, bytes: usize, leave: &CancellationToken) {
         let bytes = bytes as u64;
         self.came.fetch_add(bytes, Ordering::Relaxed);
         self.flow.pace.came(bytes);
-        self.flow.rate.draw(bytes).await;
+        tokio::select! {
+            biased;
+            () = self.flow.rate.draw(bytes) => {}
+            () = leave.cancelled() => {}
+        }
+    }
+
+    /// Whether silence is not the server's: bytes wait for their turn, or nobody may ask.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.flow.rate.is_holding() || self.source.is_paused()
     }
 }
 
@@ -222,7 +231,7 @@ impl Lane {
                 Ok(None) => break Ok(true),
                 Err(error) => break Err(error),
             };
-            self.desk.count(chunk.len()).await;
+            self.desk.count(chunk.len(), &self.leave).await;
             let Some(goes_on) = self.hand_over(&mut open, &mut chunk, &source).await else {
                 break Ok(false);
             };
@@ -330,7 +339,7 @@ pub(super) async fn read_whole(
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         };
-        desk.count(chunk.len()).await;
+        desk.count(chunk.len(), stop).await;
         let range = at..at + chunk.len() as u64;
         let missing = desk.ranges().missing_in(&range);
         for gap in missing {

@@ -210,7 +210,8 @@ async fn fetch(
         plan,
     } = prepared;
     let mut started = emitter.now();
-    let (diary, begun) = {
+    let use_shared = shared.config.use_shared_blobs;
+    let (diary, begun, has_neighbours) = {
         let (memory, layout, repo) = (
             Arc::clone(&shared.memory),
             layout.clone(),
@@ -219,7 +220,8 @@ async fn fetch(
         // Without it everything is hashed, as without a ledger.
         blocking(move || {
             let begun = cache::all_resumable(&layout, &repo).into_keys().collect();
-            (memory.diary(&layout.blobs(&repo)), begun)
+            let has_neighbours = cache::has_neighbours(&layout, &repo, use_shared);
+            (memory.diary(&layout.blobs(&repo)), begun, has_neighbours)
         })
         .await
         .unwrap_or_default()
@@ -238,6 +240,7 @@ async fn fetch(
         turn: shared.budget.turn(),
         gather: Gather::default(),
         begun,
+        has_neighbours,
         is_prepared: AtomicBool::new(false),
         at_work: Arc::clone(&shared.at_work),
         is_forced: request.force,

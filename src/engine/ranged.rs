@@ -194,6 +194,10 @@ impl Foreman<'_, '_> {
                         silent_since = now;
                     }
                     looked = now;
+                    if self.lanes.is_empty() || desk.is_held_back() {
+                        // We wait, not the server.
+                        silent_since = now;
+                    }
                     self.say_downloading(desk).await;
                     self.tell_progress();
                     self.tell_restored().await;
@@ -303,7 +307,7 @@ impl Foreman<'_, '_> {
             }
             _ => {}
         }
-        let is_objection = is_objection(&error);
+        let is_objection = is_objection(&error, bytes);
         let halt = Attempt::halt_of(error);
         let Halt::Failed(failure) = halt else {
             return Err(halt);
@@ -420,6 +424,9 @@ impl Foreman<'_, '_> {
                         came = desk.came();
                         silent_since = now;
                     }
+                    if desk.is_held_back() {
+                        silent_since = now;
+                    }
                     self.say_downloading(desk).await;
                     self.tell_progress();
                     self.tell_restored().await;
@@ -500,15 +507,38 @@ impl Foreman<'_, '_> {
     }
 }
 
-/// Whether the server wants fewer connections, or cannot take as many.
-fn is_objection(error: &hub::Error) -> bool {
-    matches!(
-        error,
-        hub::Error::RateLimited { .. }
-            | hub::Error::Server { .. }
-            | hub::Error::Transport {
-                kind: hub::TransportKind::Connect | hub::TransportKind::Reset,
-                ..
-            }
-    )
+/// Whether the server wants fewer connections, or cannot take as many: it says so, or ends one that
+/// has brought nothing. One that brought `bytes` and then broke says nothing about the others.
+const fn is_objection(error: &hub::Error, bytes: u64) -> bool {
+    match error {
+        hub::Error::RateLimited { .. } | hub::Error::Server { .. } => true,
+        hub::Error::Transport { kind, .. } => {
+            bytes == 0
+                && matches!(
+                    kind,
+                    hub::TransportKind::Connect | hub::TransportKind::Reset
+                )
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_that_gives_nothing_wants_fewer_connections() {
+        let limited = || hub::Error::RateLimited {
+            url: String::new(),
+            wait: Duration::ZERO,
+            bucket: None,
+        };
+        let cut = hub::Error::Truncated {
+            got: 1,
+            expected: 2,
+        };
+        assert!(is_objection(&limited(), 0) && is_objection(&limited(), 9));
+        assert!(!is_objection(&cut, 0) && !is_objection(&cut, 30_000_000));
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Never refuses: who draws more than there is waits.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,12 @@ const BURST: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Rate {
     state: Mutex<State>,
+    /// Who waits now.
+    waiting: AtomicUsize,
 }
+
+/// One who waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
 
 #[derive(Debug)]
 struct State {
@@ -29,6 +35,7 @@ impl Rate {
     pub(super) const fn new(limit: Option<u64>) -> Self {
         Self {
             state: Mutex::new(State { limit, paid: None }),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -47,7 +54,20 @@ impl Rate {
             state.paid = Some(paid);
             paid
         };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
         tokio::time::sleep_until(until).await;
+    }
+
+    /// Whether somebody waits: then silence is ours, and no stall.
+    pub(super) fn is_holding(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -68,6 +88,18 @@ mod tests {
         let took = start.elapsed();
         // Four megabytes less the burst.
         assert!((3.7..3.9).contains(&took.as_secs_f64()), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_says_when_somebody_waits_and_forgets_who_has_gone() {
+        let rate = Rate::new(Some(1_000));
+        {
+            let wait = rate.draw(50_000);
+            tokio::pin!(wait);
+            assert!(futures::poll!(&mut wait).is_pending());
+            assert!(rate.is_holding());
+        }
+        assert!(!rate.is_holding());
     }
 
     #[tokio::test(start_paused = true)]

@@ -51,7 +51,6 @@ impl Attempt<'_> {
             blocking(move || Identity::of(&path)).await?
         };
         let Some(identity) = identity else {
-            self.look_for_dangling().await?;
             return self.reuse_in_snapshot().await;
         };
         if *seen == Some(identity) {
@@ -127,8 +126,9 @@ impl Attempt<'_> {
     }
 
     /// Where files are placed whole (no symlinks), those of the snapshot are the content: if every
-    /// path has it, nothing is to be written, and a blob would only be a second copy.
-    pub(super) async fn reuse_in_snapshot(&mut self) -> Result<Option<Done>, Halt> {
+    /// path has it, nothing is to be written, and a blob would only be a second copy. A pointer to a
+    /// blob that is not there is damage; the blob's absence alone is not.
+    async fn reuse_in_snapshot(&mut self) -> Result<Option<Done>, Halt> {
         let (layout, repo, commit, remote) = (
             self.job.layout.clone(),
             self.job.repo.clone(),
@@ -137,22 +137,29 @@ impl Attempt<'_> {
         );
         let paths = self.paths.clone();
         let use_symlinks = self.job.config.use_symlinks;
-        let pointers = blocking(move || {
-            let pointers: Option<Vec<PathBuf>> = paths
+        let (pointers, dangling) = blocking(move || {
+            let found: Vec<Option<Pointer>> = paths
                 .iter()
                 .map(|path| {
-                    let found = cache::inspect_pointer(&layout, &repo, &commit, path, &remote.etag);
-                    matches!(found, Ok(Pointer::Regular))
-                        .then(|| layout.pointer(&repo, &commit, path))
+                    cache::inspect_pointer(&layout, &repo, &commit, path, &remote.etag).ok()
+                })
+                .collect();
+            let dangling = found.contains(&Some(Pointer::Dangling));
+            let pointers: Option<Vec<PathBuf>> = paths
+                .iter()
+                .zip(found)
+                .map(|(path, found)| {
+                    (found == Some(Pointer::Regular)).then(|| layout.pointer(&repo, &commit, path))
                 })
                 .collect();
             // A cache that cannot be tried cannot be written: nothing could be made better there.
             let places_links = || {
                 use_symlinks && matches!(cache::link_mode(&layout, &repo), Ok(LinkMode::Symlink))
             };
-            pointers.filter(|_| !places_links())
+            (pointers.filter(|_| !places_links()), dangling)
         })
         .await?;
+        self.wrong = dangling.then_some(HealingKind::DanglingPointer);
         let Some(pointers) = pointers else {
             return Ok(None);
         };
@@ -180,28 +187,6 @@ impl Attempt<'_> {
         }))
     }
 
-    /// A pointer to a blob that is not there is damage; the blob's absence alone is not.
-    pub(super) async fn look_for_dangling(&mut self) -> Result<(), Halt> {
-        let (layout, repo, commit, etag) = (
-            self.job.layout.clone(),
-            self.job.repo.clone(),
-            self.job.commit,
-            self.remote.etag,
-        );
-        let paths = self.paths.clone();
-        let dangling = blocking(move || {
-            paths.into_iter().find(|path| {
-                matches!(
-                    cache::inspect_pointer(&layout, &repo, &commit, path, &etag),
-                    Ok(Pointer::Dangling)
-                )
-            })
-        })
-        .await?;
-        self.wrong = dangling.map(|_| HealingKind::DanglingPointer);
-        Ok(())
-    }
-
     /// Places the content without the network if it is anywhere on this machine, or empty.
     pub(super) async fn reuse_from_elsewhere(
         &self,
@@ -225,6 +210,10 @@ impl Attempt<'_> {
             }));
         }
         if self.job.is_forced {
+            return Ok(Err(lock));
+        }
+        if !self.job.has_neighbours && self.is_new() {
+            // Neither in the snapshot nor anywhere else.
             return Ok(Err(lock));
         }
         let paths = self.paths.clone();

@@ -48,6 +48,13 @@ impl Source {
         }
     }
 
+    /// Whether the source has asked everybody to stay away for now.
+    pub(super) fn is_paused(&self) -> bool {
+        match self {
+            Self::Hub { client, .. } => client.is_paused(hub::Bucket::Resolvers),
+        }
+    }
+
     /// Asks for a range of `want`; a link saves asking where it is.
     pub(super) async fn range(
         &self,

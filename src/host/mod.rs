@@ -8,6 +8,7 @@ mod ability;
 mod files;
 #[cfg(test)]
 pub(crate) mod forks;
+mod heap;
 pub(crate) mod holder;
 mod open;
 mod owner;
@@ -18,6 +19,7 @@ mod sync;
 
 pub use ability::{folds_case, supports_symlinks};
 pub use files::{read_tail, system, write_new};
+pub use heap::share_memory_pools;
 pub use holder::{Holder, LockTable, host_name, is_alive, lock_holder};
 pub use open::{open_itself, open_quietly};
 pub use owner::{describe_owner, is_ours, sync_dir};

@@ -109,6 +109,11 @@ impl Client {
         self.0.gate.pass(kind).await;
     }
 
+    /// Whether the bucket is paused by a rate limit now.
+    pub fn is_paused(&self, kind: Bucket) -> bool {
+        self.0.gate.is_shut(kind)
+    }
+
     /// Asks whether the endpoint answers at all: its front page, without the token, without
     /// following where it leads. Any answer is one.
     ///

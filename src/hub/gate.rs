@@ -42,6 +42,12 @@ impl Gate {
         *shut = Some(shut.map_or(until, |before| before.max(until)));
     }
 
+    /// Whether the bucket is shut now.
+    pub(super) fn is_shut(&self, bucket: Bucket) -> bool {
+        self.shut(bucket)
+            .is_some_and(|until| until > Instant::now())
+    }
+
     /// Waits until the bucket is open, however often it is shut again meanwhile.
     pub(super) async fn pass(&self, bucket: Bucket) {
         loop {
