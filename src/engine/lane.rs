@@ -35,7 +35,7 @@ pub(super) enum LaneEnd {
     Left,
     /// The server sends the whole file whatever is asked for.
     Whole(Box<Body>),
-    /// It broke after so many bytes.
+    /// It broke after so many bytes, of all its ranges.
     Lost { error: hub::Error, bytes: u64 },
 }
 
@@ -193,7 +193,6 @@ impl Lane {
             let Some(range) = self.desk.ranges().take(self.id) else {
                 return LaneEnd::Idle;
             };
-            let before = self.bytes.load(Ordering::Relaxed);
             let opened = tokio::select! {
                 biased;
                 () = self.leave.cancelled() => return LaneEnd::Left,
@@ -208,7 +207,7 @@ impl Lane {
                 Ok(true) => {}
                 Ok(false) => return LaneEnd::Left,
                 Err(error) => {
-                    let bytes = self.bytes.load(Ordering::Relaxed) - before;
+                    let bytes = self.bytes.load(Ordering::Relaxed);
                     return LaneEnd::Lost { error, bytes };
                 }
             }

@@ -317,10 +317,13 @@ impl Foreman<'_, '_> {
             self.attempt.job.flow.pace.objected(now);
         }
         let policy = &self.attempt.job.config.retry;
-        if self.new_bytes >= policy.fresh_after_bytes {
+        // Several connections may break in the same moment: one that brought enough is no failure in
+        // a row, whatever came in between.
+        if self.new_bytes.max(bytes) >= policy.fresh_after_bytes {
             (self.fruitless, self.new_bytes) = (0, 0);
+        } else {
+            self.fruitless += 1;
         }
-        self.fruitless += 1;
         let is_over = !failure.code.is_retryable()
             || self.fruitless >= policy.attempts
             || (self.lanes.is_empty() && bytes == 0);
@@ -338,10 +341,10 @@ impl Foreman<'_, '_> {
                 failure: failure.clone(),
             })
             .await;
-        if self.fruitless > 1 || bytes == 0 {
+        if self.fruitless > 0 {
             let pause = match failure.retry_after_ms {
                 Some(ms) => Duration::from_millis(ms),
-                None => backoff(policy, self.fruitless, fastrand::f64()),
+                None => backoff(policy, self.fruitless.max(1), fastrand::f64()),
             };
             self.hire_after = Some(now + pause);
         }
