@@ -156,17 +156,18 @@ pub(super) struct Lane {
     /// Bytes it brought.
     bytes: Arc<AtomicU64>,
     leave: CancellationToken,
-    is_first: bool,
+    is_own: bool,
 }
 
 impl Lane {
-    pub(super) fn new(id: LaneId, desk: &Arc<Desk>) -> Self {
+    /// `is_own` is the one that never is one too many.
+    pub(super) fn new(id: LaneId, desk: &Arc<Desk>, is_own: bool) -> Self {
         Self {
             id,
             desk: Arc::clone(desk),
             bytes: Arc::default(),
             leave: desk.quit.child_token(),
-            is_first: id == 0,
+            is_own,
         }
     }
 
@@ -187,7 +188,7 @@ impl Lane {
 
     async fn work(&self) -> LaneEnd {
         loop {
-            if self.leave.is_cancelled() || (!self.is_first && self.desk.flow.pace.is_over()) {
+            if self.leave.is_cancelled() || (!self.is_own && self.desk.flow.pace.is_over()) {
                 return LaneEnd::Left;
             }
             let Some(range) = self.desk.ranges().take(self.id) else {

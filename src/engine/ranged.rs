@@ -72,6 +72,7 @@ pub(super) async fn download(
         lanes: JoinSet::new(),
         roll: BTreeMap::new(),
         next: 0,
+        own: None,
         is_told: false,
         fruitless: 0,
         expired: 0,
@@ -133,6 +134,22 @@ struct Hand {
     leave: CancellationToken,
 }
 
+/// How long nothing has come.
+struct Silence {
+    since: Instant,
+    /// When that was told last.
+    told: Instant,
+}
+
+impl Silence {
+    const fn begin(now: Instant) -> Self {
+        Self {
+            since: now,
+            told: now,
+        }
+    }
+}
+
 /// Who hires and dismisses the connections of one file.
 struct Foreman<'a, 'b> {
     attempt: &'a Attempt<'b>,
@@ -144,6 +161,8 @@ struct Foreman<'a, 'b> {
     lanes: JoinSet<(LaneId, LaneEnd)>,
     roll: BTreeMap<LaneId, Hand>,
     next: LaneId,
+    /// Who uses the connection that the file has as long as it is in flight.
+    own: Option<LaneId>,
     /// Whether it was told that bytes come.
     is_told: bool,
     /// Failures since the file last got far enough.
@@ -164,10 +183,9 @@ impl Foreman<'_, '_> {
         let mut extra: BTreeMap<LaneId, Ticket> = BTreeMap::new();
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut silent_since = Instant::now();
-        let mut stall_told = silent_since;
+        let mut silence = Silence::begin(Instant::now());
         let mut came = 0;
-        let mut looked = silent_since;
+        let mut looked = Instant::now();
         loop {
             self.hire(desk, &mut extra);
             if self.lanes.is_empty() && desk.ranges().is_done() {
@@ -191,25 +209,15 @@ impl Foreman<'_, '_> {
                         self.new_bytes += count - came;
                         self.saw(desk, count - came, now - looked);
                         came = count;
-                        silent_since = now;
+                        silence.since = now;
                     }
                     looked = now;
                     if self.lanes.is_empty() || desk.is_held_back() {
                         // We wait, not the server.
-                        silent_since = now;
+                        silence.since = now;
                     }
-                    self.say_downloading(desk).await;
-                    self.tell_progress();
-                    self.tell_restored().await;
                     self.let_slow_go(desk, now).await;
-                    let silence = now - silent_since;
-                    if silence >= self.attempt.job.config.stall_timeout {
-                        return Err(Halt::Failed(stalled(self.attempt, silence)));
-                    }
-                    if silence >= STALL_TOLD && now - stall_told >= Duration::from_secs(1) {
-                        stall_told = now;
-                        self.say_stalled(silence).await;
-                    }
+                    self.tell(desk, &mut silence, now).await?;
                 }
             }
         }
@@ -233,14 +241,17 @@ impl Foreman<'_, '_> {
                 return;
             }
             let id = self.next;
-            if !self.lanes.is_empty() {
+            let is_own = self.own.is_none();
+            if is_own {
+                self.own = Some(id);
+            } else {
                 match self.attempt.job.flow.pace.try_enrol() {
                     Some(ticket) => drop(extra.insert(id, ticket)),
                     None => return,
                 }
             }
             self.next += 1;
-            let lane = Lane::new(id, desk);
+            let lane = Lane::new(id, desk, is_own);
             let (bytes, leave) = (lane.bytes(), lane.leave());
             let task = self.lanes.spawn(lane.run()).id();
             let hand = Hand {
@@ -263,6 +274,7 @@ impl Foreman<'_, '_> {
             Ok((_, (lane, end))) => {
                 extra.remove(&lane);
                 self.roll.remove(&lane);
+                self.own = self.own.filter(|own| *own != lane);
                 Ok(end)
             }
             Err(error) => {
@@ -406,8 +418,7 @@ impl Foreman<'_, '_> {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let reading = super::lane::read_whole(desk, body, &self.attempt.stop);
         tokio::pin!(reading);
-        let mut silent_since = Instant::now();
-        let mut stall_told = silent_since;
+        let mut silence = Silence::begin(Instant::now());
         let mut came = desk.came();
         loop {
             tokio::select! {
@@ -425,22 +436,12 @@ impl Foreman<'_, '_> {
                     let now = Instant::now();
                     if desk.came() > came {
                         came = desk.came();
-                        silent_since = now;
+                        silence.since = now;
                     }
                     if desk.is_held_back() {
-                        silent_since = now;
+                        silence.since = now;
                     }
-                    self.say_downloading(desk).await;
-                    self.tell_progress();
-                    self.tell_restored().await;
-                    let silence = now - silent_since;
-                    if silence >= self.attempt.job.config.stall_timeout {
-                        return Err(Halt::Failed(stalled(self.attempt, silence)));
-                    }
-                    if silence >= STALL_TOLD && now - stall_told >= Duration::from_secs(1) {
-                        stall_told = now;
-                        self.say_stalled(silence).await;
-                    }
+                    self.tell(desk, &mut silence, now).await?;
                 }
             }
         }
@@ -451,6 +452,22 @@ impl Foreman<'_, '_> {
         desk.quit();
         while self.lanes.join_next().await.is_some() {}
         self.roll.clear();
+    }
+
+    /// Tells how far it has come, and a stall; one that lasts too long ends the attempt.
+    async fn tell(&mut self, desk: &Desk, silence: &mut Silence, now: Instant) -> Result<(), Halt> {
+        self.say_downloading(desk).await;
+        self.tell_progress();
+        self.tell_restored().await;
+        let lasted = now - silence.since;
+        if lasted >= self.attempt.job.config.stall_timeout {
+            return Err(Halt::Failed(stalled(self.attempt, lasted)));
+        }
+        if lasted >= STALL_TOLD && now - silence.told >= Duration::from_secs(1) {
+            silence.told = now;
+            self.say_stalled(lasted).await;
+        }
+        Ok(())
     }
 
     /// Tells once that bytes come.
