@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +27,8 @@ const STEP: Duration = Duration::from_millis(20);
 pub(super) struct Memory {
     path: PathBuf,
     ledger: OnceLock<Option<Ledger>>,
+    /// Damage showed while it was used.
+    is_given_up: AtomicBool,
     /// What has to be told, once.
     trouble: Mutex<Option<String>>,
 }
@@ -46,6 +48,7 @@ impl Memory {
         Self {
             path: state_dir.join(FILE),
             ledger: OnceLock::new(),
+            is_given_up: AtomicBool::new(false),
             trouble: Mutex::default(),
         }
     }
@@ -61,12 +64,35 @@ impl Memory {
     /// Asks or tells the ledger; `None` when it cannot be used.
     fn with<T>(&self, work: impl FnOnce(&Ledger) -> Result<T>) -> Option<T> {
         let ledger = self.ledger.get_or_init(|| self.open()).as_ref()?;
+        if self.is_given_up.load(Ordering::Acquire) {
+            return None;
+        }
         match work(ledger) {
-            Ok(done) => Some(done),
-            Err(error) => {
-                self.tell(&error.to_string());
-                None
-            }
+            Ok(done) => return Some(done),
+            Err(error) if error.is_damage() => self.give_up(ledger),
+            Err(error) if error.is_busy() => self.note(
+                "another larder keeps the ledger busy; what this one learns now is not remembered",
+            ),
+            Err(error) => self.tell(&error.to_string()),
+        }
+        None
+    }
+
+    /// Damage that shows only now: the next larder begins anew.
+    fn give_up(&self, ledger: &Ledger) {
+        if self.is_given_up.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        match ledger.set_aside() {
+            Ok(aside) => self.note(&format!(
+                "the ledger `{}` is damaged{}; this run goes on without it, slower, and the next \
+                 one begins anew",
+                self.path.display(),
+                aside.map_or_else(String::new, |aside| {
+                    format!(" and was set aside as `{}`", aside.display())
+                }),
+            )),
+            Err(error) => self.tell(&format!("it is damaged and cannot be set aside: {error}")),
         }
     }
 

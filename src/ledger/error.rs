@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rusqlite::ErrorCode;
+
 /// The result of everything in this room.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -27,4 +29,28 @@ pub enum Error {
     /// A question or a change failed.
     #[error("the ledger cannot be used: {0}")]
     Query(#[from] rusqlite::Error),
+}
+
+impl Error {
+    /// Whether what is there is no ledger, or not any more.
+    pub fn is_damage(&self) -> bool {
+        let Self::Query(error) = self else {
+            return false;
+        };
+        matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+        ) || error.to_string().contains("no such table")
+    }
+
+    /// Whether another larder was at it for too long.
+    pub fn is_busy(&self) -> bool {
+        let Self::Query(error) = self else {
+            return false;
+        };
+        matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+        )
+    }
 }

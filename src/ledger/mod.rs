@@ -11,6 +11,7 @@ mod proven;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -23,6 +24,9 @@ pub use proven::{Proven, Stamp};
 #[derive(Debug)]
 pub struct Ledger {
     connection: Mutex<Connection>,
+    path: PathBuf,
+    /// Device and inode of the file that is open.
+    file: (u64, u64),
 }
 
 impl Ledger {

@@ -2,19 +2,21 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
 use super::{Error, Ledger, Result};
 
 /// The format below. A larder that finds a higher one leaves the file alone.
 const FORMAT: i64 = 1;
 /// How long another larder's transaction is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long until one is asked for again that the database does not wait for by itself.
+const AGAIN: Duration = Duration::from_millis(10);
 
 const TABLES: &str = "
 create table proven (
@@ -53,21 +55,58 @@ impl Ledger {
                 .map_err(|error| cannot(path, &error.to_string()))?;
         }
         match connect(path) {
-            Err(Error::Query(error)) if is_damage(&error) => {
-                let aside = set_aside(path).map_err(|error| cannot(path, &error.to_string()))?;
-                let connection = connect(path).map_err(|error| refused(path, error))?;
-                Ok((Self::of(connection), Some(aside)))
+            Err(error) if error.is_damage() => {
+                // Only one larder sets it aside; another that saw the same finds a new one then.
+                let io = |error: io::Error| cannot(path, &error.to_string());
+                let _turn = turn(path).map_err(io)?;
+                let (connection, aside) = match connect(path) {
+                    Err(error) if error.is_damage() => {
+                        let aside = set_aside(path).map_err(io)?;
+                        (connect(path), Some(aside))
+                    }
+                    connected => (connected, None),
+                };
+                let connection = connection.map_err(|error| refused(path, error))?;
+                Ok((Self::of(connection, path)?, aside))
             }
             Err(error) => Err(refused(path, error)),
-            Ok(connection) => Ok((Self::of(connection), None)),
+            Ok(connection) => Ok((Self::of(connection, path)?, None)),
         }
     }
 
-    const fn of(connection: Connection) -> Self {
-        Self {
+    fn of(connection: Connection, path: &Path) -> Result<Self> {
+        let file = identity(path).map_err(|error| cannot(path, &error.to_string()))?;
+        Ok(Self {
             connection: Mutex::new(connection),
+            path: path.to_owned(),
+            file,
+        })
+    }
+
+    /// Sets a ledger aside in which damage showed after it was opened; `None` if another larder has
+    /// begun a new one meanwhile. Not to be used any more afterwards.
+    ///
+    /// # Errors
+    /// What the system says to the new name.
+    pub fn set_aside(&self) -> io::Result<Option<PathBuf>> {
+        let _turn = turn(&self.path)?;
+        match identity(&self.path) {
+            Ok(file) if file == self.file => set_aside(&self.path).map(Some),
+            _ => Ok(None),
         }
     }
+}
+
+/// Which file a path leads to.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// Keeps other larders from setting the same ledger aside, as long as the handle is open.
+fn turn(path: &Path) -> io::Result<fs::File> {
+    let folder = fs::File::open(path.parent().unwrap_or(Path::new(".")))?;
+    folder.lock()?;
+    Ok(folder)
 }
 
 fn cannot(path: &Path, why: &str) -> Error {
@@ -84,15 +123,21 @@ fn refused(path: &Path, error: Error) -> Error {
     }
 }
 
-/// Whether what is there is no ledger, or not any more.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
-    ) || error.to_string().contains("no such table")
+/// Connects, and asks again where the database does not wait by itself: two that turn a new file into
+/// a ledger at once each hold what the other needs.
+fn connect(path: &Path) -> Result<Connection> {
+    let begin = Instant::now();
+    loop {
+        match connect_once(path) {
+            Err(error) if error.is_busy() && begin.elapsed() < PATIENCE => {
+                std::thread::sleep(AGAIN);
+            }
+            connected => return connected,
+        }
+    }
 }
 
-fn connect(path: &Path) -> Result<Connection> {
+fn connect_once(path: &Path) -> Result<Connection> {
     // Made here, so that nobody else can read what was fetched and when.
     let made = fs::OpenOptions::new()
         .write(true)

@@ -124,6 +124,49 @@ fn two_larders_write_at_once() {
 }
 
 #[test]
+fn many_larders_begin_at_once() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state/ledger.sqlite3");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert_eq!(Ledger::open(&path).unwrap().1, None));
+            }
+        });
+    }
+}
+
+#[test]
+fn larders_that_find_the_same_damage_set_it_aside_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite3");
+    std::fs::write(&path, "no database ".repeat(999)).unwrap();
+    let aside: Vec<_> = std::thread::scope(|scope| {
+        let opens: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| Ledger::open(&path).unwrap()))
+            .collect();
+        let opened = opens.into_iter().map(|open| open.join().unwrap());
+        opened.filter_map(|(_, aside)| aside).collect()
+    });
+    assert_eq!(aside.len(), 1, "{aside:?}");
+}
+
+#[test]
+fn damage_that_shows_later_is_set_aside_unless_another_larder_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.sqlite3");
+    let (first, _) = Ledger::open(&path).unwrap();
+    let (second, _) = Ledger::open(&path).unwrap();
+    let aside = first.set_aside().unwrap().unwrap();
+    assert!(aside.exists() && !path.exists());
+    assert_eq!(second.set_aside().unwrap(), None);
+    let (_anew, nothing) = Ledger::open(&path).unwrap();
+    assert_eq!(nothing, None);
+    assert_eq!(second.set_aside().unwrap(), None, "it is another one now");
+    assert!(path.exists());
+}
+
+#[test]
 fn a_damaged_ledger_is_set_aside_and_a_new_one_begun() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.sqlite3");
