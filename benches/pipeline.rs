@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, Criterion, Throughput};
 use larder::cache::{
-    Check, ChunkHasher, Chunked, Hasher, Layout, LockAttempt, Partial, Wanted, check, prepare_repo,
-    try_lock,
+    Backlog, Check, ChunkHasher, Chunked, Hasher, Layout, LockAttempt, Partial, Wanted, check,
+    prepare_repo, try_lock,
 };
 use larder::domain::{Etag, RepoId, RepoKind};
 
@@ -61,6 +61,7 @@ fn files(criterion: &mut Criterion) {
         return;
     };
     let size_bytes = FILE as u64;
+    let backlog = Backlog::new(20);
     let wanted = Wanted {
         layout: &layout,
         repo: &repo,
@@ -68,6 +69,7 @@ fn files(criterion: &mut Criterion) {
         size_bytes,
         lock: &lock,
         is_wanted: &|| true,
+        backlog: &backlog,
     };
     let mut group = criterion.benchmark_group("64 MiB");
     group

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chunk_map::{self, ChunkMap, MapFile, Record};
-use super::digest::Digester;
+use super::digest::{ChunkDigest, Digester};
 use super::extents::Extents;
-use super::hashing::Hashing;
+use super::hashing::{Backlog, Hashing};
 use super::incomplete::{Chunks, Found, Partial, Salvage, copy_seed};
 use super::lock::BlobLock;
 use super::reprove::{Claim, reprove};
@@ -28,6 +28,9 @@ use crate::host;
 const ALIVE_EVERY_BYTES: u64 = 8 << 20;
 /// How much is copied at a time.
 const COPY_BYTES: usize = 1 << 20;
+/// A chunk whose bytes came in no order is digested when the hash passes it, if that is as near as
+/// this; else it is read back.
+const SOON_BYTES: u64 = 32 << 20;
 
 /// A large unfinished blob of ours, open and marked as live. Dropping it leaves what its map vouches
 /// for; [`Chunked::close`] also keeps the chunks that are only begun.
@@ -37,7 +40,13 @@ pub struct Chunked<B> {
     present: Extents,
     /// Digests of chunks whose beginning is there.
     begun: BTreeMap<u64, Digester>,
+    /// Chunks that are all there and wait for the hash to digest them, with whom they came from.
+    passing: BTreeMap<u64, Arc<str>>,
+    /// The next chunk that the hash passes.
+    next_passed: u64,
     hashing: Hashing<B>,
+    /// The file once more, for bytes that need not stay in the system's memory.
+    direct: Option<host::Direct>,
     unchecked_bytes: u64,
     buffer: Vec<u8>,
 }
@@ -57,6 +66,8 @@ pub struct Wanted<'a> {
     pub lock: &'a BlobLock,
     /// Whether somebody still wants it: asked again and again while what is here is read.
     pub is_wanted: &'a (dyn Fn() -> bool + Sync),
+    /// Room for bytes that wait to be hashed.
+    pub backlog: &'a Arc<Backlog>,
 }
 
 impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
@@ -73,6 +84,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
             size_bytes,
             lock,
             is_wanted,
+            ..
         } = wanted;
         let seed = from.seed.and_then(|path| {
             let file = blob::open_content(path).ok()?;
@@ -142,7 +154,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
             let claims = Claim::of_prefix(&ChunkMap::new(etag, size_bytes), length);
             (partial, None, claims)
         };
-        let this = Self::with(partial, map, &claims, is_wanted, &mut found)?;
+        let this = Self::with(partial, map, &claims, &wanted, &mut found)?;
         found.adopted_bytes = this.present.bytes();
         Ok((this, found))
     }
@@ -150,7 +162,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
     /// Starts a new partial whatever is there already.
     pub fn anew(wanted: Wanted<'_>) -> Result<Self> {
         let partial = Partial::fresh(wanted.layout, wanted.repo, wanted.etag, wanted.size_bytes)?;
-        Self::with(partial, None, &[], wanted.is_wanted, &mut Found::default())
+        Self::with(partial, None, &[], &wanted, &mut Found::default())
     }
 
     /// Proves what `claims` says is in the file, and brings the map on disk up to that.
@@ -158,10 +170,10 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         mut partial: Partial,
         map: Option<(ChunkMap, PathBuf)>,
         claims: &[Claim],
-        is_wanted: &(dyn Fn() -> bool + Sync),
+        wanted: &Wanted<'_>,
         found: &mut Found,
     ) -> Result<Self> {
-        let proven = reprove(&partial.file, claims, is_wanted)?;
+        let proven = reprove(&partial.file, claims, wanted.is_wanted)?;
         let (mut map, on_disk) = match map {
             Some((map, path)) => (map, Some(path)),
             None => (ChunkMap::new(&partial.etag, partial.size_bytes), None),
@@ -200,12 +212,15 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         };
         partial.has_foreign_bytes = present.bytes() > 0;
         let old = map.records.keys().copied().collect();
-        let hashing = Hashing::start(&partial, present.prefix())?;
+        let hashing = Hashing::start(&partial, present.prefix(), wanted.backlog)?;
         Ok(Self {
+            direct: host::Direct::open(&partial.file, &partial.path),
             partial,
             chunks: Chunks { file, map, old },
             present,
             begun,
+            passing: BTreeMap::new(),
+            next_passed: 0,
             hashing,
             unchecked_bytes: 0,
             buffer: Vec::new(),
@@ -236,9 +251,8 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
                 size_bytes: self.partial.size_bytes,
             });
         }
-        self.partial
-            .file
-            .write_all_at(slice, offset)
+        let is_near = self.hashing.is_near(offset);
+        self.place(slice, offset, is_near)
             .map_err(Error::at("write", &self.partial.path))?;
         self.present.insert(range.clone());
         let mut at = range.start;
@@ -246,20 +260,24 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
             let chunk = at / self.chunk_bytes();
             let whole = self.chunks.map.range_of(chunk);
             let end = range.end.min(whole.end);
-            let begun = self.begun.entry(chunk).or_insert_with(Digester::new);
-            if whole.start + begun.bytes() == at {
-                let piece = usize::try_from(at - offset)
-                    .ok()
-                    .zip(usize::try_from(end - offset).ok())
-                    .and_then(|(from, to)| slice.get(from..to));
-                begun.update(piece.unwrap_or_default());
+            // What is hashed at once is digested with it.
+            if !is_near {
+                let begun = self.begun.entry(chunk).or_insert_with(Digester::new);
+                if whole.start + begun.bytes() == at {
+                    let piece = usize::try_from(at - offset)
+                        .ok()
+                        .zip(usize::try_from(end - offset).ok())
+                        .and_then(|(from, to)| slice.get(from..to));
+                    begun.update(piece.unwrap_or_default());
+                }
             }
             if self.present.contains(&whole) {
                 self.complete(chunk, &whole, source)?;
             }
             at = end;
         }
-        self.hashing.offer(offset, bytes, self.present.prefix());
+        let passed = self.hashing.offer(offset, bytes, self.present.prefix());
+        self.pass(passed)?;
         self.unchecked_bytes += range.end - range.start;
         if self.unchecked_bytes < ALIVE_EVERY_BYTES {
             return Ok(None);
@@ -267,34 +285,66 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         self.check_alive()
     }
 
+    /// Puts bytes where they belong. Those that nobody reads again soon go past the system's memory
+    /// where that is possible: it costs half of the time.
+    fn place(&mut self, bytes: &[u8], offset: u64, is_read_no_more: bool) -> io::Result<()> {
+        if is_read_no_more && let Some(direct) = &self.direct {
+            match direct.write_all_at(bytes, offset) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) if host::Direct::is_refusal(&error) => self.direct = None,
+                Err(error) => return Err(error),
+            }
+        }
+        self.partial.file.write_all_at(bytes, offset)
+    }
+
+    /// Takes the digests of chunks that the hash has passed.
+    fn pass(&mut self, digests: Vec<ChunkDigest>) -> Result<()> {
+        for digest in digests {
+            let chunk = self.next_passed;
+            self.next_passed += 1;
+            if let Some(source) = self.passing.remove(&chunk) {
+                let range = self.chunks.map.range_of(chunk);
+                self.record(chunk, range.end - range.start, digest, &source)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Tells the map that a chunk is all there.
     fn complete(&mut self, chunk: u64, whole: &Range<u64>, source: &str) -> Result<()> {
         let length = whole.end - whole.start;
-        let digester = match self.begun.remove(&chunk) {
-            Some(begun) if begun.bytes() == length => begun,
-            // It came in pieces, not in order.
-            _ => {
-                self.buffer.resize(COPY_BYTES, 0);
-                let read =
-                    super::digest::digest_of(&self.partial.file, whole, &mut self.buffer, &|| true)
-                        .and_then(|read| {
-                            read.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
-                        });
-                read.map_err(Error::at("read back", &self.partial.path))?
-            }
-        };
         host::start_writeback(&self.partial.file, whole);
-        self.record(chunk, &digester, source)
+        let begun = self.begun.remove(&chunk);
+        if let Some(begun) = begun.filter(|begun| begun.bytes() == length) {
+            return self.record(chunk, length, begun.digest(), source);
+        }
+        // It came in pieces, not in order.
+        if whole.end <= self.hashing.taken().saturating_add(SOON_BYTES) {
+            self.passing.insert(chunk, source.into());
+            return Ok(());
+        }
+        self.read_and_record(chunk, whole, source)
     }
 
-    fn record(&mut self, chunk: u64, digester: &Digester, source: &str) -> Result<()> {
+    /// Digests what is on disk and tells the map.
+    fn read_and_record(&mut self, chunk: u64, range: &Range<u64>, source: &str) -> Result<()> {
+        self.buffer.resize(COPY_BYTES, 0);
+        let read = super::digest::digest_of(&self.partial.file, range, &mut self.buffer, &|| true)
+            .and_then(|read| read.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof)));
+        let digester = read.map_err(Error::at("read back", &self.partial.path))?;
+        self.record(chunk, digester.bytes(), digester.digest(), source)
+    }
+
+    fn record(&mut self, chunk: u64, bytes: u64, digest: ChunkDigest, source: &str) -> Result<()> {
         let (source, new) = self.chunks.map.source(source);
         if let Some(line) = new {
             self.chunks.file.say(&line)?;
         }
         let record = Record {
-            bytes: digester.bytes(),
-            digest: digester.digest(),
+            bytes,
+            digest,
             source,
         };
         self.chunks
@@ -308,11 +358,23 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
     pub fn close(mut self, source: &str) -> Result<()> {
         self.check_alive()?;
         let begun = std::mem::take(&mut self.begun);
-        for (chunk, digester) in begun {
-            let known = self.chunks.map.records.get(&chunk);
-            let is_news = known.is_none_or(|record| record.bytes < digester.bytes());
-            if digester.bytes() > 0 && is_news {
-                self.record(chunk, &digester, source)?;
+        let parts: Vec<Range<u64>> = self.present.iter().collect();
+        let chunk_bytes = self.chunk_bytes();
+        for part in parts {
+            for chunk in part.start / chunk_bytes..part.end.div_ceil(chunk_bytes) {
+                let whole = self.chunks.map.range_of(chunk);
+                let there = whole.start..whole.end.min(part.end);
+                let length = there.end - there.start;
+                let known = self.chunks.map.records.get(&chunk);
+                if part.start > whole.start || known.is_some_and(|known| known.bytes >= length) {
+                    continue;
+                }
+                match begun.get(&chunk) {
+                    Some(begun) if begun.bytes() == length => {
+                        self.record(chunk, length, begun.digest(), source)?;
+                    }
+                    _ => self.read_and_record(chunk, &there, source)?,
+                }
             }
         }
         Ok(())
@@ -322,15 +384,16 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
     ///
     /// # Errors
     /// [`Error::Io`] when bytes could not be read back for the hash.
-    pub fn finish(self) -> Result<Partial> {
+    pub fn finish(mut self) -> Result<Partial> {
+        let (hasher, passed) = self.hashing.finish()?;
+        self.pass(passed)?;
         let Self {
             mut partial,
             chunks,
             present,
-            hashing,
             ..
         } = self;
-        partial.hasher = hashing.finish()?;
+        partial.hasher = hasher;
         partial.bytes = present.prefix();
         partial.chunks = Some(chunks);
         Ok(partial)
@@ -361,6 +424,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         std::mem::replace(&mut self.chunks.file, map).remove()?;
         copy.has_foreign_bytes = self.partial.has_foreign_bytes;
         self.partial = copy;
+        self.direct = host::Direct::open(&self.partial.file, &self.partial.path);
         self.hashing
             .turn_to(Arc::clone(&self.partial.file), &self.partial.path);
         Ok(Some(self.present.bytes()))

@@ -18,6 +18,7 @@ struct Scene {
     etag: Etag,
     good: Vec<u8>,
     lock: BlobLock,
+    backlog: Arc<Backlog>,
 }
 
 impl Scene {
@@ -35,6 +36,7 @@ impl Scene {
             etag,
             good,
             lock,
+            backlog: Backlog::new(20),
         }
     }
 
@@ -55,6 +57,7 @@ impl Scene {
             size_bytes: self.good.len() as u64,
             lock: &self.lock,
             is_wanted,
+            backlog: &self.backlog,
         }
     }
 

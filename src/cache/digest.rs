@@ -113,6 +113,11 @@ impl ChunkHasher {
         }
     }
 
+    /// Takes the digests of the chunks that are complete; they are not given again.
+    pub(super) fn take_done(&mut self) -> Vec<ChunkDigest> {
+        std::mem::take(&mut self.done)
+    }
+
     /// The digests of all chunks, the last one possibly of a shorter chunk.
     pub fn finish(mut self) -> Vec<ChunkDigest> {
         if self.running.bytes() > 0 {

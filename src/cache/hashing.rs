@@ -3,47 +3,98 @@
 //!
 //! **Law**: the thread has let go of the file when its owner is dropped.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::blob::Hasher;
+use super::digest::{ChunkDigest, ChunkHasher};
 use super::incomplete::Partial;
 use super::{Error, Result};
 
-/// Buffers that may wait to be hashed.
-const QUEUE: usize = 4;
+/// Bytes that came this far ahead of the hash wait for it in memory.
+const AHEAD_BYTES: u64 = 6 << 20;
+/// The hash may be this far behind what is there; then it is waited for. Bytes that wait in memory
+/// are hashed from there, those that came long ago have to be read again.
+const BEHIND_BYTES: u64 = 4 << 20;
 /// How much is read back at a time.
 const READ_BYTES: usize = 1 << 20;
+
+/// Room for buffers that wait to be hashed, for all files together.
+#[derive(Debug)]
+pub struct Backlog(AtomicUsize);
+
+/// Room for one buffer. Dropping it gives it back.
+struct Room(Arc<Backlog>);
+
+impl Backlog {
+    /// Room for so many buffers.
+    pub fn new(buffers: usize) -> Arc<Self> {
+        Arc::new(Self(AtomicUsize::new(buffers)))
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Room> {
+        let one_less = |room: usize| room.checked_sub(1);
+        let took = self
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+        took.is_ok().then(|| Room(Arc::clone(self)))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
 
 /// A running hash. Dropping it ends the thread.
 pub(super) struct Hashing<B> {
     desk: Arc<Desk<B>>,
+    backlog: Arc<Backlog>,
     thread: Option<JoinHandle<Result<Hasher>>>,
 }
 
 /// What owner and thread share.
 struct Desk<B> {
     state: Mutex<State<B>>,
+    /// There is something to hash, or nothing more.
     news: Condvar,
+    /// The thread has taken something, or is gone.
+    progress: Condvar,
 }
 
 struct State<B> {
     file: Arc<File>,
     path: PathBuf,
-    /// Bytes in order, each with its offset.
-    queue: VecDeque<(u64, B)>,
+    /// Bytes that wait, each with its offset.
+    held: BTreeMap<u64, (B, Room)>,
     /// So many bytes from the start are written.
     ready: u64,
     /// So many bytes the thread has taken.
     taken: u64,
+    /// Digests of chunks that the thread has passed, since they were asked for.
+    digests: Vec<ChunkDigest>,
     /// Whether there will be no more.
     is_closed: bool,
     /// Whether nobody wants the hash any more.
     is_abandoned: bool,
+    /// Whether the thread has ended.
+    is_over: bool,
+}
+
+/// Tells that the thread has ended, however it did.
+struct Farewell<'a, B>(&'a Desk<B>);
+
+impl<B> Drop for Farewell<'_, B> {
+    fn drop(&mut self) {
+        self.0.lock().is_over = true;
+        self.0.progress.notify_all();
+    }
 }
 
 /// What the thread does next.
@@ -58,50 +109,81 @@ enum Work<B> {
 
 impl<B: AsRef<[u8]> + Send + 'static> Hashing<B> {
     /// Starts with the first `ready` bytes of the partial, which are there.
-    pub(super) fn start(partial: &Partial, ready: u64) -> Result<Self> {
+    pub(super) fn start(partial: &Partial, ready: u64, backlog: &Arc<Backlog>) -> Result<Self> {
         let desk = Arc::new(Desk {
             state: Mutex::new(State {
                 file: Arc::clone(&partial.file),
                 path: partial.path.clone(),
-                queue: VecDeque::with_capacity(QUEUE),
+                held: BTreeMap::new(),
                 ready,
                 taken: 0,
+                digests: Vec::new(),
                 is_closed: false,
                 is_abandoned: false,
+                is_over: false,
             }),
             news: Condvar::new(),
+            progress: Condvar::new(),
         });
         let hasher = Hasher::new(&partial.etag, partial.size_bytes);
+        let digests = ChunkHasher::new(partial.size_bytes);
         let thread = {
             let desk = Arc::clone(&desk);
             std::thread::Builder::new()
                 .name("hash".to_owned())
-                .spawn(move || desk.hash_all(hasher))
+                .spawn(move || {
+                    let _farewell = Farewell(&desk);
+                    desk.hash_all(hasher, digests)
+                })
                 .map_err(Error::at("start a thread for", &partial.path))?
         };
         Ok(Self {
             desk,
+            backlog: Arc::clone(backlog),
             thread: Some(thread),
         })
     }
 
+    /// How far the thread has come, in bytes.
+    pub(super) fn taken(&self) -> u64 {
+        self.desk.lock().taken
+    }
+
+    /// Whether bytes that belong at `offset` are about to be hashed, so that they should wait for it
+    /// in memory.
+    pub(super) fn is_near(&self, offset: u64) -> bool {
+        let taken = self.taken();
+        (taken..taken + AHEAD_BYTES).contains(&offset)
+    }
+
     /// Tells that bytes were written, and that now `ready` bytes from the start are there. They are
-    /// kept for the hash if it is about to come to them.
-    pub(super) fn offer(&self, offset: u64, bytes: B, ready: u64) {
+    /// kept for the hash if it is about to come to them; if it is far behind, it is waited for.
+    /// Returns the digests of the chunks that it has passed since this was called last.
+    pub(super) fn offer(&self, offset: u64, bytes: B, ready: u64) -> Vec<ChunkDigest> {
         let mut state = self.desk.lock();
         let is_news = ready > state.ready;
         state.ready = ready;
-        let next = state
-            .queue
-            .back()
-            .map_or(state.taken, |(at, bytes)| at + bytes.as_ref().len() as u64);
-        if offset == next && state.queue.len() < QUEUE {
-            state.queue.push_back((offset, bytes));
-        }
-        drop(state);
         if is_news {
             self.desk.news.notify_one();
         }
+        let near = state.taken..state.taken + AHEAD_BYTES;
+        if near.contains(&offset) {
+            let mut room = self.backlog.take();
+            while room.is_none() && state.is_working() {
+                state = self.desk.wait_for_progress(state);
+                room = self.backlog.take();
+            }
+            if let Some(room) = room
+                && offset >= state.taken
+            {
+                state.held.insert(offset, (bytes, room));
+                self.desk.news.notify_one();
+            }
+            while state.ready.saturating_sub(state.taken) > BEHIND_BYTES && !state.is_over {
+                state = self.desk.wait_for_progress(state);
+            }
+        }
+        std::mem::take(&mut state.digests)
     }
 
     /// Goes on with another file that holds the same bytes.
@@ -111,14 +193,16 @@ impl<B: AsRef<[u8]> + Send + 'static> Hashing<B> {
         path.clone_into(&mut state.path);
     }
 
-    /// Waits until everything that is there without a gap is hashed.
-    pub(super) fn finish(mut self) -> Result<Hasher> {
+    /// Waits until everything that is there without a gap is hashed; also returns the digests of the
+    /// last chunks.
+    pub(super) fn finish(&mut self) -> Result<(Hasher, Vec<ChunkDigest>)> {
         self.desk.lock().is_closed = true;
         self.desk.news.notify_one();
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(hashed)) => hashed,
-            _ => Err(Error::Interrupted),
-        }
+        let hasher = match self.thread.take().map(JoinHandle::join) {
+            Some(hashed) => hashed.unwrap_or(Err(Error::Interrupted))?,
+            None => return Err(Error::Interrupted),
+        };
+        Ok((hasher, std::mem::take(&mut self.desk.lock().digests)))
     }
 }
 
@@ -133,19 +217,39 @@ impl<B> Drop for Hashing<B> {
     }
 }
 
+impl<B> State<B> {
+    /// Whether the thread is about to free room.
+    fn is_working(&self) -> bool {
+        !self.is_over && self.ready > self.taken && !self.held.is_empty()
+    }
+}
+
 impl<B> Desk<B> {
+    fn wait_for_progress<'a>(&self, state: MutexGuard<'a, State<B>>) -> MutexGuard<'a, State<B>> {
+        self.progress
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<B>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<B: AsRef<[u8]>> Desk<B> {
-    fn hash_all(&self, mut hasher: Hasher) -> Result<Hasher> {
+    fn hash_all(&self, mut hasher: Hasher, mut digests: ChunkHasher) -> Result<Hasher> {
         let mut buffer = Vec::new();
         loop {
-            match self.next_work()? {
-                None => return Ok(hasher),
-                Some(Work::Hash(bytes)) => hasher.update(bytes.as_ref()),
+            match self.next_work(&mut digests)? {
+                None => {
+                    let last = digests.finish();
+                    self.lock().digests.extend(last);
+                    return Ok(hasher);
+                }
+                Some(Work::Hash(bytes)) => {
+                    hasher.update(bytes.as_ref());
+                    digests.update(bytes.as_ref());
+                }
                 Some(Work::Read {
                     file,
                     offset,
@@ -158,39 +262,42 @@ impl<B: AsRef<[u8]>> Desk<B> {
                         return Err(Error::from_io("read back", &path, error));
                     }
                     hasher.update(step);
+                    digests.update(step);
                 }
             }
         }
     }
 
     /// Waits for something to hash; `None` when all is done.
-    fn next_work(&self) -> Result<Option<Work<B>>> {
+    fn next_work(&self, digests: &mut ChunkHasher) -> Result<Option<Work<B>>> {
         let mut state = self.lock();
+        state.digests.append(&mut digests.take_done());
         loop {
             if state.is_abandoned {
                 return Err(Error::Interrupted);
             }
             let taken = state.taken;
-            match state.queue.front().map(|(at, _)| *at) {
-                Some(at) if at == taken => {
-                    if let Some((_, bytes)) = state.queue.pop_front() {
-                        state.taken += bytes.as_ref().len() as u64;
-                        return Ok(Some(Work::Hash(bytes)));
-                    }
+            let is_there = taken < state.ready;
+            while let Some(first) = state.held.first_entry().filter(|_| is_there) {
+                let at = *first.key();
+                if at > taken {
+                    break;
                 }
-                Some(at) if at < taken => {
-                    state.queue.pop_front();
-                    continue;
+                let (bytes, _room) = first.remove();
+                if at == taken {
+                    state.taken += bytes.as_ref().len() as u64;
+                    self.progress.notify_one();
+                    return Ok(Some(Work::Hash(bytes)));
                 }
-                _ => {}
             }
-            let until = state.queue.front().map_or(state.ready, |(at, _)| *at);
+            let until = state.held.keys().next().copied().unwrap_or(state.ready);
             let until = until.min(state.ready);
             if until > taken {
                 let bytes = usize::try_from(until - taken)
                     .unwrap_or(usize::MAX)
                     .min(READ_BYTES);
                 state.taken += bytes as u64;
+                self.progress.notify_one();
                 return Ok(Some(Work::Read {
                     file: Arc::clone(&state.file),
                     offset: taken,

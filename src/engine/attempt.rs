@@ -300,6 +300,7 @@ impl<'a> Attempt<'a> {
         }
         let now = self.job.emitter.now();
         let stop = self.stop.clone();
+        let backlog = Arc::clone(self.job.flow.buffers.backlog());
         let mut watch = self.watch();
         let opened = blocking(move || {
             let from = Salvage {
@@ -322,6 +323,7 @@ impl<'a> Attempt<'a> {
                     size_bytes: size,
                     lock: &lock,
                     is_wanted: &|| !stop.is_cancelled(),
+                    backlog: &backlog,
                 };
                 let (chunked, found) = if start == Start::Nothing {
                     (Chunked::anew(wanted)?, Found::default())

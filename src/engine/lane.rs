@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Flow;
@@ -107,8 +108,16 @@ impl Desk {
         self.quit.cancel();
     }
 
-    /// Opens a range, by the link if there is one; who asks first keeps the others waiting.
+    /// Opens a range and notes how soon it was answered.
     async fn open(&self, range: Range<u64>) -> Result<Body, hub::Error> {
+        let asked = Instant::now();
+        let body = self.ask(range).await?;
+        self.ranges().saw_answer(asked.elapsed());
+        Ok(body)
+    }
+
+    /// Asks for a range, by the link if there is one; who asks first keeps the others waiting.
+    async fn ask(&self, range: Range<u64>) -> Result<Body, hub::Error> {
         let mut kept = self.link.lock().await;
         let Some((number, link)) = kept.clone() else {
             let (body, link) = self.source.range(&self.want, range, None).await?;
@@ -261,7 +270,10 @@ impl Lane {
         while !chunk.is_empty() {
             let mut now = match open.take() {
                 Some(now) => now,
-                None => Open::at(&self.desk, None).await?,
+                None => {
+                    let at = self.desk.ranges().position(self.id)?;
+                    Open::at(&self.desk, at).await?
+                }
             };
             let room = self.desk.ranges().left(self.id);
             let room = usize::try_from(room).unwrap_or(usize::MAX);
@@ -269,8 +281,6 @@ impl Lane {
             // Noted with the bytes in hand: from here on nobody else fetches them.
             let got = self.desk.ranges().advance(self.id, count as u64)?;
             let count_now = usize::try_from(got.end - got.start).unwrap_or(0);
-            let offset = now.offset.unwrap_or(got.start);
-            now.offset = Some(offset);
             if count_now < count {
                 now.buffer.cut(count - count_now);
             }
@@ -296,22 +306,27 @@ impl Lane {
 struct Open {
     buffer: Buffer,
     /// Where its first byte belongs.
-    offset: Option<u64>,
+    offset: u64,
 }
 
 impl Open {
-    async fn at(desk: &Desk, offset: Option<u64>) -> Option<Self> {
-        let buffer = desk.flow.buffers.take().await?;
+    async fn at(desk: &Desk, offset: u64) -> Option<Self> {
+        let buffer = desk.flow.buffers.take(offset).await?;
         Some(Self { buffer, offset })
+    }
+
+    /// Where the next byte would belong.
+    fn end(&self) -> u64 {
+        self.offset + self.buffer.len() as u64
     }
 
     /// Hands it to the writer; `false` if that has given up.
     async fn send(self, desk: &Desk, source: &Arc<str>) -> bool {
-        let Some(offset) = self.offset.filter(|_| self.buffer.len() > 0) else {
+        if self.buffer.len() == 0 {
             return true;
-        };
+        }
         let piece = Piece {
-            offset,
+            offset: self.offset,
             buffer: self.buffer,
             source: Arc::clone(source),
         };
@@ -348,14 +363,14 @@ pub(super) async fn read_whole(
             while from < to {
                 let offset = at + from as u64;
                 let mut now = match open.take() {
-                    Some(now) if now.end() == Some(offset) => now,
+                    Some(now) if now.end() == offset => now,
                     other => {
                         if let Some(other) = other
                             && !other.send(desk, &source).await
                         {
                             return Ok(());
                         }
-                        match Open::at(desk, Some(offset)).await {
+                        match Open::at(desk, offset).await {
                             Some(now) => now,
                             None => return Ok(()),
                         }
@@ -379,11 +394,4 @@ pub(super) async fn read_whole(
         open.send(desk, &source).await;
     }
     result
-}
-
-impl Open {
-    /// Where the next byte would belong.
-    fn end(&self) -> Option<u64> {
-        self.offset.map(|offset| offset + self.buffer.len() as u64)
-    }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::cache::Extents;
 
@@ -14,6 +15,15 @@ pub(super) type LaneId = u32;
 /// Chunks that one request asks for: enough that the time between two requests does not count,
 /// few enough that all connections end at about the same time.
 const MOST_CHUNKS: u64 = 2;
+/// Where a request costs nothing, a range is a part of this, in bytes, for each connection: so their
+/// bytes come nearly in the order of the file, and are hashed from memory instead of read again.
+const SMALL_STEPS: u64 = 6 << 20;
+/// But no less than this.
+const LEAST_STEP: u64 = 512 << 10;
+/// An answer that begins this soon costs nothing.
+const SOON: Duration = Duration::from_millis(2);
+/// Ranges begin at multiples of this where they can: the disk takes such pieces best.
+const ALIGN: u64 = super::buffers::BUFFER_BYTES as u64;
 /// Less than this is not worth a connection of its own, in bytes.
 const LEAST_SPLIT: u64 = 1 << 20;
 /// What a part must be worth before it is known how fast connections are.
@@ -32,6 +42,8 @@ pub(super) struct Ranges {
     lanes: BTreeMap<LaneId, Range<u64>>,
     /// The least that is taken from a connection.
     worth: u64,
+    /// How soon an answer began, at best.
+    soonest: Option<Duration>,
 }
 
 impl Ranges {
@@ -46,6 +58,7 @@ impl Ranges {
             missing,
             lanes: BTreeMap::new(),
             worth: FIRST_SPLIT,
+            soonest: None,
         }
     }
 
@@ -54,16 +67,24 @@ impl Ranges {
     pub(super) fn take(&mut self, lane: LaneId) -> Option<Range<u64>> {
         let first = self.missing.iter().next();
         let span = match first {
-            Some(gap) => {
-                let chunk = gap.start / self.chunk_bytes;
-                let end = (chunk + MOST_CHUNKS) * self.chunk_bytes;
-                gap.start..gap.end.min(end)
-            }
+            Some(gap) => gap.start..gap.end.min(self.step_end(gap.start)),
             None => self.split()?,
         };
         self.missing.remove(span.clone());
         self.lanes.insert(lane, span.clone());
         Some(span)
+    }
+
+    /// Where a range that begins at `start` should end. The first connection takes little, to learn
+    /// how soon an answer comes.
+    fn step_end(&self, start: u64) -> u64 {
+        if self.soonest.is_some_and(|soonest| soonest > SOON) {
+            let chunk = start / self.chunk_bytes;
+            return (chunk + MOST_CHUNKS) * self.chunk_bytes;
+        }
+        let lanes = self.lanes.len() as u64 + 1;
+        let step = (SMALL_STEPS / lanes).max(LEAST_STEP);
+        (start / ALIGN + step / ALIGN) * ALIGN
     }
 
     /// Takes the second half from whoever has most left, if that is worth it.
@@ -76,7 +97,7 @@ impl Ranges {
         if left < 2 * self.worth {
             return None;
         }
-        let half = victim.end - left / 2;
+        let half = (victim.end - left / 2).next_multiple_of(ALIGN);
         let span = half..victim.end;
         victim.end = half;
         Some(span)
@@ -87,6 +108,11 @@ impl Ranges {
         self.worth = (bytes_per_s.saturating_mul(WORTH_MS) / 1000).max(LEAST_SPLIT);
     }
 
+    /// Notes how soon an answer began.
+    pub(super) fn saw_answer(&mut self, after: Duration) {
+        self.soonest = Some(self.soonest.map_or(after, |known| known.min(after)));
+    }
+
     /// Whether a further connection would have work.
     pub(super) fn has_work(&self) -> bool {
         self.missing.bytes() > 0
@@ -94,6 +120,11 @@ impl Ranges {
                 .lanes
                 .values()
                 .any(|span| span.end - span.start >= 2 * self.worth)
+    }
+
+    /// Where a connection's next byte belongs.
+    pub(super) fn position(&self, lane: LaneId) -> Option<u64> {
+        self.lanes.get(&lane).map(|span| span.start)
     }
 
     /// What a connection may still fetch.
@@ -152,6 +183,7 @@ mod tests {
     fn chunks_come_in_order_and_the_last_one_is_shared() {
         let mut ranges = Ranges::new(50 * MIB, CHUNK, &Extents::default());
         ranges.saw_rate(1);
+        ranges.saw_answer(Duration::from_millis(20));
         assert_eq!(ranges.take(0), Some(0..16 * MIB));
         assert_eq!(ranges.take(1), Some(16 * MIB..32 * MIB));
         assert_eq!(ranges.take(2), Some(32 * MIB..48 * MIB));
@@ -173,18 +205,39 @@ mod tests {
         present.insert(2 * CHUNK..3 * CHUNK + 5);
         let mut ranges = Ranges::new(4 * CHUNK, CHUNK, &present);
         ranges.saw_rate(1);
+        ranges.saw_answer(Duration::from_millis(20));
         assert_eq!(ranges.take(0), Some(CHUNK..2 * CHUNK));
         assert_eq!(ranges.take(1), Some(3 * CHUNK + 5..4 * CHUNK));
         ranges.advance(0, 100);
         ranges.give_back(0);
         assert_eq!(ranges.take(2), Some(CHUNK + 100..2 * CHUNK));
-        let half = (CHUNK - 5) / 2;
-        assert_eq!(ranges.take(3), Some(4 * CHUNK - half..4 * CHUNK));
+        assert_eq!(
+            ranges.take(3),
+            Some(3 * CHUNK + 4 * MIB + MIB / 4..4 * CHUNK)
+        );
+    }
+
+    #[test]
+    fn where_answers_come_at_once_ranges_are_small() {
+        let mut ranges = Ranges::new(50 * MIB, CHUNK, &Extents::default());
+        assert_eq!(ranges.take(0), Some(0..6 * MIB), "not known yet");
+        ranges.saw_answer(Duration::from_millis(5));
+        assert_eq!(ranges.take(1), Some(6 * MIB..16 * MIB));
+        ranges.saw_answer(Duration::from_micros(300));
+        ranges.saw_answer(Duration::from_millis(5));
+        assert_eq!(ranges.take(2), Some(16 * MIB..18 * MIB));
+        assert_eq!(ranges.take(3), Some(18 * MIB..19 * MIB + MIB / 2));
+        ranges.advance(3, 5);
+        ranges.give_back(3);
+        assert_eq!(ranges.position(3), None);
+        assert_eq!(ranges.take(4), Some(18 * MIB + 5..19 * MIB + MIB / 2));
+        assert_eq!(ranges.position(4), Some(18 * MIB + 5));
     }
 
     #[test]
     fn crumbs_are_not_split() {
         let mut ranges = Ranges::new(8 * MIB - 1, CHUNK, &Extents::default());
+        ranges.saw_answer(Duration::from_millis(20));
         ranges.take(0).unwrap();
         assert!(!ranges.has_work(), "nothing is known yet");
         ranges.saw_rate(20_000_000);
@@ -201,12 +254,16 @@ mod tests {
             size in 1_u64..100 * MIB,
             held in proptest::collection::vec((0_u64..100 * MIB, 0_u64..20 * MIB), 0..5),
             steps in proptest::collection::vec((0_u32..6, 0_u64..20 * MIB, 0_u8..8), 0..80),
+            answer_ms in proptest::option::of(0_u64..5),
         ) {
             let mut present = Extents::default();
             for (start, length) in held {
                 present.insert(start.min(size)..(start + length).min(size));
             }
             let mut ranges = Ranges::new(size, CHUNK, &present);
+            if let Some(ms) = answer_ms {
+                ranges.saw_answer(Duration::from_millis(ms));
+            }
             let mut got = present.clone();
             let mut busy = std::collections::BTreeSet::new();
             let mut step = |ranges: &mut Ranges, lane: u32, bytes: u64, fate: u8| {

@@ -5,6 +5,7 @@
 //! Never knows a cache layout; answers "unknown" (`None`) where the system does not say.
 
 mod ability;
+mod direct;
 mod files;
 #[cfg(test)]
 pub(crate) mod forks;
@@ -18,6 +19,7 @@ mod space;
 mod sync;
 
 pub use ability::{folds_case, supports_symlinks};
+pub use direct::{DIRECT_ALIGN, Direct};
 pub use files::{read_tail, system, write_new};
 pub use heap::share_memory_pools;
 pub use holder::{Holder, LockTable, host_name, is_alive, lock_holder};

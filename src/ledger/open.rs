@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -17,6 +17,8 @@ const FORMAT: i64 = 1;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long until one is asked for again that the database does not wait for by itself.
 const AGAIN: Duration = Duration::from_millis(10);
+/// How often that is done.
+const TIMES: u32 = 500;
 
 const TABLES: &str = "
 create table proven (
@@ -126,15 +128,13 @@ fn refused(path: &Path, error: Error) -> Error {
 /// Connects, and asks again where the database does not wait by itself: two that turn a new file into
 /// a ledger at once each hold what the other needs.
 fn connect(path: &Path) -> Result<Connection> {
-    let begin = Instant::now();
-    loop {
+    for _ in 0..TIMES {
         match connect_once(path) {
-            Err(error) if error.is_busy() && begin.elapsed() < PATIENCE => {
-                std::thread::sleep(AGAIN);
-            }
+            Err(error) if error.is_busy() => std::thread::sleep(AGAIN),
             connected => return connected,
         }
     }
+    connect_once(path)
 }
 
 fn connect_once(path: &Path) -> Result<Connection> {
