@@ -61,7 +61,7 @@ fn files(criterion: &mut Criterion) {
         return;
     };
     let size_bytes = FILE as u64;
-    let backlog = Backlog::new(20);
+    let backlog = Backlog::new(5 << 20);
     let wanted = Wanted {
         layout: &layout,
         repo: &repo,

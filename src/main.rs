@@ -28,6 +28,8 @@ const WORKERS: usize = 2;
 const SHUTDOWN: Duration = Duration::from_secs(2);
 /// Old log files that are kept.
 const LOG_FILES: usize = 7;
+/// Lines that may wait for the log file. More are lost, which is better than waiting for a disk.
+const LOG_LINES: usize = 4096;
 
 fn main() -> ExitCode {
     host::share_memory_pools();
@@ -386,7 +388,10 @@ impl Log {
             .max_log_files(LOG_FILES)
             .build(&folder)
             .map_err(|error| error.to_string())?;
-        let (writer, guard) = tracing_appender::non_blocking(appender);
+        // The room for lines is taken at once: as many as by default would be 4 MB.
+        let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
+            .buffered_lines_limit(LOG_LINES)
+            .finish(appender);
         let default = match globals.verbose {
             0 => "larder=info",
             1 => "larder=debug",

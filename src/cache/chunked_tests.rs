@@ -36,7 +36,7 @@ impl Scene {
             etag,
             good,
             lock,
-            backlog: Backlog::new(20),
+            backlog: Backlog::new(5 << 20),
         }
     }
 

@@ -24,31 +24,37 @@ const BEHIND_BYTES: u64 = 4 << 20;
 /// How much is read back at a time.
 const READ_BYTES: usize = 1 << 20;
 
-/// Room for buffers that wait to be hashed, for all files together.
+/// Room for bytes that wait to be hashed, for all files together.
 #[derive(Debug)]
 pub struct Backlog(AtomicUsize);
 
-/// Room for one buffer. Dropping it gives it back.
-struct Room(Arc<Backlog>);
+/// Room for the bytes of one buffer. Dropping it gives it back.
+struct Room {
+    bytes: usize,
+    home: Arc<Backlog>,
+}
 
 impl Backlog {
-    /// Room for so many buffers.
-    pub fn new(buffers: usize) -> Arc<Self> {
-        Arc::new(Self(AtomicUsize::new(buffers)))
+    /// Room for so many bytes.
+    pub fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self(AtomicUsize::new(bytes)))
     }
 
-    fn take(self: &Arc<Self>) -> Option<Room> {
-        let one_less = |room: usize| room.checked_sub(1);
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Room> {
+        let less = |room: usize| room.checked_sub(bytes);
         let took = self
             .0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
-        took.is_ok().then(|| Room(Arc::clone(self)))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        took.is_ok().then(|| Room {
+            bytes,
+            home: Arc::clone(self),
+        })
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::AcqRel);
+        self.home.0.fetch_add(self.bytes, Ordering::AcqRel);
     }
 }
 
@@ -168,10 +174,11 @@ impl<B: AsRef<[u8]> + Send + 'static> Hashing<B> {
         }
         let near = state.taken..state.taken + AHEAD_BYTES;
         if near.contains(&offset) {
-            let mut room = self.backlog.take();
+            let length = bytes.as_ref().len();
+            let mut room = self.backlog.take(length);
             while room.is_none() && state.is_working() {
                 state = self.desk.wait_for_progress(state);
-                room = self.backlog.take();
+                room = self.backlog.take(length);
             }
             if let Some(room) = room
                 && offset >= state.taken

@@ -4,27 +4,35 @@
 //! **Law**: however many files and connections there are, and however slow the disk is, no more
 //! memory than this is taken.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::cache::Backlog;
 use crate::host::DIRECT_ALIGN;
 
-/// The room of one buffer, in bytes: what one system call writes. A multiple of what a disk asks of
-/// memory.
-pub(super) const BUFFER_BYTES: usize = 256 << 10;
-/// Buffers beyond one for each connection: they are being written meanwhile.
+/// The room of a small buffer, in bytes, and the unit of what is taken.
+pub(super) const SMALL_BYTES: usize = 256 << 10;
+/// The room of a large one: a disk takes one such write in half the time of four small ones.
+pub(super) const LARGE_BYTES: usize = 1 << 20;
+/// Small buffers beyond one for each connection: they are being written meanwhile.
 const BESIDE_CONNECTIONS: usize = 8;
-/// Buffers that may wait to be hashed.
-const HELD: usize = 20;
+/// Small buffers that may wait to be hashed.
+const HELD: usize = 18;
 
 /// All buffers of an engine.
 #[derive(Debug)]
 pub(super) struct Buffers {
-    idle: Mutex<Vec<Memory>>,
+    idle: Mutex<Idle>,
     permits: Arc<Semaphore>,
     backlog: Arc<Backlog>,
+}
+
+/// Buffers that nobody uses, by their room.
+#[derive(Debug, Default)]
+struct Idle {
+    small: Vec<Memory>,
+    large: Vec<Memory>,
 }
 
 /// The memory of a buffer: its room begins where a disk can take it from.
@@ -46,21 +54,49 @@ pub(super) struct Buffer {
 }
 
 impl Memory {
-    fn with_room() -> Self {
-        let bytes = vec![0; BUFFER_BYTES + DIRECT_ALIGN].into_boxed_slice();
+    fn with_room(bytes: usize) -> Self {
+        let bytes = vec![0; bytes + DIRECT_ALIGN].into_boxed_slice();
         // Where this cannot be told, the bytes are written another way.
         let start = bytes.as_ptr().align_offset(DIRECT_ALIGN).min(DIRECT_ALIGN);
         Self { bytes, start }
+    }
+
+    const fn is_large(&self) -> bool {
+        self.bytes.len() >= LARGE_BYTES
+    }
+}
+
+impl Idle {
+    /// Takes memory with so much room. What has another room goes: all together would be too much.
+    fn take(&mut self, room: usize) -> Memory {
+        let (same, other) = if room >= LARGE_BYTES {
+            (&mut self.large, &mut self.small)
+        } else {
+            (&mut self.small, &mut self.large)
+        };
+        same.pop().unwrap_or_else(|| {
+            other.clear();
+            Memory::with_room(room)
+        })
+    }
+
+    fn put(&mut self, memory: Memory) {
+        if memory.is_large() {
+            self.large.push(memory);
+        } else {
+            self.small.push(memory);
+        }
     }
 }
 
 impl Buffers {
     /// Enough for so many connections.
     pub(super) fn new(connections: usize) -> Self {
+        let units = connections + BESIDE_CONNECTIONS + HELD;
         Self {
             idle: Mutex::default(),
-            permits: Arc::new(Semaphore::new(connections + BESIDE_CONNECTIONS + HELD)),
-            backlog: Backlog::new(HELD),
+            permits: Arc::new(Semaphore::new(units)),
+            backlog: Backlog::new(HELD * SMALL_BYTES),
         }
     }
 
@@ -69,23 +105,26 @@ impl Buffers {
         &self.backlog
     }
 
-    /// Waits for an empty buffer, for bytes that belong at `offset` of a file: it takes as many as
-    /// there are to the next multiple of [`BUFFER_BYTES`]. `None` if the engine is closing.
-    pub(super) async fn take(self: &Arc<Self>, offset: u64) -> Option<Buffer> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
-        let idle = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        let over = usize::try_from(offset % BUFFER_BYTES as u64).unwrap_or(0);
+    /// Waits for an empty buffer of [`SMALL_BYTES`] or [`LARGE_BYTES`], for bytes that belong at
+    /// `offset` of a file: it takes as many as there are to the next multiple of its room. `None` if
+    /// the engine is closing.
+    pub(super) async fn take(self: &Arc<Self>, offset: u64, room: usize) -> Option<Buffer> {
+        let units = u32::try_from(room / SMALL_BYTES).unwrap_or(1);
+        let permits = Arc::clone(&self.permits);
+        let permit = permits.acquire_many_owned(units).await.ok()?;
+        let memory = self.lock().take(room);
+        let over = usize::try_from(offset % room as u64).unwrap_or(0);
         Some(Buffer {
-            memory: idle.unwrap_or_else(Memory::with_room),
+            memory,
             len: 0,
-            room: BUFFER_BYTES - over,
+            room: room - over,
             home: Arc::clone(self),
             _permit: permit,
         })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,11 +162,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.home
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(std::mem::take(&mut self.memory));
+        self.home.lock().put(std::mem::take(&mut self.memory));
     }
 }
 
@@ -140,23 +175,32 @@ mod tests {
         let buffers = Arc::new(Buffers::new(0));
         let mut held = Vec::new();
         for _ in 0..BESIDE_CONNECTIONS + HELD {
-            held.push(buffers.take(0).await.unwrap());
+            held.push(buffers.take(0, SMALL_BYTES).await.unwrap());
         }
-        let wait = buffers.take(BUFFER_BYTES as u64 * 3 + 100);
+        let wait = buffers.take(SMALL_BYTES as u64 * 3 + 100, SMALL_BYTES);
         tokio::pin!(wait);
         assert!(futures::poll!(&mut wait).is_pending());
         let mut one = held.pop().unwrap();
-        assert_eq!(one.fill(&vec![7; BUFFER_BYTES + 1]), BUFFER_BYTES);
+        assert_eq!(one.fill(&vec![7; SMALL_BYTES + 1]), SMALL_BYTES);
         assert!(one.is_full());
         let place = one.as_ref().as_ptr();
         drop(one);
-        let again = wait.await.unwrap();
+        let mut again = wait.await.unwrap();
         assert_eq!((again.len(), again.as_ref().as_ptr()), (0, place));
         assert_eq!(place.align_offset(DIRECT_ALIGN), 0);
-        let mut again = again;
-        assert_eq!(again.fill(&vec![7; BUFFER_BYTES]), BUFFER_BYTES - 100);
+        assert_eq!(again.fill(&vec![7; SMALL_BYTES]), SMALL_BYTES - 100);
         assert!(again.is_full());
         again.cut(1);
         assert_eq!((again.fill(&[1, 2]), again.as_ref().last()), (1, Some(&1)));
+        // A large one is four small ones, and their memory goes.
+        let large = buffers.take(0, LARGE_BYTES);
+        tokio::pin!(large);
+        assert!(futures::poll!(&mut large).is_pending());
+        held.truncate(held.len() - 3);
+        assert!(futures::poll!(&mut large).is_pending());
+        drop(again);
+        let mut large = large.await.unwrap();
+        assert!(buffers.lock().small.is_empty());
+        assert_eq!(large.fill(&vec![7; LARGE_BYTES + 1]), LARGE_BYTES);
     }
 }

@@ -311,7 +311,8 @@ struct Open {
 
 impl Open {
     async fn at(desk: &Desk, offset: u64) -> Option<Self> {
-        let buffer = desk.flow.buffers.take(offset).await?;
+        let room = desk.ranges().piece_bytes();
+        let buffer = desk.flow.buffers.take(offset, room).await?;
         Some(Self { buffer, offset })
     }
 

@@ -21,6 +21,11 @@ const STEADY: Duration = Duration::from_secs(4);
 const CHASTENED: Duration = Duration::from_secs(15);
 /// More connections are worth it if they bring at least this much more.
 const GAIN: f64 = 1.08;
+/// From so many bytes a second on the machine is the limit and not the line, and figures waver: more
+/// connections cost memory, and must bring much more.
+const FAST: f64 = 4e8;
+/// What they must bring there.
+const FAST_GAIN: f64 = 1.4;
 
 /// The pace of an engine.
 #[derive(Debug)]
@@ -182,8 +187,10 @@ impl Pace {
                     state.stage = Stage::Settling { until: now, before };
                     return;
                 }
-                let is_worth_it =
-                    before.is_none_or(|before| bytes_per_s > before.bytes_per_s * GAIN);
+                let is_worth_it = before.is_none_or(|before| {
+                    let is_fast = before.bytes_per_s > FAST;
+                    bytes_per_s > before.bytes_per_s * if is_fast { FAST_GAIN } else { GAIN }
+                });
                 if is_worth_it && state.allowed < self.most && bytes > from {
                     let before = Before {
                         allowed: state.allowed,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::buffers::{LARGE_BYTES, SMALL_BYTES};
 use crate::cache::Extents;
 
 /// A connection of a file.
@@ -15,15 +16,15 @@ pub(super) type LaneId = u32;
 /// Chunks that one request asks for: enough that the time between two requests does not count,
 /// few enough that all connections end at about the same time.
 const MOST_CHUNKS: u64 = 2;
-/// Where a request costs nothing, a range is a part of this, in bytes, for each connection: so their
-/// bytes come nearly in the order of the file, and are hashed from memory instead of read again.
-const SMALL_STEPS: u64 = 6 << 20;
-/// But no less than this.
-const LEAST_STEP: u64 = 512 << 10;
+/// Where a request costs nothing, a range is this long, in bytes: so the bytes of all connections
+/// come nearly in the order of the file, and are hashed from memory instead of read again.
+const SMALL_STEP: u64 = LARGE_BYTES as u64;
+/// As long as so few connections are at work there is memory for large buffers.
+const FEW_LANES: usize = 6;
 /// An answer that begins this soon costs nothing.
 const SOON: Duration = Duration::from_millis(2);
 /// Ranges begin at multiples of this where they can: the disk takes such pieces best.
-const ALIGN: u64 = super::buffers::BUFFER_BYTES as u64;
+const ALIGN: u64 = LARGE_BYTES as u64;
 /// Less than this is not worth a connection of its own, in bytes.
 const LEAST_SPLIT: u64 = 1 << 20;
 /// What a part must be worth before it is known how fast connections are.
@@ -82,9 +83,17 @@ impl Ranges {
             let chunk = start / self.chunk_bytes;
             return (chunk + MOST_CHUNKS) * self.chunk_bytes;
         }
-        let lanes = self.lanes.len() as u64 + 1;
-        let step = (SMALL_STEPS / lanes).max(LEAST_STEP);
-        (start / ALIGN + step / ALIGN) * ALIGN
+        (start / ALIGN) * ALIGN + SMALL_STEP
+    }
+
+    /// How much is written at once, in bytes: much where the bytes come fast.
+    pub(super) fn piece_bytes(&self) -> usize {
+        let is_near = self.soonest.is_some_and(|soonest| soonest <= SOON);
+        if is_near && self.lanes.len() <= FEW_LANES {
+            LARGE_BYTES
+        } else {
+            SMALL_BYTES
+        }
     }
 
     /// Takes the second half from whoever has most left, if that is worth it.
@@ -211,27 +220,30 @@ mod tests {
         ranges.advance(0, 100);
         ranges.give_back(0);
         assert_eq!(ranges.take(2), Some(CHUNK + 100..2 * CHUNK));
-        assert_eq!(
-            ranges.take(3),
-            Some(3 * CHUNK + 4 * MIB + MIB / 4..4 * CHUNK)
-        );
+        assert_eq!(ranges.take(3), Some(3 * CHUNK + 5 * MIB..4 * CHUNK));
     }
 
     #[test]
     fn where_answers_come_at_once_ranges_are_small() {
         let mut ranges = Ranges::new(50 * MIB, CHUNK, &Extents::default());
-        assert_eq!(ranges.take(0), Some(0..6 * MIB), "not known yet");
+        assert_eq!(ranges.take(0), Some(0..MIB), "not known yet");
+        assert_eq!(ranges.piece_bytes(), SMALL_BYTES);
         ranges.saw_answer(Duration::from_millis(5));
-        assert_eq!(ranges.take(1), Some(6 * MIB..16 * MIB));
+        assert_eq!(ranges.take(1), Some(MIB..16 * MIB));
+        assert_eq!(ranges.piece_bytes(), SMALL_BYTES);
         ranges.saw_answer(Duration::from_micros(300));
         ranges.saw_answer(Duration::from_millis(5));
-        assert_eq!(ranges.take(2), Some(16 * MIB..18 * MIB));
-        assert_eq!(ranges.take(3), Some(18 * MIB..19 * MIB + MIB / 2));
-        ranges.advance(3, 5);
-        ranges.give_back(3);
-        assert_eq!(ranges.position(3), None);
-        assert_eq!(ranges.take(4), Some(18 * MIB + 5..19 * MIB + MIB / 2));
-        assert_eq!(ranges.position(4), Some(18 * MIB + 5));
+        assert_eq!(ranges.piece_bytes(), LARGE_BYTES);
+        assert_eq!(ranges.take(2), Some(16 * MIB..17 * MIB));
+        ranges.advance(2, 5);
+        ranges.give_back(2);
+        assert_eq!(ranges.position(2), None);
+        assert_eq!(ranges.take(3), Some(16 * MIB + 5..17 * MIB));
+        assert_eq!(ranges.position(3), Some(16 * MIB + 5));
+        for lane in 4..9 {
+            ranges.take(lane).unwrap();
+        }
+        assert_eq!(ranges.piece_bytes(), SMALL_BYTES, "too many for large ones");
     }
 
     #[test]
