@@ -153,9 +153,10 @@ impl<'a> Attempt<'a> {
             slot,
             connection,
             working: _working,
+            is_absent,
         } = self.lock(slot).await?;
         // Somebody may have finished it while we waited.
-        if !self.job.is_forced
+        if !(self.job.is_forced || is_absent)
             && let Some(done) = self.reuse_in_place(&mut seen).await?
         {
             return Ok(done);
@@ -203,6 +204,13 @@ impl<'a> Attempt<'a> {
         lock: BlobLock,
         connection: Option<OwnedSemaphorePermit>,
     ) -> Result<Done, Halt> {
+        let connection = match connection {
+            Some(connection) => connection,
+            // Not waited for long: all that are before it are small.
+            None => or_stop(&self.stop, self.job.budget.small_line())
+                .await?
+                .ok_or(Halt::Interrupted)?,
+        };
         self.job
             .emitter
             .fact(Event::Connecting {
@@ -213,6 +221,7 @@ impl<'a> Attempt<'a> {
             .await;
         let want = self.want();
         let bytes = small::fetch(self, &want).await?;
+        // For the next file, while this one waits for the disk.
         drop(connection);
         self.job
             .emitter
@@ -242,6 +251,13 @@ impl<'a> Attempt<'a> {
             etag: self.remote.etag,
             size_bytes: self.remote.size_bytes,
         }
+    }
+
+    /// Where the snapshot has it.
+    pub(super) fn pointers(&self) -> Vec<PathBuf> {
+        let (layout, job) = (&self.job.layout, self.job);
+        let pointer = |path| layout.pointer(&job.repo, &job.commit, path);
+        self.paths.iter().map(pointer).collect()
     }
 
     pub(super) fn blob_path(&self) -> PathBuf {

@@ -72,8 +72,10 @@ pub(super) struct Budget {
     pub(super) blobs: Arc<Semaphore>,
     /// Connections that transfer.
     pub(super) connections: Arc<Semaphore>,
-    /// Small files in flight, each with its connection.
+    /// Small files in flight: those that are fetched, and those that came and wait for the disk.
     small: Arc<Semaphore>,
+    /// Connections of small files, where they have their own.
+    small_lines: Arc<Semaphore>,
     /// Memory for small files, in KiB.
     small_kib: Arc<Semaphore>,
     /// How many blobs may be in flight.
@@ -111,9 +113,11 @@ impl Budget {
     /// Descriptors of everything else: log, runtime, terminal, a probe or a folder being synced.
     const OTHER_FILES: usize = 56;
 
-    /// Small files in flight, where there may be so many open files: what counts for them is the
-    /// time of a round trip, not the line.
-    const SMALL_AT_ONCE: usize = 48;
+    /// Small files that are fetched at once, where there may be so many open files: what counts for
+    /// them is the time of a round trip, not the line.
+    const SMALL_AT_ONCE: usize = 64;
+    /// Small files in flight for each of them: the disk takes its time too.
+    const SMALL_EACH: usize = 2;
     /// From so many connections on, small files have their own.
     const ENOUGH: usize = 16;
     /// Memory for small files, in KiB.
@@ -131,19 +135,21 @@ impl Budget {
         // The other connections help large files with their ranges.
         let files = connections.min(Self::FILES_AT_ONCE.max(connections / 2));
         let most_blobs = files + Self::BESIDE_CONNECTIONS;
-        // A quarter of the open files; each holds two locks and a socket.
+        // Half of the open files; each in flight holds two locks and a partial, or a socket.
         let room = open_files.map_or(usize::MAX, |limit| {
-            usize::try_from(limit / 12).unwrap_or(usize::MAX)
+            usize::try_from(limit / 16).unwrap_or(usize::MAX)
         });
         // Who asks for few connections gets no more for small files.
         let has_small_lanes = connections >= Self::ENOUGH;
-        let most_small = if has_small_lanes {
+        let small_lines = if has_small_lanes {
             Self::SMALL_AT_ONCE.min(room).max(1)
         } else {
             connections
         };
+        let most_small = small_lines * Self::SMALL_EACH;
         Self {
             small: Arc::new(Semaphore::new(most_small)),
+            small_lines: Arc::new(Semaphore::new(small_lines)),
             small_kib: Arc::new(Semaphore::new(Self::SMALL_KIB)),
             most_small,
             has_small_lanes,
@@ -185,6 +191,11 @@ impl Budget {
                     .ok()?,
             ],
         })
+    }
+
+    /// Waits for a connection of a small file.
+    pub(super) async fn small_line(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.small_lines).acquire_owned().await.ok()
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! **Law**: while waiting nothing is held, neither slot nor connection nor open file.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,7 +27,8 @@ const LOCK_TOLD: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(5);
 
 enum Tried {
-    Held(BlobLock, Working),
+    /// And whether nothing of the content is here.
+    Held(BlobLock, Working, bool),
     /// And the bytes of the other side's partial.
     Busy(Busy, Option<u64>),
 }
@@ -34,10 +37,12 @@ enum Tried {
 pub(super) struct Claim {
     pub(super) lock: BlobLock,
     pub(super) slot: Slot,
-    /// `None` for a small file whose slot is one.
+    /// `None` for a small file where those have their own.
     pub(super) connection: Option<OwnedSemaphorePermit>,
     /// Says to those who look that it is us.
     pub(super) working: Working,
+    /// A small file of which neither blob nor pointer is here: there is nothing to look at.
+    pub(super) is_absent: bool,
 }
 
 impl Attempt<'_> {
@@ -82,6 +87,9 @@ impl Attempt<'_> {
                 size_bytes: self.remote.size_bytes,
             };
             let job = Arc::clone(self.job);
+            // Looked at on the way: for a small file, going to another thread costs more.
+            let pointers = self.is_small().then(|| self.pointers());
+            let blob = self.blob_path();
             let tried = blocking(move || {
                 // What is removed later is made again where it is missed.
                 if !job.is_prepared.load(Ordering::Acquire) {
@@ -99,7 +107,13 @@ impl Attempt<'_> {
                     LockAttempt::Held(lock) => {
                         let claim = at_work::Claim::Holds;
                         let working = AtWork::claim(&at_work, subject, claim, emitter);
-                        Tried::Held(lock, working)
+                        let is_nowhere = |path: &PathBuf| {
+                            path.symlink_metadata()
+                                .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+                        };
+                        let is_absent = pointers
+                            .is_some_and(|pointers| pointers.iter().chain([&blob]).all(is_nowhere));
+                        Tried::Held(lock, working, is_absent)
                     }
                     LockAttempt::Busy(busy) => {
                         Tried::Busy(busy, cache::other_progress(&layout, &repo, &etag))
@@ -109,12 +123,13 @@ impl Attempt<'_> {
             .await?
             .map_err(Halt::of_cache)?;
             let busy = match tried {
-                Tried::Held(lock, working) => {
+                Tried::Held(lock, working, is_absent) => {
                     return Ok(Claim {
                         lock,
                         slot: slot_held,
                         connection,
                         working,
+                        is_absent,
                     });
                 }
                 Tried::Busy(busy, bytes) => {
