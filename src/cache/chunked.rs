@@ -46,7 +46,7 @@ pub struct Chunked<B> {
     next_passed: u64,
     hashing: Hashing<B>,
     /// The file once more, for bytes that need not stay in the system's memory.
-    direct: Option<host::Direct>,
+    direct: Option<Arc<host::Direct>>,
     unchecked_bytes: u64,
     buffer: Vec<u8>,
 }
@@ -214,7 +214,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         let old = map.records.keys().copied().collect();
         let hashing = Hashing::start(&partial, present.prefix(), wanted.backlog)?;
         Ok(Self {
-            direct: host::Direct::open(&partial.file, &partial.path),
+            direct: host::Direct::open(&partial.file, &partial.path).map(Arc::new),
             partial,
             chunks: Chunks { file, map, old },
             present,
@@ -285,10 +285,15 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         self.check_alive()
     }
 
-    /// Puts bytes where they belong. Those that nobody reads again soon go past the system's memory
-    /// where that is possible: it costs half of the time.
+    /// Puts bytes where they belong. Those that are not read again, or from a disk that is fast, go
+    /// past the system's memory where that is possible: it costs half of the time.
     fn place(&mut self, bytes: &[u8], offset: u64, is_read_no_more: bool) -> io::Result<()> {
-        if is_read_no_more && let Some(direct) = &self.direct {
+        if let Some(direct) = &self.direct
+            && (is_read_no_more || direct.is_fast())
+        {
+            if !is_read_no_more {
+                self.hashing.read_by(direct);
+            }
             match direct.write_all_at(bytes, offset) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
@@ -424,7 +429,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         std::mem::replace(&mut self.chunks.file, map).remove()?;
         copy.has_foreign_bytes = self.partial.has_foreign_bytes;
         self.partial = copy;
-        self.direct = host::Direct::open(&self.partial.file, &self.partial.path);
+        self.direct = host::Direct::open(&self.partial.file, &self.partial.path).map(Arc::new);
         self.hashing
             .turn_to(Arc::clone(&self.partial.file), &self.partial.path);
         Ok(Some(self.present.bytes()))

@@ -15,11 +15,12 @@ use super::blob::Hasher;
 use super::digest::{ChunkDigest, ChunkHasher};
 use super::incomplete::Partial;
 use super::{Error, Result};
+use crate::host::{DIRECT_ALIGN, Direct};
 
 /// Bytes that came this far ahead of the hash wait for it in memory.
 const AHEAD_BYTES: u64 = 6 << 20;
-/// The hash may be this far behind what is there; then it is waited for. Bytes that wait in memory
-/// are hashed from there, those that came long ago have to be read again.
+/// The hash may be this far behind what is there; then it is waited for, as long as it takes bytes
+/// from memory: what came long ago, or in an earlier run, it reads again while others come.
 const BEHIND_BYTES: u64 = 4 << 20;
 /// How much is read back at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -76,6 +77,8 @@ struct Desk<B> {
 
 struct State<B> {
     file: Arc<File>,
+    /// How it is read back where that was written past the system's memory.
+    direct: Option<Arc<Direct>>,
     path: PathBuf,
     /// Bytes that wait, each with its offset.
     held: BTreeMap<u64, (B, Room)>,
@@ -108,6 +111,7 @@ enum Work<B> {
     Hash(B),
     Read {
         file: Arc<File>,
+        direct: Option<Arc<Direct>>,
         offset: u64,
         bytes: usize,
     },
@@ -119,6 +123,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Hashing<B> {
         let desk = Arc::new(Desk {
             state: Mutex::new(State {
                 file: Arc::clone(&partial.file),
+                direct: None,
                 path: partial.path.clone(),
                 held: BTreeMap::new(),
                 ready,
@@ -186,17 +191,27 @@ impl<B: AsRef<[u8]> + Send + 'static> Hashing<B> {
                 state.held.insert(offset, (bytes, room));
                 self.desk.news.notify_one();
             }
-            while state.ready.saturating_sub(state.taken) > BEHIND_BYTES && !state.is_over {
+            // What is not held was not lost in a moment either: it is caught up with later.
+            while state.is_working() && state.ready - state.taken > BEHIND_BYTES {
                 state = self.desk.wait_for_progress(state);
             }
         }
         std::mem::take(&mut state.digests)
     }
 
+    /// From now on, bytes are read back past the system's memory: they are not in it.
+    pub(super) fn read_by(&self, direct: &Arc<Direct>) {
+        let mut state = self.desk.lock();
+        if state.direct.is_none() {
+            state.direct = Some(Arc::clone(direct));
+        }
+    }
+
     /// Goes on with another file that holds the same bytes.
     pub(super) fn turn_to(&self, file: Arc<File>, path: &Path) {
         let mut state = self.desk.lock();
         state.file = file;
+        state.direct = None;
         path.clone_into(&mut state.path);
     }
 
@@ -243,9 +258,25 @@ impl<B> Desk<B> {
     }
 }
 
+/// How many of the bytes from `from` to `until` are read at once: as many as there is room for, and
+/// so that the disk can be asked directly for all but the edges.
+fn step_of(from: u64, until: u64) -> usize {
+    let align = DIRECT_ALIGN as u64;
+    let end = until.min(from + READ_BYTES as u64);
+    let end = if !from.is_multiple_of(align) {
+        end.min(from.next_multiple_of(align))
+    } else if end - from > align {
+        end / align * align
+    } else {
+        end
+    };
+    usize::try_from(end - from).unwrap_or(READ_BYTES)
+}
+
 impl<B: AsRef<[u8]>> Desk<B> {
     fn hash_all(&self, mut hasher: Hasher, mut digests: ChunkHasher) -> Result<Hasher> {
         let mut buffer = Vec::new();
+        let mut start = 0;
         loop {
             match self.next_work(&mut digests)? {
                 None => {
@@ -259,12 +290,20 @@ impl<B: AsRef<[u8]>> Desk<B> {
                 }
                 Some(Work::Read {
                     file,
+                    direct,
                     offset,
                     bytes,
                 }) => {
-                    buffer.resize(READ_BYTES, 0);
-                    let step = &mut buffer[..bytes];
-                    if let Err(error) = file.read_exact_at(step, offset) {
+                    if buffer.is_empty() {
+                        buffer.resize(READ_BYTES + DIRECT_ALIGN, 0);
+                        start = buffer.as_ptr().align_offset(DIRECT_ALIGN).min(DIRECT_ALIGN);
+                    }
+                    let step = &mut buffer[start..start + bytes];
+                    // What it refuses, the ordinary way gives or explains.
+                    let is_read = direct.is_some_and(|direct| {
+                        direct.read_exact_at(step, offset).is_ok_and(|read| read)
+                    });
+                    if !is_read && let Err(error) = file.read_exact_at(step, offset) {
                         let path = self.lock().path.clone();
                         return Err(Error::from_io("read back", &path, error));
                     }
@@ -300,13 +339,12 @@ impl<B: AsRef<[u8]>> Desk<B> {
             let until = state.held.keys().next().copied().unwrap_or(state.ready);
             let until = until.min(state.ready);
             if until > taken {
-                let bytes = usize::try_from(until - taken)
-                    .unwrap_or(usize::MAX)
-                    .min(READ_BYTES);
+                let bytes = step_of(taken, until);
                 state.taken += bytes as u64;
                 self.progress.notify_one();
                 return Ok(Some(Work::Read {
                     file: Arc::clone(&state.file),
+                    direct: state.direct.clone(),
                     offset: taken,
                     bytes,
                 }));
@@ -319,5 +357,21 @@ impl<B: AsRef<[u8]>> Desk<B> {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_what_a_disk_can_be_asked_for() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(step_of(0, 5 * MIB), READ_BYTES);
+        assert_eq!(step_of(100, 5 * MIB), DIRECT_ALIGN - 100);
+        assert_eq!(step_of(100, 200), 100);
+        assert_eq!(step_of(MIB, MIB + 10_000), 2 * DIRECT_ALIGN);
+        assert_eq!(step_of(MIB, MIB + 4096), DIRECT_ALIGN);
+        assert_eq!(step_of(MIB, MIB + 17), 17);
     }
 }

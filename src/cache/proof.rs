@@ -3,7 +3,7 @@
 //!
 //! Never writes and never follows a pointer out of the cache.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -65,11 +65,44 @@ pub(super) enum Proof {
 #[derive(Debug, Default)]
 pub struct Proofs {
     pub(super) known: HashMap<ContentId, Proof>,
+    /// Those that were not read, because they are known from before.
+    unread: HashSet<ContentId>,
     pub(super) proven: Vec<ProvenContent>,
     pub(super) wrong: Vec<PathBuf>,
 }
 
 impl Proofs {
+    /// Takes over what is known already of a snapshot's contents. `knows` says whether the file at
+    /// a canonical path, that looks as it does now, hashed to its etag before; it is not read then.
+    pub fn take_known(
+        &mut self,
+        inspection: &Inspection,
+        knows: &dyn Fn(&Path, &fs::Metadata, &Etag) -> bool,
+    ) {
+        for file in &inspection.files {
+            let Some((etag, (id, _))) = file.etag.zip(file.content) else {
+                continue;
+            };
+            if self.known.contains_key(&id) {
+                continue;
+            }
+            let is_known = fs::canonicalize(&file.place).is_ok_and(|place| {
+                place
+                    .symlink_metadata()
+                    .is_ok_and(|found| found.is_file() && knows(&place, &found, &etag))
+            });
+            if is_known {
+                self.known.insert(id, Proof::Right);
+                self.unread.insert(id);
+            }
+        }
+    }
+
+    /// Whether a content need not be hashed any more.
+    pub fn has(&self, id: &ContentId) -> bool {
+        self.known.contains_key(id)
+    }
+
     /// What was found right, and where something wrong lies, since this was asked last.
     pub fn take_news(&mut self) -> (Vec<ProvenContent>, Vec<PathBuf>) {
         (
@@ -294,7 +327,7 @@ impl Inspection {
     ) -> Result<Verification> {
         hash_ahead(&self.files, proofs, watch)?;
         let mut findings = self.findings;
-        let (mut files_good, mut files_unknown, mut bytes) = (0, 0, 0);
+        let (mut files_good, mut files_unread, mut files_unknown, mut bytes) = (0, 0, 0, 0);
         let subject = Subject {
             repo: &self.repo,
             revision: &self.revision,
@@ -326,6 +359,7 @@ impl Inspection {
             let (rule, what, summary) = match proof {
                 Proof::Right => {
                     files_good += 1;
+                    files_unread += usize::from(proofs.unread.contains(&id));
                     continue;
                 }
                 Proof::Wrong(computed) => (
@@ -365,6 +399,7 @@ impl Inspection {
             revision: self.revision,
             snapshot: self.folder.to_string_lossy().into_owned(),
             files_good,
+            files_unread,
             files_unknown,
             bytes,
             findings,

@@ -244,6 +244,9 @@ pub struct VerifyArgs {
     /// ORG/NAME, ORG/NAME@REVISION, or a link; without any, everything in the cache.
     #[arg(value_name = "REPO")]
     pub repos: Vec<String>,
+    /// Also read files that were hashed before and have not changed since.
+    #[arg(long)]
+    pub deep: bool,
     /// The global flags that say where: without them the same call would go elsewhere.
     #[arg(skip)]
     pub places: Vec<String>,

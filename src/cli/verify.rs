@@ -25,7 +25,10 @@ async fn run(mut session: Session<'_>, args: &VerifyArgs, mut console: Console<'
     let ending = match args.targets() {
         Err(failure) => Ending::refused(*failure),
         Ok(targets) => {
-            (session.commands)(Command::Verify(targets));
+            (session.commands)(Command::Verify {
+                targets,
+                is_deep: args.deep,
+            });
             let followed = follow(&mut session, &mut store, &mut console).await;
             judge(console.work, followed.outcome.as_ref(), followed.caught)
         }
@@ -74,8 +77,20 @@ fn summary(store: &Store) -> String {
     let (good, broken, bytes) = shelf
         .last_verifying()
         .map_or((0, 0, 0), |last| (last.good, last.broken, last.bytes_done));
+    let unread: usize = shelf
+        .verifications()
+        .iter()
+        .map(|seen| seen.files_unread)
+        .sum();
+    let unread = match unread {
+        0 => String::new(),
+        files => format!(
+            "; {} unchanged since hashed, not read again (`--deep` reads all)",
+            count(files, "file")
+        ),
+    };
     format!(
-        "{} hashed: {good} of {} good",
+        "{} hashed: {good} of {} good{unread}",
         size(bytes),
         count(good + broken, "snapshot")
     )
@@ -171,7 +186,13 @@ mod tests {
         );
         assert_eq!(document["models"][1]["is_good"], false);
         assert_eq!(document["models"][1]["findings"][0]["rule"], "truncated");
-        let [Command::Verify(targets)] = played.commands.as_slice() else {
+        let [
+            Command::Verify {
+                targets,
+                is_deep: false,
+            },
+        ] = played.commands.as_slice()
+        else {
             panic!("{:?}", played.commands);
         };
         assert_eq!(targets[0].revision.as_deref(), Some("main"));
@@ -226,7 +247,7 @@ mod tests {
         assert_eq!(document["models"].as_array().unwrap().len(), 1);
         assert!(matches!(
             played.commands.as_slice(),
-            [Command::Verify(_), Command::Cancel(FileSelection::All)]
+            [Command::Verify { .. }, Command::Cancel(FileSelection::All)]
         ));
     }
 }

@@ -97,8 +97,13 @@ pub enum Command {
     /// Keep looking, and say what has changed. Sent again, it moves the focus: the repo whose
     /// locks are asked one by one.
     Watch(Option<RepoId>),
-    /// Hash what is here and say whether it is right; without targets everything.
-    Verify(Vec<VerifyTarget>),
+    /// Hash what is here and say whether it is right.
+    Verify {
+        /// What to look at; everything if there are none.
+        targets: Vec<VerifyTarget>,
+        /// Whether to read also what was hashed before and has not changed since.
+        is_deep: bool,
+    },
     /// Carry out the removals of a plan that was shown, and nothing else.
     Purge(Plan),
     /// End transfers, their partials stay; or end verifying.

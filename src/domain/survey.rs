@@ -174,11 +174,13 @@ pub struct Verification {
     pub snapshot: String,
     /// Files whose bytes hash to what they should.
     pub files_good: usize,
+    /// Those of them that were not read again: they were hashed before and have not changed since.
+    pub files_unread: usize,
     /// Files looked at.
     pub files_total: usize,
     /// Files there is no hash for: regular files without a listing.
     pub files_unknown: usize,
-    /// Bytes hashed.
+    /// The bytes of all files that there is a hash for.
     pub bytes: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,

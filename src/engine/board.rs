@@ -167,7 +167,7 @@ impl Board {
             | Command::List(_)
             | Command::Survey(_)
             | Command::Watch(_)
-            | Command::Verify(_)
+            | Command::Verify { .. }
             | Command::Purge(_) => {}
         }
     }

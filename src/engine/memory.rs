@@ -130,6 +130,16 @@ impl Memory {
         trouble.get_or_insert_with(|| sanitize(words));
     }
 
+    /// What is known of the files in a folder and below, by their canonical paths.
+    pub(super) fn proven_in(&self, folder: &Path) -> HashMap<String, (Stamp, Etag)> {
+        fs::canonicalize(folder)
+            .ok()
+            .as_deref()
+            .and_then(Path::to_str)
+            .and_then(|folder| self.with(|ledger| ledger.proven_in(folder)))
+            .unwrap_or_default()
+    }
+
     /// What is known of the files in a folder.
     pub(super) fn diary(&self, folder: &Path) -> Diary {
         // Links above it are resolved, so that all commands call a file by one name.

@@ -144,7 +144,7 @@ async fn prepare_hearing(
                     | Command::List(_)
                     | Command::Survey(_)
                     | Command::Watch(_)
-                    | Command::Verify(_)
+                    | Command::Verify { .. }
                     | Command::Purge(_),
                 ) => {}
                 None => {

@@ -108,9 +108,9 @@ impl Supervisor {
                 });
             }
             Command::Watch(focus) => self.watch(focus),
-            Command::Verify(targets) => {
-                self.start(Kind::Other, |shared, emitter, commands| {
-                    verify::run(shared, emitter, targets, commands)
+            Command::Verify { targets, is_deep } => {
+                self.start(Kind::Other, move |shared, emitter, commands| {
+                    verify::run(shared, emitter, (targets, is_deep), commands)
                 });
             }
             Command::Purge(plan) => {

@@ -37,11 +37,12 @@ struct Progress {
     path: Mutex<String>,
 }
 
-/// Verifies the targets, or everything.
+/// Verifies the targets, or everything; of what has not changed since it was hashed only what is
+/// `wanted` deep.
 pub(super) async fn run(
     shared: Arc<Shared>,
     emitter: Emitter,
-    targets: Vec<VerifyTarget>,
+    wanted: (Vec<VerifyTarget>, bool),
     mut commands: mpsc::Receiver<Command>,
 ) {
     let stop = CancellationToken::new();
@@ -49,7 +50,7 @@ pub(super) async fn run(
     let mut repos = BTreeSet::new();
     let progress = Arc::new(Progress::default());
     let outcome = {
-        let work = verify(&shared, &emitter, targets, &stop, &mut repos, &progress);
+        let work = verify(&shared, &emitter, wanted, &stop, &mut repos, &progress);
         tokio::pin!(work);
         let done = tokio::select! {
             biased;
@@ -100,25 +101,30 @@ pub(super) async fn run(
 async fn verify(
     shared: &Arc<Shared>,
     emitter: &Emitter,
-    targets: Vec<VerifyTarget>,
+    (targets, is_deep): (Vec<VerifyTarget>, bool),
     stop: &CancellationToken,
     repos: &mut BTreeSet<RepoId>,
     progress: &Arc<Progress>,
 ) -> Result<(usize, usize), Halt> {
     let gathering = Arc::clone(shared);
     let halt = stop.clone();
-    let (layout, inspections) = blocking(move || gather(&gathering, &targets, &halt)).await??;
+    let (layout, inspections, mut proofs) =
+        blocking(move || gather(&gathering, &targets, is_deep, &halt)).await??;
     repos.extend(inspections.iter().map(|one| one.repo().clone()));
     let contents: BTreeMap<ContentId, u64> =
         inspections.iter().flat_map(Inspection::contents).collect();
+    let contents: Vec<u64> = contents
+        .into_iter()
+        .filter(|(id, _)| !proofs.has(id))
+        .map(|(_, bytes)| bytes)
+        .collect();
     emitter
         .fact(Event::VerifyStarted {
             snapshots: inspections.len(),
             files: contents.len(),
-            bytes: contents.values().sum(),
+            bytes: contents.iter().sum(),
         })
         .await;
-    let mut proofs = Proofs::default();
     let (mut good, mut broken) = (0, 0);
     for inspection in inspections {
         let hashing = prove(
@@ -157,12 +163,13 @@ async fn verify(
     Ok((good, broken))
 }
 
-/// Looks at what is to be verified.
+/// Looks at what is to be verified, and what is known of it.
 fn gather(
     shared: &Shared,
     targets: &[VerifyTarget],
+    is_deep: bool,
     stop: &CancellationToken,
-) -> Result<(Layout, Vec<Inspection>), Halt> {
+) -> Result<(Layout, Vec<Inspection>, Proofs), Halt> {
     let root = cache::resolve_root(&shared.config.cache_dir).map_err(Halt::of_cache)?;
     let layout = Layout::new(root);
     let repos = cache::repos(&layout).map_err(Halt::of_cache)?;
@@ -199,7 +206,18 @@ fn gather(
             }
         }
     }
-    Ok((layout, found))
+    let mut proofs = Proofs::default();
+    if !is_deep {
+        for inspection in &found {
+            let known = shared.memory.proven_in(&layout.repo(inspection.repo()));
+            proofs.take_known(inspection, &|path, found, etag| {
+                path.to_str()
+                    .and_then(|path| known.get(path))
+                    .is_some_and(|(stamp, content)| *stamp == Stamp::of(found) && content == etag)
+            });
+        }
+    }
+    Ok((layout, found, proofs))
 }
 
 fn not_here(shared: &Shared, target: &VerifyTarget, repos: &[RepoId]) -> Failure {

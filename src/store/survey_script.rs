@@ -201,6 +201,7 @@ impl Script {
             snapshot: snapshot.to_owned(),
             files_good: 6 - findings.len(),
             files_total: 6,
+            files_unread: 0,
             files_unknown: 0,
             bytes: 1_350_000_000,
             findings,

@@ -193,9 +193,13 @@ pub(super) fn verified_line(seen: &Verification) -> (Level, String) {
         0 => String::new(),
         files => format!(", {} without a known hash", count(files, "file")),
     };
+    let unread = match seen.files_unread {
+        0 => String::new(),
+        files => format!(", {files} unchanged since they were hashed"),
+    };
     if seen.is_good() {
         let line = format!(
-            "{name}: verified, {} of {} right, {}{unknown}",
+            "{name}: verified, {} of {} right, {}{unread}{unknown}",
             seen.files_good,
             count(seen.files_total, "file"),
             size(seen.bytes)

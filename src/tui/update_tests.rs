@@ -242,15 +242,21 @@ fn verify_is_for_the_marked_models() {
     let effects = desk.act(Action::Verify);
     assert_eq!(
         sent(&effects),
-        [Command::Verify(vec![
-            target("mlx-community/Qwen3-4B-4bit"),
-            target("mlx-community/gemma-3-1b-it-4bit"),
-        ])]
+        [Command::Verify {
+            targets: vec![
+                target("mlx-community/Qwen3-4B-4bit"),
+                target("mlx-community/gemma-3-1b-it-4bit"),
+            ],
+            is_deep: true,
+        }]
     );
-    assert!(told(&effects)[0].starts_with("$ larder verify mlx-community/Qwen3-4B-4bit@"));
+    assert!(told(&effects)[0].starts_with("$ larder verify --deep mlx-community/Qwen3-4B-4bit@"));
     assert_eq!(
         sent(&desk.act(Action::VerifyAll)),
-        [Command::Verify(Vec::new())]
+        [Command::Verify {
+            targets: Vec::new(),
+            is_deep: true,
+        }]
     );
     let verifying = sick().then(
         1,

@@ -315,10 +315,16 @@ pub(super) fn start_verify(ui: &mut Ui, view: View<'_>, targets: Vec<VerifyTarge
             None => target.repo.to_string(),
         })
         .collect();
-    let call = view.facts.call(&["verify", &names.join(" ")].join(" "));
+    let call = view
+        .facts
+        .call(&["verify --deep", &names.join(" ")].join(" "));
     vec![
         Effect::Log(format!("$ {}", call.trim_end())),
-        Effect::Send(Command::Verify(targets)),
+        // Who asks here wants the bytes looked at, not what is remembered of them.
+        Effect::Send(Command::Verify {
+            targets,
+            is_deep: true,
+        }),
     ]
 }
 

@@ -527,7 +527,11 @@ async fn looking_and_hashing_leave_no_trace() {
     survey(&place, None).await;
     survey(&place, Some(GEMMA)).await;
     let mut desk = Desk::open(&place);
-    desk.ask(Command::Verify(Vec::new())).await;
+    desk.ask(Command::Verify {
+        targets: Vec::new(),
+        is_deep: true,
+    })
+    .await;
     desk.ask(Command::List(None)).await;
     desk.close().await;
     assert_eq!(before, trace(&cache));
@@ -675,7 +679,12 @@ async fn one_flipped_byte_is_found_and_the_others_are_good() {
                 revision: Some(revision.to_owned()),
             }],
         };
-        let events = desk.ask(Command::Verify(targets)).await;
+        let events = desk
+            .ask(Command::Verify {
+                targets,
+                is_deep: true,
+            })
+            .await;
         let Some(Event::ModelVerified(found)) = events
             .iter()
             .find(|event| matches!(event, Event::ModelVerified(_)))
@@ -716,7 +725,12 @@ async fn one_flipped_byte_is_found_and_the_others_are_good() {
             repo: request(repo).repo,
             revision: revision.map(str::to_owned),
         };
-        let events = desk.ask(Command::Verify(vec![target])).await;
+        let events = desk
+            .ask(Command::Verify {
+                targets: vec![target],
+                is_deep: true,
+            })
+            .await;
         assert!(
             matches!(
                 &events[..],
@@ -728,7 +742,12 @@ async fn one_flipped_byte_is_found_and_the_others_are_good() {
     }
     // A lock excuses nothing: a reader gets the wrong bytes now.
     let (_writer, _) = holder(&lock_of(&place, &catalogue::gemma_weights_etag()));
-    let events = desk.ask(Command::Verify(Vec::new())).await;
+    let events = desk
+        .ask(Command::Verify {
+            targets: Vec::new(),
+            is_deep: true,
+        })
+        .await;
     assert!(matches!(
         events.last(),
         Some(Event::Ended(Outcome::Verified { good: 0, broken: 1 }))
@@ -757,7 +776,10 @@ async fn verifying_is_cancelled_between_two_steps() {
     )
     .unwrap();
     let mut desk = Desk::open(&place);
-    desk.send(Command::Verify(Vec::new()));
+    desk.send(Command::Verify {
+        targets: Vec::new(),
+        is_deep: true,
+    });
     desk.until(|stamped| matches!(stamped.event, Event::VerifyProgress { bytes, .. } if bytes > 0))
         .await;
     let asked = Instant::now();
