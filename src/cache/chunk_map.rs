@@ -267,6 +267,12 @@ impl MapFile {
         self.write(&sealed(line))
     }
 
+    /// Adds all that a map knows.
+    pub(super) fn say_all(&mut self, map: &ChunkMap) -> Result<()> {
+        // Its head, now in the middle, says nothing and is skipped by whoever reads it.
+        self.write(&map.text())
+    }
+
     /// Whether the name still leads to the open file.
     pub(super) fn is_there(&self) -> bool {
         durable::is_same_file(&self.file, &self.path)

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::chunk_map::{self, ChunkMap, MapFile, Record};
 use super::digest::{ChunkDigest, Digester};
 use super::extents::Extents;
-use super::hashing::{Backlog, Hashing};
+use super::hashing::{Backlog, Hashing, InMemory};
 use super::incomplete::{Chunks, Found, Partial, Salvage, copy_seed};
 use super::lock::BlobLock;
 use super::reprove::{Claim, reprove};
@@ -27,7 +27,7 @@ use crate::host;
 /// At most this much can be lost to a prune that unlinks a live partial.
 const ALIVE_EVERY_BYTES: u64 = 8 << 20;
 /// How much is copied at a time.
-const COPY_BYTES: usize = 1 << 20;
+const COPY_BYTES: usize = 256 << 10;
 /// A chunk whose bytes came in no order is digested when the hash passes it, if that is as near as
 /// this; else it is read back.
 const SOON_BYTES: u64 = 32 << 20;
@@ -70,7 +70,7 @@ pub struct Wanted<'a> {
     pub backlog: &'a Arc<Backlog>,
 }
 
-impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
+impl<B: InMemory> Chunked<B> {
     /// Goes on with the best partial of this content, or starts a new one. What is there is read and
     /// proven against its map; chunks that changed meanwhile are given up.
     ///
@@ -125,8 +125,12 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         };
         let (partial, map, claims) = if let Some(other) = search.best_of_others()? {
             let partial = Partial::fresh(layout, repo, etag, size_bytes)?;
+            // First the map, then the bytes: without a map, the length of a file with holes would
+            // count.
+            let (map, path) = (ChunkMap::new(etag, size_bytes), map_path(&partial)?);
+            drop(MapFile::create(path.clone(), &map)?);
             let claims = copy_of_other(&other, &partial, is_wanted)?;
-            (partial, None, claims)
+            (partial, Some((map, path)), claims)
         } else if let Some(adopted) = adopted {
             let map_path = Layout::map_of(&adopted.path);
             let map = map_path
@@ -173,30 +177,35 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         wanted: &Wanted<'_>,
         found: &mut Found,
     ) -> Result<Self> {
-        let proven = reprove(&partial.file, claims, wanted.is_wanted)?;
         let (mut map, on_disk) = match map {
             Some((map, path)) => (map, Some(path)),
             None => (ChunkMap::new(&partial.etag, partial.size_bytes), None),
         };
+        let length_of = |chunk| {
+            let range = map.range_of(chunk);
+            range.end - range.start
+        };
+        let proven = reprove(&partial.file, claims, &length_of, wanted.is_wanted)?;
         let mut present = Extents::default();
         let mut begun = BTreeMap::new();
-        let mut lost = Vec::new();
-        for (claim, digester) in proven {
-            let start = map.range_of(claim.chunk).start;
-            let Some(digester) = digester else {
+        let (mut lost, mut new) = (Vec::new(), Vec::new());
+        for (claim, read) in proven {
+            let Some(read) = read else {
                 found.damaged_bytes += claim.bytes;
                 map.records.remove(&claim.chunk);
                 lost.push(claim.chunk);
                 continue;
             };
-            present.insert(start..start + claim.bytes);
+            present.insert(claim.start..claim.start + claim.bytes);
             let record = Record {
                 bytes: claim.bytes,
-                digest: digester.digest(),
+                digest: read.digest,
                 source: claim.source,
             };
-            map.records.insert(claim.chunk, record);
-            if start + claim.bytes < map.range_of(claim.chunk).end {
+            if map.records.insert(claim.chunk, record).is_none() {
+                new.push(map.line_of(claim.chunk, &record));
+            }
+            if let Some(digester) = read.begun {
                 begun.insert(claim.chunk, digester);
             }
         }
@@ -205,6 +214,9 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
                 let mut file = MapFile::open(path)?;
                 for chunk in lost {
                     file.say(&format!("lost {chunk}"))?;
+                }
+                for line in new {
+                    file.say(&line)?;
                 }
                 file
             }
@@ -385,6 +397,11 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         Ok(())
     }
 
+    /// Whether the hash has come to the end of what is there.
+    pub fn is_hashed(&self) -> bool {
+        self.hashing.is_idle()
+    }
+
     /// Waits for the hash of the whole and gives the partial back, to be promoted or discarded.
     ///
     /// # Errors
@@ -417,17 +434,23 @@ impl<B: AsRef<[u8]> + Send + 'static> Chunked<B> {
         }
         let (layout, repo) = (&self.partial.layout, &self.partial.repo);
         let mut copy = Partial::fresh(layout, repo, &self.partial.etag, self.partial.size_bytes)?;
+        // First the map, then the bytes: without a map, the length of a file with holes would count.
+        let empty = ChunkMap::new(&copy.etag, copy.size_bytes);
+        let mut map = MapFile::create(map_path(&copy)?, &empty)?;
         self.buffer.resize(COPY_BYTES, 0);
         for range in self.present.iter() {
             let copied = copy_range(&self.partial, &copy.file, range, &mut self.buffer);
             if let Err(error) = copied {
+                map.remove()?;
                 copy.discard()?;
                 return Err(error);
             }
         }
-        let map = MapFile::create(map_path(&copy)?, &self.chunks.map)?;
+        map.say_all(&self.chunks.map)?;
         std::mem::replace(&mut self.chunks.file, map).remove()?;
         copy.has_foreign_bytes = self.partial.has_foreign_bytes;
+        // What was copied may have been changed since it was hashed.
+        copy.is_foreign_file = true;
         self.partial = copy;
         self.direct = host::Direct::open(&self.partial.file, &self.partial.path).map(Arc::new);
         self.hashing

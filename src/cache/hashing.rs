@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +24,19 @@ const AHEAD_BYTES: u64 = 6 << 20;
 /// from memory: what came long ago, or in an earlier run, it reads again while others come.
 const BEHIND_BYTES: u64 = 4 << 20;
 /// How much is read back at a time.
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 512 << 10;
+
+/// Bytes on their way through memory.
+pub trait InMemory: AsRef<[u8]> + Send + 'static {
+    /// How much memory they take, in bytes: as much as there is room for in their buffer.
+    fn room(&self) -> usize;
+}
+
+impl InMemory for Vec<u8> {
+    fn room(&self) -> usize {
+        self.capacity()
+    }
+}
 
 /// Room for bytes that wait to be hashed, for all files together.
 #[derive(Debug)]
@@ -117,7 +130,7 @@ enum Work<B> {
     },
 }
 
-impl<B: AsRef<[u8]> + Send + 'static> Hashing<B> {
+impl<B: InMemory> Hashing<B> {
     /// Starts with the first `ready` bytes of the partial, which are there.
     pub(super) fn start(partial: &Partial, ready: u64, backlog: &Arc<Backlog>) -> Result<Self> {
         let desk = Arc::new(Desk {
@@ -179,17 +192,20 @@ impl<B: AsRef<[u8]> + Send + 'static> Hashing<B> {
         }
         let near = state.taken..state.taken + AHEAD_BYTES;
         if near.contains(&offset) {
-            let length = bytes.as_ref().len();
-            let mut room = self.backlog.take(length);
+            // A buffer that is hardly filled takes the same memory as a full one.
+            let size = bytes.room();
+            let mut room = self.backlog.take(size);
             while room.is_none() && state.is_working() {
                 state = self.desk.wait_for_progress(state);
-                room = self.backlog.take(length);
+                room = self.backlog.take(size);
             }
-            if let Some(room) = room
-                && offset >= state.taken
-            {
-                state.held.insert(offset, (bytes, room));
-                self.desk.news.notify_one();
+            match room {
+                Some(room) if offset >= state.taken => {
+                    state.held.insert(offset, (bytes, room));
+                    self.desk.news.notify_one();
+                }
+                // Not kept while it waits below.
+                _ => drop(bytes),
             }
             // What is not held was not lost in a moment either: it is caught up with later.
             while state.is_working() && state.ready - state.taken > BEHIND_BYTES {
@@ -215,14 +231,30 @@ impl<B: AsRef<[u8]> + Send + 'static> Hashing<B> {
         path.clone_into(&mut state.path);
     }
 
+    /// Whether all that is there without a gap is hashed, or the thread has given up.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.desk.lock();
+        state.is_over || state.taken >= state.ready
+    }
+
+    /// The error of a thread that panicked.
+    fn broken(&self) -> Error {
+        let path = self.desk.lock().path.clone();
+        Error::from_io(
+            "hash",
+            &path,
+            io::Error::other("the thread that hashes is gone"),
+        )
+    }
+
     /// Waits until everything that is there without a gap is hashed; also returns the digests of the
     /// last chunks.
     pub(super) fn finish(&mut self) -> Result<(Hasher, Vec<ChunkDigest>)> {
         self.desk.lock().is_closed = true;
         self.desk.news.notify_one();
         let hasher = match self.thread.take().map(JoinHandle::join) {
-            Some(hashed) => hashed.unwrap_or(Err(Error::Interrupted))?,
-            None => return Err(Error::Interrupted),
+            Some(hashed) => hashed.unwrap_or_else(|_| Err(self.broken()))?,
+            None => return Err(self.broken()),
         };
         Ok((hasher, std::mem::take(&mut self.desk.lock().digests)))
     }
@@ -273,7 +305,7 @@ fn step_of(from: u64, until: u64) -> usize {
     usize::try_from(end - from).unwrap_or(READ_BYTES)
 }
 
-impl<B: AsRef<[u8]>> Desk<B> {
+impl<B: InMemory> Desk<B> {
     fn hash_all(&self, mut hasher: Hasher, mut digests: ChunkHasher) -> Result<Hasher> {
         let mut buffer = Vec::new();
         let mut start = 0;

@@ -52,7 +52,7 @@ pub use digest::{CHUNK_BYTES, CHUNKED_FROM_BYTES, ChunkDigest, ChunkHasher, chun
 pub use error::{Error, Result};
 pub use extents::Extents;
 pub use hash_ahead::{ProvenContent, Watch};
-pub use hashing::Backlog;
+pub use hashing::{Backlog, InMemory};
 pub use incomplete::{Found, Partial, Salvage};
 pub use layout::Layout;
 pub use lock::{

@@ -25,10 +25,13 @@ pub enum SetAside {
 }
 
 /// A blob is in place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Promoted {
     /// Where the old bytes are kept; `None` if there were none to keep.
     pub set_aside: Option<PathBuf>,
+    /// What the blob looked like when it got its name: asked of the open file, so that it is of the
+    /// bytes that were proven, whatever stands under the name by now.
+    pub metadata: Option<fs::Metadata>,
 }
 
 /// A blob is not in place; the partial is as it was.
@@ -86,7 +89,7 @@ impl Partial {
             self.remove_map()?;
             if durable::is_same_file(&self.file, &self.path) && self.take_name(&target)? {
                 host::sync_dir(&blobs).map_err(Error::at("sync", &blobs))?;
-                return Ok(Promoted { set_aside });
+                return Ok(self.promoted(set_aside));
             }
         }
         Err(Error::Unsteady { path: target })
@@ -98,7 +101,14 @@ impl Partial {
         let target = self.layout.blob(&self.repo, &self.etag);
         let set_aside = self.keep_old(&target)?;
         let is_named = self.take_name(&target)?;
-        Ok(is_named.then_some(Promoted { set_aside }))
+        Ok(is_named.then(|| self.promoted(set_aside)))
+    }
+
+    fn promoted(&self, set_aside: Option<PathBuf>) -> Promoted {
+        Promoted {
+            set_aside,
+            metadata: self.file.metadata().ok(),
+        }
     }
 
     /// Renames the partial over the blob; `false` if it turns out that the name did not lead to

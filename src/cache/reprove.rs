@@ -1,5 +1,5 @@
 //! Owns proving what an earlier run left: every chunk that a map speaks of is read and digested, by
-//! as many threads as there are cores.
+//! several threads.
 //!
 //! Never writes.
 
@@ -12,7 +12,16 @@ use super::digest::{ChunkDigest, Digester, digest_of};
 use super::{Error, Result};
 
 /// How much is read at a time.
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 256 << 10;
+/// Threads for one file, at most: a disk is no faster with more, and each has its memory.
+const THREADS: usize = 4;
+
+/// What the beginning of a chunk turned out to be.
+pub(super) struct Read {
+    pub(super) digest: ChunkDigest,
+    /// To go on with, if the chunk is not all there.
+    pub(super) begun: Option<Digester>,
+}
 
 /// What is said of the beginning of a chunk, before it is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +69,16 @@ impl Claim {
 }
 
 /// Reads all that is claimed; each claim comes back with its digest, or without if it is not true.
+/// `length_of` is the length of a chunk in bytes.
 ///
 /// # Errors
 /// [`Error::Interrupted`] when it is not wanted any more.
 pub(super) fn reprove(
     file: &File,
     claims: &[Claim],
+    length_of: &(dyn Fn(u64) -> u64 + Sync),
     is_wanted: &(dyn Fn() -> bool + Sync),
-) -> Result<Vec<(Claim, Option<Digester>)>> {
+) -> Result<Vec<(Claim, Option<Read>)>> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(claims.len()));
     let work = || {
@@ -75,18 +86,27 @@ pub(super) fn reprove(
         while let Some(claim) = claims.get(next.fetch_add(1, Ordering::Relaxed)) {
             let range = claim.start..claim.start + claim.bytes;
             // What cannot be read is as good as lost.
-            let digester = digest_of(file, &range, &mut buffer, is_wanted)
-                .ok()
-                .flatten()
-                .filter(|read| claim.digest.is_none_or(|said| read.digest() == said));
+            let digester = digest_of(file, &range, &mut buffer, is_wanted);
+            let read = digester.ok().flatten().and_then(|digester| {
+                let digest = digester.digest();
+                let is_true = claim.digest.is_none_or(|said| said == digest);
+                is_true.then_some(Read {
+                    digest,
+                    begun: (claim.bytes < length_of(claim.chunk)).then_some(digester),
+                })
+            });
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            done.push((*claim, digester));
+            done.push((*claim, read));
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
-        for _ in 1..cores.min(claims.len()) {
-            scope.spawn(work);
+        for _ in 1..cores.min(THREADS).min(claims.len()) {
+            let thread = std::thread::Builder::new().name("reprove".to_owned());
+            // With fewer it only takes longer.
+            if thread.spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
         if !claims.is_empty() {
             work();

@@ -7,6 +7,7 @@
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,9 @@ pub(super) enum Start {
     /// None: what was there has just failed its proof.
     Nothing,
 }
+
+/// How often it is looked whether the hash has caught up.
+const HASH_POLL: Duration = Duration::from_millis(5);
 
 /// An unfinished blob, written from its start or in any order.
 enum Unfinished {
@@ -452,9 +456,20 @@ impl<'a> Attempt<'a> {
         let partial = match unfinished {
             Unfinished::Plain(partial) => *partial,
             // The hash may still be behind the bytes.
-            Unfinished::Chunked(chunked) => blocking(move || chunked.finish())
-                .await?
-                .map_err(Halt::of_cache)?,
+            Unfinished::Chunked(chunked) => {
+                while !chunked.is_hashed() {
+                    let rest = tokio::time::sleep(HASH_POLL);
+                    if let Err(halt) = or_stop(&self.stop, rest).await {
+                        let source = self.job.source.name().to_owned();
+                        let closed = blocking(move || chunked.close(&source)).await?;
+                        closed.map_err(Halt::of_cache)?;
+                        return Err(halt);
+                    }
+                }
+                blocking(move || chunked.finish())
+                    .await?
+                    .map_err(Halt::of_cache)?
+            }
         };
         let was_adopted = partial.has_foreign_bytes();
         let before = partial.bytes();
@@ -469,10 +484,9 @@ impl<'a> Attempt<'a> {
         let promoted = blocking(move || {
             let digests = partial.digests();
             let promoted = partial.prove_and_promote(&lock, aside);
-            if promoted.is_ok() {
-                // Still under the lock: nobody else has touched it.
-                if let Ok(found) = std::fs::metadata(&blob) {
-                    job.diary.learn(&blob, Stamp::of(&found), &etag);
+            if let Ok(promoted) = &promoted {
+                if let Some(found) = &promoted.metadata {
+                    job.diary.learn(&blob, Stamp::of(found), &etag);
                 }
                 if let Some(digests) = &digests {
                     job.memory.keep_digests(&etag, size, digests, now);

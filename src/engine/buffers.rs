@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::cache::Backlog;
+use crate::cache::{Backlog, InMemory};
 use crate::host::DIRECT_ALIGN;
 
 /// The room of a small buffer, in bytes, and the unit of what is taken.
@@ -157,6 +157,16 @@ impl Buffer {
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
         &self.memory.bytes[self.memory.start..self.memory.start + self.len]
+    }
+}
+
+impl InMemory for Buffer {
+    fn room(&self) -> usize {
+        if self.memory.is_large() {
+            LARGE_BYTES
+        } else {
+            SMALL_BYTES
+        }
     }
 }
 

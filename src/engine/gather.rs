@@ -60,11 +60,11 @@ impl Gather {
             let etags: Vec<_> = smalls.iter().map(|small| small.etag).collect();
             let promoted = cache::promote_all(&work.layout, &work.repo, smalls);
             for (etag, one) in etags.iter().zip(&promoted) {
-                let blob = work.layout.blob(&work.repo, etag);
-                if one.is_ok()
-                    && let Ok(found) = std::fs::metadata(&blob)
+                if let Ok(promoted) = one
+                    && let Some(found) = &promoted.metadata
                 {
-                    work.diary.learn(&blob, Stamp::of(&found), etag);
+                    let blob = work.layout.blob(&work.repo, etag);
+                    work.diary.learn(&blob, Stamp::of(found), etag);
                 }
             }
             promoted

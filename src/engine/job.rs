@@ -64,8 +64,8 @@ pub(super) struct Job {
 
 /// Bounds on what is open at once.
 ///
-/// A blob in flight holds up to five descriptors (its partial, two locks, a socket to the storage
-/// and an idle one to the Hub), so the connections are fewer than asked for where the system allows
+/// A blob in flight holds up to seven descriptors (its partial, twice on some systems, the map, two
+/// locks, a socket to the storage and an idle one to the Hub), so the connections are fewer than asked for where the system allows
 /// few open files: macOS by default 256.
 pub(super) struct Budget {
     /// Blobs in flight.
@@ -109,7 +109,7 @@ impl Budget {
     const FILES_AT_ONCE: usize = 8;
 
     /// Descriptors of one blob in flight.
-    const FILES_EACH: usize = 5;
+    const FILES_EACH: usize = 7;
     /// Descriptors of everything else: log, runtime, terminal, a probe or a folder being synced.
     const OTHER_FILES: usize = 56;
 
@@ -292,7 +292,7 @@ mod tests {
         for (asked, limit, granted, files) in [
             (8, Some(256), 8, 8),
             (16, Some(256), 16, 8),
-            (64, Some(256), 36, 18),
+            (64, Some(256), 24, 12),
             (64, Some(1024), 64, 32),
             (64, None, 64, 32),
             (4, None, 4, 4),

@@ -4,8 +4,9 @@
 //! **Law**: what a lane got is handed over before it ends; what it did not get goes back.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -19,6 +20,9 @@ use super::ranges::{LaneId, Ranges};
 use super::sources::{Body, Link, Source};
 use crate::domain::Want;
 use crate::hub;
+
+/// How long the end of an answer is waited for whose bytes have all come.
+const END_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Bytes on their way to their place.
 pub(super) struct Piece {
@@ -53,7 +57,18 @@ pub(super) struct Desk {
     links: AtomicU64,
     sender: mpsc::Sender<Piece>,
     came: AtomicU64,
+    /// Connections that wait for memory or for the disk.
+    waiting: AtomicUsize,
     quit: CancellationToken,
+}
+
+/// A connection that waits, as long as this lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Desk {
@@ -76,6 +91,7 @@ impl Desk {
             links: AtomicU64::new(0),
             sender,
             came: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
             quit: CancellationToken::new(),
         }
     }
@@ -152,9 +168,16 @@ impl Desk {
         }
     }
 
-    /// Whether silence is not the server's: bytes wait for their turn, or nobody may ask.
+    /// Whether silence is not the server's: bytes wait for their turn, for memory or for the disk, or
+    /// nobody may ask.
     pub(super) fn is_held_back(&self) -> bool {
-        self.flow.rate.is_holding() || self.source.is_paused()
+        let is_waiting = self.waiting.load(Ordering::Relaxed) > 0;
+        is_waiting || self.flow.rate.is_holding() || self.source.is_paused()
+    }
+
+    fn wait(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(&self.waiting)
     }
 }
 
@@ -248,7 +271,13 @@ impl Lane {
                 // Another connection may have got the rest; an answer that has come to its end is
                 // read out, so that its connection serves the next range.
                 if body.is_at_end() {
-                    break body.chunk().await.map(|_| true);
+                    break tokio::select! {
+                        biased;
+                        () = self.leave.cancelled() => Ok(false),
+                        // One that does not end is of no more use, and no less than one that broke.
+                        () = tokio::time::sleep(END_PATIENCE) => Ok(true),
+                        end = body.chunk() => end.map(|_| true),
+                    };
                 }
                 break Ok(true);
             }
@@ -272,7 +301,7 @@ impl Lane {
                 Some(now) => now,
                 None => {
                     let at = self.desk.ranges().position(self.id)?;
-                    Open::at(&self.desk, at).await?
+                    Open::at(&self.desk, at, &self.leave).await?
                 }
             };
             let room = self.desk.ranges().left(self.id);
@@ -310,9 +339,15 @@ struct Open {
 }
 
 impl Open {
-    async fn at(desk: &Desk, offset: u64) -> Option<Self> {
+    /// `None` if there is nothing more to do, or `stop` is heard.
+    async fn at(desk: &Desk, offset: u64, stop: &CancellationToken) -> Option<Self> {
         let room = desk.ranges().piece_bytes();
-        let buffer = desk.flow.buffers.take(offset, room).await?;
+        let _waiting = desk.wait();
+        let buffer = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            buffer = desk.flow.buffers.take(offset, room) => buffer?,
+        };
         Some(Self { buffer, offset })
     }
 
@@ -331,6 +366,7 @@ impl Open {
             buffer: self.buffer,
             source: Arc::clone(source),
         };
+        let _waiting = desk.wait();
         desk.sender.send(piece).await.is_ok()
     }
 }
@@ -371,7 +407,7 @@ pub(super) async fn read_whole(
                         {
                             return Ok(());
                         }
-                        match Open::at(desk, offset).await {
+                        match Open::at(desk, offset, stop).await {
                             Some(now) => now,
                             None => return Ok(()),
                         }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::Attempt;
 use super::buffers::Buffer;
 use super::emit::millis;
-use super::job::{Halt, blocking};
+use super::job::{Halt, blocking, or_stop};
 use super::lane::{Desk, Lane, LaneEnd, Piece};
 use super::pace::Ticket;
 use super::ranges::{LaneId, Ranges};
@@ -313,16 +313,22 @@ impl Foreman<'_, '_> {
                 return Ok(None);
             }
             hub::Error::RangeRejected { .. } | hub::Error::WrongRange { .. } => {
-                let want = desk.want();
-                let body = self.attempt.job.source.open(want, 0).await;
+                let opening = self.attempt.job.source.open(desk.want(), 0);
+                let body = or_stop(&self.attempt.stop, opening).await?;
                 return body.map(Some).map_err(Attempt::halt_of);
             }
             _ => {}
         }
         let is_objection = is_objection(&error, bytes);
-        let halt = Attempt::halt_of(error);
-        let Halt::Failed(failure) = halt else {
-            return Err(halt);
+        // None of these bytes was taken: what is here is as good as before.
+        let is_odd = matches!(
+            error,
+            hub::Error::TooLong { .. } | hub::Error::SizeMismatch { .. }
+        );
+        let failure = match Attempt::halt_of(error) {
+            Halt::Failed(failure) => failure,
+            Halt::Mismatch(failure) if is_odd => failure,
+            halt => return Err(halt),
         };
         let now = Instant::now();
         if is_objection {
@@ -336,9 +342,13 @@ impl Foreman<'_, '_> {
         } else {
             self.fruitless += 1;
         }
-        let is_over = !failure.code.is_retryable()
+        let is_last = self.lanes.is_empty() && bytes == 0;
+        let is_over = !(failure.code.is_retryable() || is_odd)
             || self.fruitless >= policy.attempts
-            || (self.lanes.is_empty() && bytes == 0);
+            || is_last;
+        if is_odd && is_last {
+            return Err(Halt::Again(failure));
+        }
         if is_over {
             return Err(Halt::Failed(failure));
         }
@@ -368,7 +378,7 @@ impl Foreman<'_, '_> {
         let mut rates: Vec<(u64, LaneId)> = self
             .roll
             .iter()
-            .filter(|(_, hand)| now - hand.since >= SLOW_AFTER)
+            .filter(|(_, hand)| now - hand.since >= SLOW_AFTER && !hand.leave.is_cancelled())
             .map(|(&lane, hand)| {
                 let seconds = (now - hand.since).as_secs().max(1);
                 (hand.bytes.load(Ordering::Relaxed) / seconds, lane)

@@ -17,8 +17,11 @@ const FORMAT: i64 = 1;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long until one is asked for again that the database does not wait for by itself.
 const AGAIN: Duration = Duration::from_millis(10);
-/// How often that is done.
-const TIMES: u32 = 500;
+/// How often that is done, each time a little later: for five seconds, or twice as long where the
+/// database waits too.
+const TIMES: u32 = 60;
+/// How long the database waits by itself while it is opened.
+const OPENING: Duration = Duration::from_millis(50);
 
 const TABLES: &str = "
 create table proven (
@@ -128,9 +131,14 @@ fn refused(path: &Path, error: Error) -> Error {
 /// Connects, and asks again where the database does not wait by itself: two that turn a new file into
 /// a ledger at once each hold what the other needs.
 fn connect(path: &Path) -> Result<Connection> {
-    for _ in 0..TIMES {
+    for time in 0..TIMES {
         match connect_once(path) {
-            Err(error) if error.is_busy() => std::thread::sleep(AGAIN),
+            // Also one that is set aside between two looks.
+            Err(error)
+                if error.is_busy() || (matches!(error, Error::Query(_)) && !path.exists()) =>
+            {
+                std::thread::sleep(AGAIN * (1 + time / 4));
+            }
             connected => return connected,
         }
     }
@@ -148,7 +156,7 @@ fn connect_once(path: &Path) -> Result<Connection> {
     made.map_err(|error| cannot(path, &error.to_string()))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(OPENING)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     // A power cut may take the last rows away: they are a memory, not the truth.
     connection.pragma_update(None, "synchronous", "normal")?;
@@ -178,6 +186,7 @@ fn connect_once(path: &Path) -> Result<Connection> {
             .query([])?
             .next()?;
     }
+    connection.busy_timeout(PATIENCE)?;
     Ok(connection)
 }
 
@@ -192,7 +201,7 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
         .map(|number| name(&format!(".damaged-{number}")))
         .find(|aside| !aside.exists())
         .ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
-    fs::rename(path, &aside)?;
+    // First what belongs to it: whoever begins a new one in the next moment has its own.
     for companion in ["-wal", "-shm"] {
         let mut to = aside.as_os_str().to_owned();
         to.push(companion);
@@ -201,5 +210,6 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
             _ => {}
         }
     }
+    fs::rename(path, &aside)?;
     Ok(aside)
 }
