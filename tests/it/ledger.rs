@@ -12,6 +12,7 @@ use larder::serve::{Effect, Fault, Matcher, Origin};
 use crate::cli::HISTORY;
 use crate::support::catalogue::{self, GEMMA};
 use crate::support::program::Home;
+use crate::whole::VERIFY;
 
 fn ledger(home: &Home) -> PathBuf {
     home.path().join(".local/state/larder/ledger.sqlite3")
@@ -99,6 +100,37 @@ async fn what_verify_finds_wrong_is_forgotten() {
             "pull complete"
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_reads_what_has_changed_and_with_deep_everything() {
+    let home = Home::new(catalogue::gemma(), Vec::new()).await;
+    home.run(&["pull", GEMMA]).assert_code(0);
+    let verified = |words: &[&str]| {
+        let document = home.run(&[words, &["--json"]].concat()).document(&VERIFY);
+        let number = |value: &serde_json::Value| value.as_u64().unwrap();
+        let model = &document["models"][0];
+        assert_eq!(model["files_good"], model["files_total"]);
+        (
+            number(&document["bytes"]),
+            number(&model["files_total"]) - number(&model["files_unread"]),
+            number(&model["bytes"]),
+        )
+    };
+    let (hashed, read, all) = verified(&["verify"]);
+    assert_eq!((hashed, read), (0, 0));
+    let (hashed, read, _) = verified(&["verify", "--deep"]);
+    assert!(hashed == all && read > 1, "{hashed} of {all}");
+    // The same bytes, but somebody has touched the file.
+    let file = fs::File::options().write(true).open(blob(&home)).unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH))
+        .unwrap();
+    drop(file);
+    assert_eq!(
+        verified(&["verify"]),
+        (catalogue::GEMMA_WEIGHTS_BYTES, 1, all)
+    );
+    assert!(home.run(&["verify"]).stderr.contains("`--deep` reads all"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -208,6 +208,31 @@ async fn resets_cost_no_bytes_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_odd_answer_to_a_range_costs_that_range_and_not_the_file() {
+    for delta in [1, -1] {
+        let place = place(vec![
+            Fault::new(weights(), Effect::Delay { millis: 0 }).times(2),
+            Fault::new(weights(), Effect::WrongLength { delta }).times(2),
+        ])
+        .await;
+        let pulled = place.pull(request(BIG)).await;
+        assert!(
+            matches!(pulled.outcome, Outcome::Complete(_)),
+            "{delta}: {:?}",
+            pulled.outcome
+        );
+        assert!(
+            !pulled
+                .events
+                .iter()
+                .any(|s| matches!(s.event, Event::Rewound { .. })),
+            "{delta}"
+        );
+        assert!(partials(&place.config.cache_dir).is_empty(), "{delta}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_lies_in_one_chunk_is_given_up_and_nothing_is_shown() {
     let lie = Fault::new(weights(), Effect::FlipByte { at: 3 * CHUNK + 9 });
     let place = place(vec![lie]).await;

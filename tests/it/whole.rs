@@ -13,7 +13,7 @@ use crate::support::catalogue::GEMMA;
 use crate::support::program::Home;
 
 static STATUS: LazyLock<Validator> = LazyLock::new(|| validator(STATUS_SCHEMA));
-static VERIFY: LazyLock<Validator> = LazyLock::new(|| validator(VERIFY_SCHEMA));
+pub(crate) static VERIFY: LazyLock<Validator> = LazyLock::new(|| validator(VERIFY_SCHEMA));
 static PURGE: LazyLock<Validator> = LazyLock::new(|| validator(PURGE_SCHEMA));
 static REPORT: LazyLock<Validator> = LazyLock::new(|| validator(REPORT_SCHEMA));
 
