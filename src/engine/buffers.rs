@@ -16,7 +16,7 @@ pub(super) const SMALL_BYTES: usize = 256 << 10;
 /// The room of a large one: a disk takes one such write in half the time of four small ones.
 pub(super) const LARGE_BYTES: usize = 1 << 20;
 /// Small buffers beyond one for each connection: they are being written meanwhile.
-const BESIDE_CONNECTIONS: usize = 8;
+const BESIDE_CONNECTIONS: usize = 6;
 /// Small buffers that may wait to be hashed.
 const HELD: usize = 18;
 

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 pub const DIRECT_ALIGN: usize = 4096;
 
 /// So many bytes are written before the disk is judged.
-const JUDGED_FROM: u64 = 8 << 20;
-/// A disk that takes so many bytes a second is faster than a network that it has to keep up with,
-/// also if everything is read again.
-const FAST_BYTES_PER_S: u64 = 400_000_000;
+const JUDGED_FROM: u64 = 4 << 20;
+/// A disk that takes so many bytes a second keeps up with a line of one gigabit a second also if
+/// everything is read again.
+const FAST_BYTES_PER_S: u64 = 250_000_000;
 
 /// A file that is open a second time, for such writes and reads.
 #[derive(Debug)]
