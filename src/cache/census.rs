@@ -157,8 +157,11 @@ impl Census {
             let abandoned = sight
                 .partials
                 .iter()
-                .filter(|(row, _)| row.state == PartialState::Abandoned);
-            findings.extend(abandoned.map(|(row, length)| diagnosis::abandoned(row, *length)));
+                .filter(|(row, ..)| row.state == PartialState::Abandoned);
+            findings.extend(
+                abandoned
+                    .map(|(row, length, map)| diagnosis::abandoned(row, *length, map.as_deref())),
+            );
         }
         // Within one severity the order of repos stays.
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -169,7 +172,7 @@ impl Census {
     pub fn partials(&self) -> Vec<PartialRow> {
         self.repos
             .values()
-            .flat_map(|sight| sight.partials.iter().map(|(row, _)| row.clone()))
+            .flat_map(|sight| sight.partials.iter().map(|(row, ..)| row.clone()))
             .collect()
     }
 
@@ -191,7 +194,7 @@ impl Census {
             let etags: BTreeSet<String> = sight
                 .partials
                 .iter()
-                .map(|(row, _)| row.etag.clone())
+                .map(|(row, ..)| row.etag.clone())
                 .collect();
             let etags = etags.iter().filter_map(|etag| Etag::new(etag).ok());
             locks.extend(held_locks_of(

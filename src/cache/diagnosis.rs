@@ -137,7 +137,7 @@ pub(super) fn unreadable(repo: &RepoId, place: &Path, why: &str) -> Finding {
 
 /// An unfinished blob that nobody writes; the plan takes it away. `length` is that of the file,
 /// which for some writers is not what there is of the blob.
-pub(super) fn abandoned(row: &PartialRow, length: u64) -> Finding {
+pub(super) fn abandoned(row: &PartialRow, length: u64, map: Option<&str>) -> Finding {
     let what = match &row.file {
         Some(file) => format!("of `{file}`"),
         None => format!("of blob {}", &row.etag[..row.etag.len().min(8)]),
@@ -163,6 +163,7 @@ pub(super) fn abandoned(row: &PartialRow, length: u64) -> Finding {
         path: row.path.clone(),
         bytes: length,
         modified_ms: row.modified_ms,
+        map: map.map(str::to_owned),
     });
     match &row.file {
         Some(file) => finding.of_file(file),

@@ -7,16 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::cache::fixture::{self, etag, held, now, path, remote, repo};
-use crate::cache::partials::{Ours, partials_of};
+use crate::cache::partials::{Ours, Unfinished, partials_of};
 use crate::cache::{Tree, prepare_repo, write_tree};
 use crate::domain::PartialState;
 use crate::host::LockTable;
 use crate::host::holder::NAMES_HOLDERS;
 
-fn look(
-    layout: &Layout,
-    ours: Option<&Ours>,
-) -> (Vec<LockRow>, Vec<(crate::domain::PartialRow, u64)>) {
+fn look(layout: &Layout, ours: Option<&Ours>) -> (Vec<LockRow>, Vec<Unfinished>) {
     let repo = repo("org/m");
     let ours = |_: &RepoId, _: &Etag| ours.cloned();
     let eyes = Eyes {
@@ -198,7 +195,7 @@ fn every_writers_partials_are_counted_and_nothing_else() {
     let (_, rows) = look(&layout, None);
     let mut seen: Vec<_> = rows
         .iter()
-        .map(|(row, length)| (row.bytes, *length))
+        .map(|(row, length, _)| (row.bytes, *length))
         .collect();
     seen.sort_unstable();
     assert_eq!(seen, [(7, 108), (10, 10), (20, 20), (30, 30)]);

@@ -46,8 +46,9 @@ pub struct Eyes<'a> {
 /// Contents by name: a file of the repo that has it, and its length.
 pub(super) type Contents = HashMap<Etag, (RepoPath, u64)>;
 
-/// An unfinished blob as a row, with the length of its file.
-pub(super) type Unfinished = (PartialRow, u64);
+/// An unfinished blob as a row, with the length of its file and the path of its chunk map, if it has
+/// one.
+pub(super) type Unfinished = (PartialRow, u64, Option<String>);
 
 /// Every unfinished blob of the repo. Linked folders are not entered.
 pub(super) fn partials_of(
@@ -91,7 +92,10 @@ fn row(
         modified_ms: since_epoch_ms(leftover.modified),
         state: state(layout, repo, etag, leftover, ours.as_ref(), eyes),
     };
-    (row, leftover.length)
+    let map = Layout::map_of(&leftover.path)
+        .filter(|map| map.symlink_metadata().is_ok())
+        .map(|map| map.to_string_lossy().into_owned());
+    (row, leftover.length, map)
 }
 
 fn state(

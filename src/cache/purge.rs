@@ -29,6 +29,8 @@ pub struct PlannedRemoval<'a> {
     pub bytes: u64,
     /// Its last change, milliseconds since the Unix epoch.
     pub modified_ms: u64,
+    /// Its chunk map, if the plan named it.
+    pub map: Option<&'a Path>,
 }
 
 /// Takes an unfinished blob away.
@@ -86,8 +88,10 @@ pub fn remove_partial(
     }
     planned.compare(&still(&file, path)?)?;
     fs::remove_file(path).map_err(|error| format!("it cannot be removed: {error}"))?;
-    // Its chunk map speaks of nothing any more.
+    // Its chunk map speaks of nothing any more. One that no plan has shown stays until the model is
+    // pulled.
     if let Some(map) = Layout::map_of(path)
+        && planned.map == Some(&map)
         && let Err(error) = fs::remove_file(&map)
         && error.kind() != std::io::ErrorKind::NotFound
     {
@@ -149,6 +153,7 @@ mod tests {
             path,
             bytes: seen.len(),
             modified_ms: seen.modified().map_or(0, since_epoch_ms),
+            map: None,
         };
         change();
         let eyes = Eyes {
@@ -207,6 +212,35 @@ mod tests {
 
         remove(&layout, &partial, || {}).unwrap();
         assert!(!partial.exists() && blob.exists());
+    }
+
+    #[test]
+    fn a_chunk_map_goes_if_the_plan_names_it() {
+        let (_dir, layout) = fixture::cache();
+        let (repo, etag) = (repo("org/m"), etag(b"x"));
+        crate::cache::prepare_repo(&layout, &repo).unwrap();
+        let partial = layout.partial(&repo, &etag, 7);
+        let map = Layout::map_of(&partial).unwrap();
+        for is_named in [false, true] {
+            fs::write(&partial, "half").unwrap();
+            fs::write(&map, "a map").unwrap();
+            let seen = partial.symlink_metadata().unwrap();
+            let planned = PlannedRemoval {
+                repo: &repo,
+                path: &partial,
+                bytes: seen.len(),
+                modified_ms: seen.modified().map_or(0, since_epoch_ms),
+                map: is_named.then_some(&map),
+            };
+            let eyes = Eyes {
+                now: now(),
+                table: LockTable::default(),
+                ours: &|_, _| None,
+            };
+            remove_partial(&layout, planned, &eyes).unwrap();
+            assert!(!partial.exists());
+            assert_eq!(map.exists(), !is_named);
+        }
     }
 
     #[test]

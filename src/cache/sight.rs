@@ -67,12 +67,12 @@ impl Sight {
     pub(super) fn is_live(&self) -> bool {
         self.partials
             .iter()
-            .any(|(row, _)| matches!(row.state, PartialState::Live { .. }))
+            .any(|(row, ..)| matches!(row.state, PartialState::Live { .. }))
     }
 
     /// Whether one of its partials is not what it was.
     pub(super) fn has_moved(&self) -> bool {
-        self.partials.iter().any(|(row, length)| {
+        self.partials.iter().any(|(row, length, _)| {
             Path::new(&row.path)
                 .symlink_metadata()
                 .ok()

@@ -150,6 +150,7 @@ fn plan_text(plan: &Plan, now_ms: u64) -> String {
             path,
             bytes,
             modified_ms,
+            map,
             ..
         } = step
         {
@@ -158,6 +159,9 @@ fn plan_text(plan: &Plan, now_ms: u64) -> String {
                 duration(now_ms.saturating_sub(*modified_ms)),
                 path.clone(),
             ]);
+            if let Some(map) = map {
+                table.row(&[String::new(), String::new(), map.clone()]);
+            }
         }
     }
     format!(

@@ -139,6 +139,8 @@ pub enum PlanStep {
         bytes: u64,
         /// Its last change when it was seen, milliseconds since the Unix epoch.
         modified_ms: u64,
+        /// Its chunk map, absolute, if there is one: it goes with it.
+        map: Option<String>,
     },
     /// Pulls the model again: what is right is reused, what is wrong or missing is fetched, proven
     /// and put in its place.
@@ -297,6 +299,7 @@ mod tests {
                 path: "/c/x.incomplete".to_owned(),
                 bytes: 12,
                 modified_ms: 1,
+                map: None,
             })
             .step(PlanStep::ByHand {
                 advice: "nothing".to_owned(),

@@ -68,6 +68,7 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
                 path,
                 bytes,
                 modified_ms,
+                map,
             } => {
                 let eyes = Eyes {
                     now: clock.now(),
@@ -79,10 +80,12 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
                     path: Path::new(path),
                     bytes: *bytes,
                     modified_ms: *modified_ms,
+                    map: map.as_deref().map(Path::new),
                 };
                 match cache::remove_partial(&layout, planned, &eyes) {
                     Ok(()) => {
                         result.removed.push(path.clone());
+                        result.removed.extend(map.clone());
                         result.freed_bytes += bytes;
                     }
                     Err(why) => result.kept.push(kept(path, &why)),

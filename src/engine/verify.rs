@@ -125,6 +125,7 @@ async fn verify(
             bytes: contents.iter().sum(),
         })
         .await;
+    let has_work = !contents.is_empty();
     let (mut good, mut broken) = (0, 0);
     for inspection in inspections {
         let hashing = prove(
@@ -149,10 +150,12 @@ async fn verify(
                     (verification, proofs) = done?;
                     break verification;
                 }
-                _ = ticks.tick() => say_progress(emitter, progress),
+                _ = ticks.tick(), if has_work => say_progress(emitter, progress),
             }
         };
-        say_progress(emitter, progress);
+        if has_work {
+            say_progress(emitter, progress);
+        }
         if verification.is_good() {
             good += 1;
         } else {

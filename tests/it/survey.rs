@@ -388,6 +388,7 @@ async fn a_foreign_writer_is_seen_and_its_partial_is_kept() {
         path: live.display().to_string(),
         bytes: 4321,
         modified_ms: row(&live).modified_ms,
+        map: None,
     });
     let result = purge(&place, plan.clone()).await;
     assert_eq!(result.removed, [dead.display().to_string()]);
@@ -922,6 +923,7 @@ async fn a_watch_follows_our_own_pull_and_knows_it_for_ours() {
                 path: row.path.clone(),
                 bytes: found.len(),
                 modified_ms: u64::try_from(since.as_millis()).unwrap(),
+                map: None,
             }
         })
         .collect();

@@ -169,6 +169,7 @@ struct RemovalDocument<'a> {
     path: &'a str,
     bytes: u64,
     modified_at: Option<String>,
+    map: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -351,11 +352,13 @@ fn removal(step: &PlanStep) -> Option<RemovalDocument<'_>> {
             path,
             bytes,
             modified_ms,
+            map,
         } => Some(RemovalDocument {
             repo,
             path,
             bytes: *bytes,
             modified_at: rfc3339(*modified_ms),
+            map: map.as_deref(),
         }),
         PlanStep::Pull { .. } | PlanStep::ByHand { .. } => None,
     }

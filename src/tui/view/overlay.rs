@@ -129,6 +129,7 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
                     path,
                     bytes,
                     modified_ms,
+                    map,
                     ..
                 } = step
                 {
@@ -137,6 +138,10 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
                     text.wrapped(2, &path, theme.text);
                     let facts = format!("{}, last written {age}", size(*bytes));
                     text.wrapped(4, &facts, theme.dim);
+                    if let Some(map) = map {
+                        text.wrapped(2, &canvas.view.facts.short_path(map), theme.text);
+                        text.wrapped(4, "its chunk map", theme.dim);
+                    }
                 }
             }
             text.blank();
