@@ -185,7 +185,9 @@ impl<B: InMemory> Chunked<B> {
             let range = map.range_of(chunk);
             range.end - range.start
         };
-        let proven = reprove(&partial.file, claims, &length_of, wanted.is_wanted)?;
+        let direct = host::Direct::open(&partial.file, &partial.path).map(Arc::new);
+        let files = (&*partial.file, direct.as_deref());
+        let proven = reprove(files, claims, &length_of, wanted.is_wanted)?;
         let mut present = Extents::default();
         let mut begun = BTreeMap::new();
         let (mut lost, mut new) = (Vec::new(), Vec::new());
@@ -226,7 +228,7 @@ impl<B: InMemory> Chunked<B> {
         let old = map.records.keys().copied().collect();
         let hashing = Hashing::start(&partial, present.prefix(), wanted.backlog)?;
         Ok(Self {
-            direct: host::Direct::open(&partial.file, &partial.path).map(Arc::new),
+            direct,
             partial,
             chunks: Chunks { file, map, old },
             present,
@@ -348,8 +350,9 @@ impl<B: InMemory> Chunked<B> {
     /// Digests what is on disk and tells the map.
     fn read_and_record(&mut self, chunk: u64, range: &Range<u64>, source: &str) -> Result<()> {
         self.buffer.resize(COPY_BYTES, 0);
-        let read = super::digest::digest_of(&self.partial.file, range, &mut self.buffer, &|| true)
-            .and_then(|read| read.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof)));
+        let read =
+            super::digest::digest_of(&self.partial.file, None, range, &mut self.buffer, &|| true)
+                .and_then(|read| read.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof)));
         let digester = read.map_err(Error::at("read back", &self.partial.path))?;
         self.record(chunk, digester.bytes(), digester.digest(), source)
     }

@@ -8,6 +8,8 @@ use std::fmt;
 
 use twox_hash::{XxHash3_64, XxHash3_128};
 
+use crate::host;
+
 /// A chunk of all but huge files, in bytes.
 pub const CHUNK_BYTES: u64 = 8 << 20;
 /// Contents from this length on come in chunks.
@@ -138,9 +140,10 @@ pub(super) fn check_of(line: &str) -> String {
 }
 
 /// Reads what lies in a range of a file and digests it; `None` if it is not all there, or if it is
-/// not wanted any more.
+/// not wanted any more. `direct` is the same file, for reading past the system's memory.
 pub(super) fn digest_of(
     file: &std::fs::File,
+    direct: Option<&host::Direct>,
     range: &std::ops::Range<u64>,
     buffer: &mut [u8],
     is_wanted: &dyn Fn() -> bool,
@@ -155,7 +158,16 @@ pub(super) fn digest_of(
         }
         let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
         let room = left.min(buffer.len());
-        match file.read_at(&mut buffer[..room], at) {
+        let step = &mut buffer[..room];
+        // What it refuses, the ordinary way gives or explains.
+        let is_read =
+            direct.is_some_and(|direct| direct.read_exact_at(step, at).is_ok_and(|read| read));
+        let read = if is_read {
+            Ok(room)
+        } else {
+            file.read_at(step, at)
+        };
+        match read {
             Ok(0) => return Ok(None),
             Ok(count) => {
                 digester.update(&buffer[..count]);

@@ -16,7 +16,7 @@ use super::blob::Hasher;
 use super::digest::{ChunkDigest, ChunkHasher};
 use super::incomplete::Partial;
 use super::{Error, Result};
-use crate::host::{DIRECT_ALIGN, Direct};
+use crate::host::{Aligned, DIRECT_ALIGN, Direct};
 
 /// Bytes that came this far ahead of the hash wait for it in memory.
 const AHEAD_BYTES: u64 = 6 << 20;
@@ -307,8 +307,7 @@ fn step_of(from: u64, until: u64) -> usize {
 
 impl<B: InMemory> Desk<B> {
     fn hash_all(&self, mut hasher: Hasher, mut digests: ChunkHasher) -> Result<Hasher> {
-        let mut buffer = Vec::new();
-        let mut start = 0;
+        let mut buffer = None;
         loop {
             match self.next_work(&mut digests)? {
                 None => {
@@ -326,11 +325,8 @@ impl<B: InMemory> Desk<B> {
                     offset,
                     bytes,
                 }) => {
-                    if buffer.is_empty() {
-                        buffer.resize(READ_BYTES + DIRECT_ALIGN, 0);
-                        start = buffer.as_ptr().align_offset(DIRECT_ALIGN).min(DIRECT_ALIGN);
-                    }
-                    let step = &mut buffer[start..start + bytes];
+                    let buffer = buffer.get_or_insert_with(|| Aligned::new(READ_BYTES));
+                    let step = &mut buffer.bytes()[..bytes];
                     // What it refuses, the ordinary way gives or explains.
                     let is_read = direct.is_some_and(|direct| {
                         direct.read_exact_at(step, offset).is_ok_and(|read| read)

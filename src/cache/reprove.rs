@@ -10,9 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use super::chunk_map::{ChunkMap, SourceId};
 use super::digest::{ChunkDigest, Digester, digest_of};
 use super::{Error, Result};
+use crate::host::{Aligned, Direct};
 
 /// How much is read at a time.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 512 << 10;
 /// Threads for one file, at most: a disk is no faster with more, and each has its memory.
 const THREADS: usize = 4;
 
@@ -74,7 +75,7 @@ impl Claim {
 /// # Errors
 /// [`Error::Interrupted`] when it is not wanted any more.
 pub(super) fn reprove(
-    file: &File,
+    (file, direct): (&File, Option<&Direct>),
     claims: &[Claim],
     length_of: &(dyn Fn(u64) -> u64 + Sync),
     is_wanted: &(dyn Fn() -> bool + Sync),
@@ -82,11 +83,11 @@ pub(super) fn reprove(
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(claims.len()));
     let work = || {
-        let mut buffer = vec![0; READ_BYTES];
+        let mut buffer = Aligned::new(READ_BYTES);
         while let Some(claim) = claims.get(next.fetch_add(1, Ordering::Relaxed)) {
             let range = claim.start..claim.start + claim.bytes;
             // What cannot be read is as good as lost.
-            let digester = digest_of(file, &range, &mut buffer, is_wanted);
+            let digester = digest_of(file, direct, &range, buffer.bytes(), is_wanted);
             let read = digester.ok().flatten().and_then(|digester| {
                 let digest = digester.digest();
                 let is_true = claim.digest.is_none_or(|said| said == digest);

@@ -240,6 +240,9 @@ impl Foreman<'_, '_> {
             if !self.lanes.is_empty() && !desk.knows_link() {
                 return;
             }
+            if desk.ranges().is_served_by(self.lanes.len()) {
+                return;
+            }
             let id = self.next;
             let is_own = self.own.is_none();
             if is_own {

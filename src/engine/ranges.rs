@@ -86,10 +86,20 @@ impl Ranges {
         (start / ALIGN) * ALIGN + SMALL_STEP
     }
 
+    /// Whether answers come at once.
+    fn is_near(&self) -> bool {
+        self.soonest.is_some_and(|soonest| soonest <= SOON)
+    }
+
+    /// Whether so many connections are enough for this file: a few fill any line without delay, and
+    /// each has its memory.
+    pub(super) fn is_served_by(&self, connections: usize) -> bool {
+        self.is_near() && connections >= FEW_LANES
+    }
+
     /// How much is written at once, in bytes: much where the bytes come fast.
     pub(super) fn piece_bytes(&self) -> usize {
-        let is_near = self.soonest.is_some_and(|soonest| soonest <= SOON);
-        if is_near && self.lanes.len() <= FEW_LANES {
+        if self.is_near() && self.lanes.len() <= FEW_LANES {
             LARGE_BYTES
         } else {
             SMALL_BYTES
@@ -234,6 +244,7 @@ mod tests {
         ranges.saw_answer(Duration::from_micros(300));
         ranges.saw_answer(Duration::from_millis(5));
         assert_eq!(ranges.piece_bytes(), LARGE_BYTES);
+        assert!(!ranges.is_served_by(5) && ranges.is_served_by(6));
         assert_eq!(ranges.take(2), Some(16 * MIB..17 * MIB));
         ranges.advance(2, 5);
         ranges.give_back(2);

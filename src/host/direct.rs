@@ -97,6 +97,33 @@ impl Direct {
     }
 }
 
+/// Memory that a disk can be asked to fill.
+#[derive(Debug)]
+pub struct Aligned {
+    bytes: Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl Aligned {
+    /// So many bytes.
+    pub fn new(length: usize) -> Self {
+        let bytes = vec![0; length + DIRECT_ALIGN];
+        // Where this cannot be told, the bytes are read another way.
+        let start = bytes.as_ptr().align_offset(DIRECT_ALIGN).min(DIRECT_ALIGN);
+        Self {
+            bytes,
+            start,
+            length,
+        }
+    }
+
+    /// All of it.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.length]
+    }
+}
+
 fn is_aligned(bytes: &[u8], offset: u64) -> bool {
     offset.is_multiple_of(DIRECT_ALIGN as u64)
         && bytes.len().is_multiple_of(DIRECT_ALIGN)
@@ -129,9 +156,8 @@ mod tests {
         file.as_file()
             .write_all_at(b"behind", 2 * DIRECT_ALIGN as u64)
             .unwrap();
-        let mut again = vec![0; 2 * DIRECT_ALIGN];
-        let start = again.as_ptr().align_offset(DIRECT_ALIGN);
-        let again = &mut again[start..start + DIRECT_ALIGN];
+        let mut again = Aligned::new(DIRECT_ALIGN);
+        let again = again.bytes();
         assert!(direct.read_exact_at(again, DIRECT_ALIGN as u64).unwrap());
         assert!(!direct.read_exact_at(again, 1).unwrap());
         assert!(again == bytes);

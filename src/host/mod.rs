@@ -19,7 +19,7 @@ mod space;
 mod sync;
 
 pub use ability::{folds_case, supports_symlinks};
-pub use direct::{DIRECT_ALIGN, Direct};
+pub use direct::{Aligned, DIRECT_ALIGN, Direct};
 pub use files::{read_tail, system, write_new};
 pub use heap::share_memory_pools;
 pub use holder::{Holder, LockTable, host_name, is_alive, lock_holder};

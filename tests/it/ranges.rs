@@ -348,7 +348,9 @@ fn kill_after(hub: &Serving, home: &Path, cache: &Path, chunks: usize) {
             break;
         }
         assert!(Instant::now() < until, "no chunk arrived");
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("it ended by itself with {there} chunks: {status}");
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
@@ -363,10 +365,10 @@ fn slow(bytes_per_s: u64) -> Vec<Fault> {
 async fn another_home_goes_on_and_damage_costs_one_chunk() {
     let scratch = Scratch::new();
     let cache = scratch.path().join("hub");
-    let hub = Serving::start(catalogue::big(), slow(4_000_000))
+    let hub = Serving::start(catalogue::big(), slow(1_000_000))
         .await
         .unwrap();
-    kill_after(&hub, &scratch.path().join("one"), &cache, 3);
+    kill_after(&hub, &scratch.path().join("one"), &cache, 2);
     let map = fs::read_to_string(larder_map(&partial_of(&cache))).unwrap();
     let chunks: Vec<u64> = map
         .lines()
