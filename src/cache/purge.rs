@@ -33,7 +33,7 @@ pub struct PlannedRemoval<'a> {
     pub map: Option<&'a Path>,
 }
 
-/// Takes an unfinished blob away.
+/// Takes an unfinished blob away; `true` if its chunk map, which the plan named, went with it.
 ///
 /// # Errors
 /// Why it stays, in a sentence.
@@ -41,7 +41,7 @@ pub fn remove_partial(
     layout: &Layout,
     planned: PlannedRemoval<'_>,
     eyes: &Eyes<'_>,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let PlannedRemoval { repo, path, .. } = planned;
     let blobs = layout.blobs(repo);
     if path.parent() != Some(&blobs) {
@@ -90,18 +90,19 @@ pub fn remove_partial(
     fs::remove_file(path).map_err(|error| format!("it cannot be removed: {error}"))?;
     // Its chunk map speaks of nothing any more. One that no plan has shown stays until the model is
     // pulled.
-    if let Some(map) = Layout::map_of(path)
-        && planned.map == Some(&map)
-        && let Err(error) = fs::remove_file(&map)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(map = %map.display(), %error, "the chunk map of a removed partial stays");
-    }
+    let map = Layout::map_of(path).filter(|map| planned.map == Some(map));
+    let is_map_gone = map.is_some_and(|map| match fs::remove_file(&map) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(map = %map.display(), %error, "the chunk map of a removed partial stays");
+            false
+        }
+    });
     if let Err(error) = host::sync_dir(&blobs) {
         tracing::warn!(blobs = %blobs.display(), %error, "a removal may come back after a power cut");
     }
     drop((file, lock));
-    Ok(())
+    Ok(is_map_gone)
 }
 
 /// What is open, if the name still leads to it.
@@ -145,7 +146,7 @@ mod tests {
     use crate::cache::fixture::{self, etag, held, now, repo};
     use crate::host::LockTable;
 
-    fn remove(layout: &Layout, path: &Path, change: impl FnOnce()) -> Result<(), String> {
+    fn remove(layout: &Layout, path: &Path, change: impl FnOnce()) -> Result<bool, String> {
         let repo = repo("org/m");
         let seen = path.symlink_metadata().unwrap();
         let planned = PlannedRemoval {
@@ -237,7 +238,8 @@ mod tests {
                 table: LockTable::default(),
                 ours: &|_, _| None,
             };
-            remove_partial(&layout, planned, &eyes).unwrap();
+            let is_map_gone = remove_partial(&layout, planned, &eyes).unwrap();
+            assert_eq!(is_map_gone, is_named);
             assert!(!partial.exists());
             assert_eq!(map.exists(), !is_named);
         }

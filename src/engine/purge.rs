@@ -83,9 +83,9 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
                     map: map.as_deref().map(Path::new),
                 };
                 match cache::remove_partial(&layout, planned, &eyes) {
-                    Ok(()) => {
+                    Ok(is_map_gone) => {
                         result.removed.push(path.clone());
-                        result.removed.extend(map.clone());
+                        result.removed.extend(map.clone().filter(|_| is_map_gone));
                         result.freed_bytes += bytes;
                     }
                     Err(why) => result.kept.push(kept(path, &why)),
