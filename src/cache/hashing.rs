@@ -326,7 +326,7 @@ impl<B: InMemory> Desk<B> {
                     bytes,
                 }) => {
                     let buffer = buffer.get_or_insert_with(|| Aligned::new(READ_BYTES));
-                    let step = &mut buffer.bytes()[..bytes];
+                    let step = &mut buffer.bytes_mut()[..bytes];
                     // What it refuses, the ordinary way gives or explains.
                     let is_read = direct.is_some_and(|direct| {
                         direct.read_exact_at(step, offset).is_ok_and(|read| read)

@@ -87,7 +87,7 @@ pub(super) fn reprove(
         while let Some(claim) = claims.get(next.fetch_add(1, Ordering::Relaxed)) {
             let range = claim.start..claim.start + claim.bytes;
             // What cannot be read is as good as lost.
-            let digester = digest_of(file, direct, &range, buffer.bytes(), is_wanted);
+            let digester = digest_of(file, direct, &range, buffer.bytes_mut(), is_wanted);
             let read = digester.ok().flatten().and_then(|digester| {
                 let digest = digester.digest();
                 let is_true = claim.digest.is_none_or(|said| said == digest);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::cache::{Backlog, InMemory};
-use crate::host::DIRECT_ALIGN;
+use crate::host::Aligned;
 
 /// The room of a small buffer, in bytes, and the unit of what is taken.
 pub(super) const SMALL_BYTES: usize = 256 << 10;
@@ -31,21 +31,14 @@ pub(super) struct Buffers {
 /// Buffers that nobody uses, by their room.
 #[derive(Debug, Default)]
 struct Idle {
-    small: Vec<Memory>,
-    large: Vec<Memory>,
-}
-
-/// The memory of a buffer: its room begins where a disk can take it from.
-#[derive(Debug, Default)]
-struct Memory {
-    bytes: Box<[u8]>,
-    start: usize,
+    small: Vec<Aligned>,
+    large: Vec<Aligned>,
 }
 
 /// A buffer in use. Dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    memory: Memory,
+    memory: Aligned,
     len: usize,
     /// How much it takes.
     room: usize,
@@ -53,22 +46,9 @@ pub(super) struct Buffer {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Memory {
-    fn with_room(bytes: usize) -> Self {
-        let bytes = vec![0; bytes + DIRECT_ALIGN].into_boxed_slice();
-        // Where this cannot be told, the bytes are written another way.
-        let start = bytes.as_ptr().align_offset(DIRECT_ALIGN).min(DIRECT_ALIGN);
-        Self { bytes, start }
-    }
-
-    const fn is_large(&self) -> bool {
-        self.bytes.len() >= LARGE_BYTES
-    }
-}
-
 impl Idle {
     /// Takes memory with so much room. What has another room goes: all together would be too much.
-    fn take(&mut self, room: usize) -> Memory {
+    fn take(&mut self, room: usize) -> Aligned {
         let (same, other) = if room >= LARGE_BYTES {
             (&mut self.large, &mut self.small)
         } else {
@@ -76,12 +56,12 @@ impl Idle {
         };
         same.pop().unwrap_or_else(|| {
             other.clear();
-            Memory::with_room(room)
+            Aligned::new(room)
         })
     }
 
-    fn put(&mut self, memory: Memory) {
-        if memory.is_large() {
+    fn put(&mut self, memory: Aligned) {
+        if memory.bytes().len() >= LARGE_BYTES {
             self.large.push(memory);
         } else {
             self.small.push(memory);
@@ -132,8 +112,8 @@ impl Buffer {
     /// Adds as much of `bytes` as there is room for; returns how much that was.
     pub(super) fn fill(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.room - self.len);
-        let start = self.memory.start + self.len;
-        self.memory.bytes[start..start + count].copy_from_slice(&bytes[..count]);
+        let end = self.len + count;
+        self.memory.bytes_mut()[self.len..end].copy_from_slice(&bytes[..count]);
         self.len += count;
         count
     }
@@ -156,17 +136,13 @@ impl Buffer {
 
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        &self.memory.bytes[self.memory.start..self.memory.start + self.len]
+        &self.memory.bytes()[..self.len]
     }
 }
 
 impl InMemory for Buffer {
     fn room(&self) -> usize {
-        if self.memory.is_large() {
-            LARGE_BYTES
-        } else {
-            SMALL_BYTES
-        }
+        self.memory.bytes().len()
     }
 }
 
@@ -179,6 +155,7 @@ impl Drop for Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::DIRECT_ALIGN;
 
     #[tokio::test]
     async fn buffers_are_used_again_and_never_more_than_allowed() {

@@ -47,7 +47,8 @@ pub(super) struct Claim {
 
 impl Attempt<'_> {
     /// Takes the blob's locks, once there is a connection to use them with: a lock that waits for a
-    /// connection would look like a dead download to others. While somebody else holds one, slot
+    /// connection would look like a dead download to others. (Small files wait for theirs with the
+    /// lock: all that are before them are small.) While somebody else holds one, slot
     /// and connection are given back, nothing is open, and the wait ends when the other side makes
     /// no progress for five minutes.
     pub(super) async fn lock(&self, slot: Slot) -> Result<Claim, Halt> {

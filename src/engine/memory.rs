@@ -145,10 +145,7 @@ impl Memory {
         // Links above it are resolved, so that all commands call a file by one name.
         let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
         Diary {
-            known: folder
-                .to_str()
-                .and_then(|folder| self.with(|ledger| ledger.proven_in(folder)))
-                .unwrap_or_default(),
+            known: self.proven_in(&folder),
             folder,
             ..Diary::default()
         }

@@ -97,8 +97,8 @@ impl Direct {
     }
 }
 
-/// Memory that a disk can be asked to fill.
-#[derive(Debug)]
+/// Memory that a disk can be asked to fill or to take from.
+#[derive(Debug, Default)]
 pub struct Aligned {
     bytes: Vec<u8>,
     start: usize,
@@ -119,7 +119,12 @@ impl Aligned {
     }
 
     /// All of it.
-    pub fn bytes(&mut self) -> &mut [u8] {
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.length]
+    }
+
+    /// All of it, to be filled.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..self.start + self.length]
     }
 }
@@ -157,7 +162,7 @@ mod tests {
             .write_all_at(b"behind", 2 * DIRECT_ALIGN as u64)
             .unwrap();
         let mut again = Aligned::new(DIRECT_ALIGN);
-        let again = again.bytes();
+        let again = again.bytes_mut();
         assert!(direct.read_exact_at(again, DIRECT_ALIGN as u64).unwrap());
         assert!(!direct.read_exact_at(again, 1).unwrap());
         assert!(again == bytes);

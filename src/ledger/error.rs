@@ -34,23 +34,25 @@ pub enum Error {
 impl Error {
     /// Whether what is there is no ledger, or not any more.
     pub fn is_damage(&self) -> bool {
-        let Self::Query(error) = self else {
-            return false;
-        };
         matches!(
-            error.sqlite_error_code(),
+            self.code(),
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
-        ) || error.to_string().contains("no such table")
+        ) || matches!(self, Self::Query(error) if error.to_string().contains("no such table"))
     }
 
     /// Whether another larder was at it for too long.
     pub fn is_busy(&self) -> bool {
-        let Self::Query(error) = self else {
-            return false;
-        };
         matches!(
-            error.sqlite_error_code(),
+            self.code(),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
         )
+    }
+
+    /// What the database calls it.
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Query(error) => error.sqlite_error_code(),
+            Self::Open { .. } | Self::Newer { .. } => None,
+        }
     }
 }
