@@ -4,6 +4,8 @@
 //! **Law**: as for one: nothing is renamed that was not proven and synced; whoever holds the locks
 //! is the only one who does this.
 
+use std::fs::File;
+
 use super::blob::Hasher;
 use super::incomplete::Partial;
 use super::lock::BlobLock;
@@ -29,23 +31,26 @@ pub struct Small {
 /// # Errors
 /// [`Error::HashMismatch`] for bytes that are not the content; nothing of them is left.
 pub fn promote_all(layout: &Layout, repo: &RepoId, smalls: Vec<Small>) -> Vec<Result<Promoted>> {
-    let mut made: Vec<(Result<Partial>, BlobLock)> = smalls
+    let made: Vec<(Result<Partial>, BlobLock)> = smalls
         .into_iter()
         .map(|small| (write(layout, repo, &small), small.lock))
         .collect();
+    let partials = || made.iter().filter_map(|(made, _)| made.as_ref().ok());
     // Asked for all first, so that the disk has them all at once and one commit of the file system's
     // journal serves them all.
-    for (partial, _) in &made {
-        if let Ok(partial) = partial {
-            host::start_writeback(&partial.file, &(0..partial.size_bytes));
-        }
+    for partial in partials() {
+        host::start_writeback(&partial.file, &(0..partial.size_bytes));
     }
+    let files: Vec<&File> = partials().map(|partial| &*partial.file).collect();
+    let mut answers = host::sync_files(&files).into_iter();
     let synced: Vec<(Result<Partial>, BlobLock)> = made
-        .drain(..)
+        .into_iter()
         .map(|(partial, lock)| {
-            let synced = partial.and_then(|partial| match partial.file.sync_all() {
-                Ok(()) => Ok(partial),
-                Err(error) => {
+            let synced = partial.and_then(|partial| match answers.next() {
+                Some(Ok(())) => Ok(partial),
+                answer => {
+                    let error = answer.and_then(std::result::Result::err);
+                    let error = error.unwrap_or_else(|| std::io::Error::other("not synced"));
                     let error = Error::from_io("sync", &partial.path, error);
                     Err(given_up(partial, error))
                 }

@@ -402,10 +402,9 @@ fn create_parents(path: &Path, root: &Path, folders: &mut BTreeSet<PathBuf>) -> 
 }
 
 fn sync_all(folders: &BTreeSet<PathBuf>) -> Result<()> {
-    for folder in folders.iter().rev() {
-        host::sync_dir(folder).map_err(Error::at("sync", folder))?;
-    }
-    Ok(())
+    // The innermost first, for systems that sync them one by one.
+    let folders: Vec<&Path> = folders.iter().rev().map(PathBuf::as_path).collect();
+    host::sync_dirs(&folders).map_err(|(folder, error)| Error::from_io("sync", folder, error))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::job::{Job, blocking};
 use crate::cache::{self, Promoted, Small};
@@ -17,12 +17,24 @@ const MOST: usize = 64;
 
 type Answer = Result<cache::Result<Promoted>, Failure>;
 
+/// So many are promoted side by side: one is written while the other waits for the disk.
+const SIDE_BY_SIDE: usize = 2;
+
 /// The small files of a pull that wait for the disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gather {
     waiting: Mutex<Vec<(Small, oneshot::Sender<Answer>)>>,
     /// Held by whoever promotes.
-    turn: tokio::sync::Mutex<()>,
+    turns: Semaphore,
+}
+
+impl Default for Gather {
+    fn default() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            turns: Semaphore::new(SIDE_BY_SIDE),
+        }
+    }
 }
 
 impl Gather {
@@ -37,7 +49,7 @@ impl Gather {
             tokio::select! {
                 biased;
                 answered = &mut answer => return answered.unwrap_or_else(|_| Err(lost())),
-                turn = self.turn.lock() => {
+                turn = self.turns.acquire() => {
                     self.promote_those_here(job).await;
                     drop(turn);
                 }

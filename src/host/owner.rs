@@ -30,7 +30,27 @@ pub fn is_ours(metadata: &Metadata) -> bool {
 ///
 /// File systems that cannot sync a folder (some network mounts) are left to their own order.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    match File::open(dir)?.sync_all() {
+    or_cannot(File::open(dir)?.sync_all())
+}
+
+/// [`sync_dir`] of several folders of one file system, at once where the system can.
+///
+/// # Errors
+/// With the first folder that could not be synced.
+pub fn sync_dirs<'a>(dirs: &[&'a Path]) -> Result<(), (&'a Path, io::Error)> {
+    let opened: Vec<File> = dirs
+        .iter()
+        .map(|dir| File::open(dir).map_err(|error| (*dir, error)))
+        .collect::<Result<_, _>>()?;
+    let results = super::sync_files(&opened.iter().collect::<Vec<_>>());
+    for (dir, result) in dirs.iter().zip(results) {
+        or_cannot(result).map_err(|error| (*dir, error))?;
+    }
+    Ok(())
+}
+
+fn or_cannot(result: io::Result<()>) -> io::Result<()> {
+    match result {
         Err(error)
             if error.kind() == io::ErrorKind::Unsupported
                 || error.raw_os_error() == Some(libc::EINVAL) =>
@@ -74,6 +94,11 @@ mod tests {
     fn a_folder_can_be_synced_and_a_missing_one_cannot() {
         let dir = tempfile::tempdir().unwrap();
         sync_dir(dir.path()).unwrap();
-        assert!(sync_dir(&dir.path().join("gone")).is_err());
+        let gone = dir.path().join("gone");
+        assert!(sync_dir(&gone).is_err());
+        let mut many = vec![dir.path(); 5];
+        assert!(sync_dirs(&many).is_ok());
+        many.push(&gone);
+        assert_eq!(sync_dirs(&many).unwrap_err().0, gone);
     }
 }
