@@ -240,52 +240,60 @@ impl std::fmt::Debug for Hasher {
     }
 }
 
-/// Other places of this cache that hold a content of that name and length, unproven: blobs of
-/// other repos of any kind and, if `use_shared`, the shared store's payload.
-pub fn find_elsewhere(
-    layout: &Layout,
-    repo: &RepoId,
-    file: &RemoteFile,
-    use_shared: bool,
-) -> Vec<PathBuf> {
-    let name = file.etag.to_string();
-    let is_candidate = |path: &Path| {
-        path.metadata()
-            .is_ok_and(|m| m.is_file() && m.len() == file.size_bytes)
-    };
-    let mut folders: Vec<String> = fs::read_dir(layout.root())
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|folder| *folder != repo.folder() && RepoId::from_folder(folder).is_some())
-        .collect();
-    folders.sort();
-    let mut found: Vec<PathBuf> = folders
-        .into_iter()
-        .map(|folder| layout.root().join(folder).join("blobs").join(&name))
-        .filter(|path| is_candidate(path))
-        .collect();
-    if use_shared && is_shared_store(layout) {
-        found.extend(
-            file.xet_hash
-                .as_deref()
-                .and_then(|hash| layout.shared_payload(hash))
-                .filter(|path| is_candidate(path)),
-        );
-    }
-    found
+/// The other places of a cache where a content of a repo may be found, as they were when the cache
+/// was looked at: blobs of other repos of any kind and, if wanted, the shared store.
+#[derive(Clone, Debug, Default)]
+pub struct Neighbours {
+    /// Folders of blobs.
+    blobs: Vec<PathBuf>,
+    /// The cache, if it has a shared store that may be used.
+    shared: Option<Layout>,
 }
 
-/// Whether the cache has anything beside the repo where a content of it may be found.
-pub fn has_neighbours(layout: &Layout, repo: &RepoId, use_shared: bool) -> bool {
-    let is_other =
-        |folder: String| folder != repo.folder() && RepoId::from_folder(&folder).is_some();
-    let has_repos = fs::read_dir(layout.root())
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .any(is_other);
-    has_repos || (use_shared && is_shared_store(layout))
+impl Neighbours {
+    /// Looks at the cache.
+    pub fn of(layout: &Layout, repo: &RepoId, use_shared: bool) -> Self {
+        let own = repo.folder();
+        let mut folders: Vec<String> = fs::read_dir(layout.root())
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|folder| *folder != own && RepoId::from_folder(folder).is_some())
+            .collect();
+        folders.sort();
+        let blobs = folders
+            .into_iter()
+            .map(|folder| layout.root().join(folder).join("blobs"))
+            .collect();
+        let shared = (use_shared && is_shared_store(layout)).then(|| layout.clone());
+        Self { blobs, shared }
+    }
+
+    /// Whether there is no such place.
+    pub const fn is_empty(&self) -> bool {
+        self.blobs.is_empty() && self.shared.is_none()
+    }
+
+    /// Files there that have the name and the length of a content. Nothing of them is proven.
+    pub fn find(&self, file: &RemoteFile) -> Vec<PathBuf> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let name = file.etag.to_string();
+        let payload = self
+            .shared
+            .as_ref()
+            .and_then(|layout| layout.shared_payload(file.xet_hash.as_deref()?));
+        self.blobs
+            .iter()
+            .map(|blobs| blobs.join(&name))
+            .chain(payload)
+            .filter(|path| {
+                path.metadata()
+                    .is_ok_and(|found| found.is_file() && found.len() == file.size_bytes)
+            })
+            .collect()
+    }
 }
 
 /// Whether the marker makes the root's `blobs/` a shared store; an unmarked one is not adopted.
@@ -400,7 +408,7 @@ mod tests {
         put(&layout.blob(&repo("org/short"), &file.etag), &good[1..]);
         let payload = layout.shared_payload(&hash).unwrap();
         put(&payload, &good);
-        let find = |shared| find_elsewhere(&layout, &ours, &file, shared);
+        let find = |shared| Neighbours::of(&layout, &ours, shared).find(&file);
         let expected = layout.blob(&data, &file.etag);
         assert_eq!(find(true), find(false), "an unmarked store is none");
         fs::write(layout.shared_marker(), "1\n").unwrap();

@@ -158,10 +158,12 @@ impl Layout {
 
     /// The marker that says a file does not exist at a commit.
     pub fn no_exist(&self, repo: &RepoId, commit: &Commit, path: &RepoPath) -> PathBuf {
-        self.repo(repo)
-            .join(".no_exist")
-            .join(commit.to_string())
-            .join(path.as_str())
+        self.absences(repo, commit).join(path.as_str())
+    }
+
+    /// The folder of those markers.
+    pub(super) fn absences(&self, repo: &RepoId, commit: &Commit) -> PathBuf {
+        self.repo(repo).join(".no_exist").join(commit.to_string())
     }
 }
 

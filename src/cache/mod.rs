@@ -45,7 +45,7 @@ mod tally;
 mod trees;
 
 pub use batch::{Small, promote_all};
-pub use blob::{Check, Hasher, Verdict, check, find_elsewhere, has_neighbours};
+pub use blob::{Check, Hasher, Neighbours, Verdict, check};
 pub use census::Census;
 pub use chunked::{Chunked, Wanted};
 pub use digest::{CHUNK_BYTES, CHUNKED_FROM_BYTES, ChunkDigest, ChunkHasher, chunk_bytes};

@@ -46,8 +46,10 @@ pub fn publish(
             LinkMode::Copy => publication.copy_into(unfinished, &mut healed)?,
         }
     }
-    for (path, _) in files {
-        publication.forget_absence(path, &mut healed)?;
+    if layout.absences(repo, commit).exists() {
+        for (path, _) in files {
+            publication.forget_absence(path, &mut healed)?;
+        }
     }
     Ok(healed)
 }
@@ -391,6 +393,9 @@ fn create_parents(path: &Path, root: &Path, folders: &mut BTreeSet<PathBuf>) -> 
     let Some(parent) = path.parent() else {
         return Ok(());
     };
+    if folders.contains(parent) {
+        return Ok(());
+    }
     fs::create_dir_all(parent).map_err(Error::at("create", parent))?;
     folders.extend(
         parent

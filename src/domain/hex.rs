@@ -13,10 +13,17 @@ pub(super) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Writes `bytes` as lower-case hexadecimal.
+/// Writes `bytes` as lower-case hexadecimal. Names are written for every path of every file, so not
+/// digit by digit through the formatter.
 pub(super) fn write(f: &mut std::fmt::Formatter<'_>, bytes: &[u8]) -> std::fmt::Result {
-    for byte in bytes {
-        write!(f, "{byte:02x}")?;
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for part in bytes.chunks(32) {
+        let mut text = String::with_capacity(64);
+        for byte in part {
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+        f.write_str(&text)?;
     }
     Ok(())
 }

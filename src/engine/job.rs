@@ -46,8 +46,8 @@ pub(super) struct Job {
     pub(super) gather: Gather,
     /// Contents of which there was a partial when the pull began.
     pub(super) begun: HashSet<Etag>,
-    /// Whether there was anything else in the cache when the pull began.
-    pub(super) has_neighbours: bool,
+    /// Where else in the cache a content may be found.
+    pub(super) neighbours: cache::Neighbours,
     /// Whether the repo's folders are there.
     pub(super) is_prepared: AtomicBool,
     /// The blobs that are being written right now.

@@ -366,6 +366,10 @@ async fn look(
             .at_path(other.as_str()));
         }
         let mut on_disk: HashMap<Etag, OnDisk> = HashMap::new();
+        let here = Here {
+            has_snapshot: layout.snapshot(&repo, &commit).exists(),
+            neighbours: cache::Neighbours::of(&layout, &repo, use_shared),
+        };
         let resumable = cache::all_resumable(&layout, &repo);
         for remote in &selected {
             // A place that cannot even be looked at is told now, not after the last byte.
@@ -378,7 +382,7 @@ async fn look(
             }
             on_disk.entry(remote.etag).or_insert_with(|| {
                 let partial_bytes = resumable.get(&remote.etag).copied().unwrap_or(0);
-                glance(&layout, &repo, &commit, remote, use_shared, partial_bytes)
+                glance(&layout, &repo, &commit, remote, &here, partial_bytes)
             });
         }
         let sums = plan(&selected, &on_disk, is_forced);
@@ -408,13 +412,20 @@ fn folds_case(root: &std::path::Path) -> bool {
     host::folds_case(folder).unwrap_or(false)
 }
 
+/// Where contents of a commit may lie beside the repo's blobs.
+struct Here {
+    /// Whether there is a folder, or anything else, in the place of the snapshot.
+    has_snapshot: bool,
+    neighbours: cache::Neighbours,
+}
+
 /// What is on disk of one content, by names and sizes alone.
 fn glance(
     layout: &Layout,
     repo: &RepoId,
     commit: &Commit,
     remote: &RemoteFile,
-    use_shared: bool,
+    here: &Here,
     partial_bytes: u64,
 ) -> OnDisk {
     let blob_bytes = std::fs::metadata(layout.blob(repo, &remote.etag))
@@ -428,12 +439,13 @@ fn glance(
         };
     }
     let pointer = layout.pointer(repo, commit, &remote.path);
-    let is_regular = matches!(
-        cache::inspect_pointer(layout, repo, commit, &remote.path, &remote.etag),
-        Ok(Pointer::Regular)
-    ) && std::fs::metadata(pointer)
-        .is_ok_and(|found| found.len() == remote.size_bytes);
-    if is_regular || !cache::find_elsewhere(layout, repo, remote, use_shared).is_empty() {
+    let is_regular = here.has_snapshot
+        && matches!(
+            cache::inspect_pointer(layout, repo, commit, &remote.path, &remote.etag),
+            Ok(Pointer::Regular)
+        )
+        && std::fs::metadata(pointer).is_ok_and(|found| found.len() == remote.size_bytes);
+    if is_regular || !here.neighbours.find(remote).is_empty() {
         return OnDisk {
             is_whole: true,
             is_copied: true,

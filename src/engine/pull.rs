@@ -211,7 +211,7 @@ async fn fetch(
     } = prepared;
     let mut started = emitter.now();
     let use_shared = shared.config.use_shared_blobs;
-    let (diary, begun, has_neighbours) = {
+    let (diary, begun, neighbours) = {
         let (memory, layout, repo) = (
             Arc::clone(&shared.memory),
             layout.clone(),
@@ -220,8 +220,8 @@ async fn fetch(
         // Without it everything is hashed, as without a ledger.
         blocking(move || {
             let begun = cache::all_resumable(&layout, &repo).into_keys().collect();
-            let has_neighbours = cache::has_neighbours(&layout, &repo, use_shared);
-            (memory.diary(&layout.blobs(&repo)), begun, has_neighbours)
+            let neighbours = cache::Neighbours::of(&layout, &repo, use_shared);
+            (memory.diary(&layout.blobs(&repo)), begun, neighbours)
         })
         .await
         .unwrap_or_default()
@@ -240,7 +240,7 @@ async fn fetch(
         turn: shared.budget.turn(),
         gather: Gather::default(),
         begun,
-        has_neighbours,
+        neighbours,
         is_prepared: AtomicBool::new(false),
         at_work: Arc::clone(&shared.at_work),
         is_forced: request.force,

@@ -212,12 +212,12 @@ impl Attempt<'_> {
         if self.job.is_forced {
             return Ok(Err(lock));
         }
-        if !self.job.has_neighbours && self.is_new() {
+        if self.job.neighbours.is_empty() && self.is_new() {
             // Neither in the snapshot nor anywhere else.
             return Ok(Err(lock));
         }
         let paths = self.paths.clone();
-        let use_shared = self.job.config.use_shared_blobs;
+        let job = Arc::clone(self.job);
         let candidates = blocking(move || {
             let mut found = Vec::new();
             for path in &paths {
@@ -227,9 +227,8 @@ impl Attempt<'_> {
                     found.push((layout.pointer(&repo, &commit, path), true));
                 }
             }
-            for path in cache::find_elsewhere(&layout, &repo, &remote, use_shared) {
-                found.push((path, false));
-            }
+            let elsewhere = job.neighbours.find(&remote);
+            found.extend(elsewhere.into_iter().map(|path| (path, false)));
             found
         })
         .await?;
