@@ -251,6 +251,12 @@ impl<B: InMemory> Chunked<B> {
         self.chunks.map.chunk_bytes
     }
 
+    /// Whether what comes should wait for the hash rather than leave it behind: then it need not be
+    /// read again, which costs the disk more than a source whose answers come at once loses.
+    pub fn keep_in_step(&mut self, is_wanted: bool) {
+        self.hashing.waits = is_wanted;
+    }
+
     /// Writes bytes to their place. `source` is whom they came from. Returns the bytes that had to
     /// be put back, if another program deleted the file.
     ///

@@ -21,8 +21,11 @@ use crate::host::{Aligned, DIRECT_ALIGN, Direct};
 /// Bytes that came this far ahead of the hash wait for it in memory.
 const AHEAD_BYTES: u64 = 6 << 20;
 /// The hash may be this far behind what is there; then it is waited for, as long as it takes bytes
-/// from memory: what came long ago, or in an earlier run, it reads again while others come.
+/// from memory.
 const BEHIND_BYTES: u64 = 4 << 20;
+/// If it is to keep step it is also waited for while it reads again what it has missed, up to this
+/// much: what came in an earlier run it reads while others come.
+const CATCH_UP_BYTES: u64 = 256 << 20;
 /// How much is read back at a time.
 const READ_BYTES: usize = 512 << 10;
 
@@ -77,6 +80,8 @@ pub(super) struct Hashing<B> {
     desk: Arc<Desk<B>>,
     backlog: Arc<Backlog>,
     thread: Option<JoinHandle<Result<Hasher>>>,
+    /// Whether the hash is to keep step with what comes.
+    pub(super) waits: bool,
 }
 
 /// What owner and thread share.
@@ -165,6 +170,7 @@ impl<B: InMemory> Hashing<B> {
             desk,
             backlog: Arc::clone(backlog),
             thread: Some(thread),
+            waits: false,
         })
     }
 
@@ -207,10 +213,11 @@ impl<B: InMemory> Hashing<B> {
                 // Not kept while it waits below.
                 _ => drop(bytes),
             }
-            // What is not held was not lost in a moment either: it is caught up with later.
-            while state.is_working() && state.ready - state.taken > BEHIND_BYTES {
-                state = self.desk.wait_for_progress(state);
-            }
+        } else {
+            drop(bytes);
+        }
+        while state.is_behind() && (state.is_working() || self.waits && state.can_catch_up()) {
+            state = self.desk.wait_for_progress(state);
         }
         std::mem::take(&mut state.digests)
     }
@@ -275,6 +282,14 @@ impl<B> State<B> {
     /// Whether the thread is about to free room.
     fn is_working(&self) -> bool {
         !self.is_over && self.ready > self.taken && !self.held.is_empty()
+    }
+
+    fn is_behind(&self) -> bool {
+        self.ready.saturating_sub(self.taken) > BEHIND_BYTES
+    }
+
+    fn can_catch_up(&self) -> bool {
+        !self.is_over && self.ready.saturating_sub(self.taken) <= CATCH_UP_BYTES
     }
 }
 

@@ -15,8 +15,10 @@ use crate::host::Aligned;
 pub(super) const SMALL_BYTES: usize = 256 << 10;
 /// The room of a large one: a disk takes one such write in half the time of four small ones.
 pub(super) const LARGE_BYTES: usize = 1 << 20;
-/// Small buffers beyond one for each connection: they are being written meanwhile.
-const BESIDE_CONNECTIONS: usize = 6;
+/// Small buffers beyond one for each connection, at least: they are being written meanwhile.
+const BESIDE_CONNECTIONS: usize = 8;
+/// So many small buffers are enough for a usual number of connections.
+const ENOUGH: usize = 32;
 /// Small buffers that may wait to be hashed.
 const HELD: usize = 18;
 
@@ -72,7 +74,7 @@ impl Idle {
 impl Buffers {
     /// Enough for so many connections.
     pub(super) fn new(connections: usize) -> Self {
-        let units = connections + BESIDE_CONNECTIONS + HELD;
+        let units = ENOUGH.max(connections + BESIDE_CONNECTIONS);
         Self {
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(units)),

@@ -30,6 +30,8 @@ pub(super) struct Piece {
     pub(super) buffer: Buffer,
     /// Whom they came from.
     pub(super) source: Arc<str>,
+    /// Whether its answers come at once.
+    pub(super) is_near: bool,
 }
 
 /// How a connection ended.
@@ -365,6 +367,7 @@ impl Open {
             offset: self.offset,
             buffer: self.buffer,
             source: Arc::clone(source),
+            is_near: desk.ranges().is_near(),
         };
         let _waiting = desk.wait();
         desk.sender.send(piece).await.is_ok()

@@ -116,6 +116,7 @@ fn write_all(
 ) -> (Chunked<Buffer>, Result<(), cache::Error>) {
     while let Some(piece) = pieces.blocking_recv() {
         let bytes = piece.buffer.len() as u64;
+        chunked.keep_in_step(piece.is_near);
         match chunked.write(piece.offset, piece.buffer, &piece.source) {
             Ok(None) => {}
             Ok(Some(bytes)) => written.restored.store(bytes, Ordering::Relaxed),

@@ -87,7 +87,7 @@ impl Ranges {
     }
 
     /// Whether answers come at once.
-    fn is_near(&self) -> bool {
+    pub(super) fn is_near(&self) -> bool {
         self.soonest.is_some_and(|soonest| soonest <= SOON)
     }
 
