@@ -106,6 +106,21 @@ impl Scene {
     }
 }
 
+/// A range that came late lets the hash fall behind all that came before it.
+#[test]
+fn what_is_to_keep_step_waits_for_the_hash_to_catch_up() {
+    let scene = Scene::new(4 * CHUNK);
+    let (mut chunked, _) = scene.open();
+    chunked.keep_in_step(true);
+    scene.write(&mut chunked, CHUNK..4 * CHUNK);
+    assert_eq!(chunked.hashing.taken(), 0, "there is a gap before it");
+    scene.write(&mut chunked, 0..CHUNK);
+    assert_eq!(chunked.present().prefix(), 4 * CHUNK_BYTES);
+    assert!(chunked.hashing.taken() >= 4 * CHUNK_BYTES - CHUNK_BYTES / 2);
+    scene.promote(chunked).unwrap();
+    scene.assert_promoted();
+}
+
 #[test]
 fn bytes_in_any_order_become_the_blob_and_nothing_is_left() {
     let scene = Scene::new(3 * CHUNK + 12_345);
@@ -349,14 +364,16 @@ proptest! {
     #[test]
     fn any_history_ends_in_the_right_file(
         runs in proptest::collection::vec(
-            (proptest::collection::vec((0_usize..40, 1_usize..12), 1..6), any::<bool>(),
+            (proptest::collection::vec((0_usize..40, 1_usize..12, any::<bool>()), 1..6),
+             any::<bool>(),
              proptest::option::of(0_u64..20)), 1..5),
     ) {
         const PIECE: usize = 500_000;
         let scene = Scene::new(2 * CHUNK + 3 * PIECE);
         for (writes, is_killed, damage) in runs {
             let (mut chunked, _) = scene.open();
-            for (from, pieces) in writes {
+            for (from, pieces, is_near) in writes {
+                chunked.keep_in_step(is_near);
                 for piece in from..from + pieces {
                     let start = piece * PIECE;
                     let end = (start + PIECE).min(scene.good.len());

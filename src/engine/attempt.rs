@@ -13,15 +13,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::buffers::Buffer;
-use super::failure::from_hub;
 use super::job::{Halt, Job, Slot, blocking, or_stop};
 use super::lock_wait::Claim;
 use super::ranged;
-use super::small::{self, SMALL_BYTES};
+use super::small::SMALL_BYTES;
 use super::transfer::Transfer;
 use super::writer::{Bench, download};
 use crate::cache::{
-    self, BlobLock, CHUNKED_FROM_BYTES, Chunked, Found, Partial, Salvage, SetAside, Small, Wanted,
+    self, BlobLock, CHUNKED_FROM_BYTES, Chunked, Found, Partial, Salvage, SetAside, Wanted,
 };
 use crate::domain::{
     Event, Failure, FailureCode, FileId, Healing, HealingKind, Origin, RemoteFile, RepoPath, Want,
@@ -202,52 +201,7 @@ impl<'a> Attempt<'a> {
         self.remote.size_bytes < SMALL_BYTES && !self.job.begun.contains(&self.remote.etag)
     }
 
-    /// Fetches a small file and promotes it with others.
-    async fn fetch_small(
-        &mut self,
-        lock: BlobLock,
-        connection: Option<OwnedSemaphorePermit>,
-    ) -> Result<Done, Halt> {
-        let connection = match connection {
-            Some(connection) => connection,
-            // Not waited for long: all that are before it are small.
-            None => or_stop(&self.stop, self.job.budget.small_line())
-                .await?
-                .ok_or(Halt::Interrupted)?,
-        };
-        self.job
-            .emitter
-            .fact(Event::Connecting {
-                file: self.file,
-                attempt: self.number,
-                source: self.job.source.name().to_owned(),
-            })
-            .await;
-        let want = self.want();
-        let bytes = small::fetch(self, &want).await?;
-        // For the next file, while this one waits for the disk.
-        drop(connection);
-        self.job
-            .emitter
-            .fact(Event::Verifying {
-                file: self.file,
-                attempt: self.number,
-            })
-            .await;
-        let (size, etag) = (bytes.len() as u64, self.remote.etag);
-        let content = Small { etag, bytes, lock };
-        let promoted = self.job.gather.promote(self.job, content).await?;
-        match promoted {
-            Ok(promoted) => Ok(Done::Fetched {
-                fetched_bytes: size,
-                healing: self.healing(promoted.set_aside),
-            }),
-            Err(cache::Error::HashMismatch { .. }) => Err(self.mismatch(size, false, None).await),
-            Err(error) => Err(Halt::of_cache(error)),
-        }
-    }
-
-    fn want(&self) -> Want {
+    pub(super) fn want(&self) -> Want {
         Want {
             repo: self.job.repo.clone(),
             commit: self.job.commit,
@@ -514,7 +468,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// `forgotten` are the bytes of earlier runs that were given up alone.
-    async fn mismatch(&self, before: u64, was_adopted: bool, forgotten: Option<u64>) -> Halt {
+    pub(super) async fn mismatch(
+        &self,
+        before: u64,
+        was_adopted: bool,
+        forgotten: Option<u64>,
+    ) -> Halt {
         let why = if was_adopted {
             "what was resumed does not match the hash"
         } else {
@@ -571,27 +530,5 @@ impl<'a> Attempt<'a> {
             .to_string(),
             set_aside: set_aside.map(|path| path.display().to_string()),
         })
-    }
-
-    /// Turns a source's error into a halt, and says which requests may be repeated at once.
-    pub(super) fn halt_of(error: crate::hub::Error) -> Halt {
-        use crate::hub::Error;
-
-        let is_again = matches!(
-            error,
-            Error::LinkExpired { .. } | Error::RangeRejected { .. } | Error::WrongRange { .. }
-        );
-        let is_mismatch = matches!(
-            error,
-            Error::TooLong { .. } | Error::SizeMismatch { .. } | Error::ChangedUpstream { .. }
-        );
-        let failure = from_hub(error);
-        if is_again {
-            Halt::Again(failure)
-        } else if is_mismatch {
-            Halt::Mismatch(failure)
-        } else {
-            Halt::Failed(failure)
-        }
     }
 }

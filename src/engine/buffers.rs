@@ -163,7 +163,7 @@ mod tests {
     async fn buffers_are_used_again_and_never_more_than_allowed() {
         let buffers = Arc::new(Buffers::new(0));
         let mut held = Vec::new();
-        for _ in 0..BESIDE_CONNECTIONS + HELD {
+        for _ in 0..ENOUGH {
             held.push(buffers.take(0, SMALL_BYTES).await.unwrap());
         }
         let wait = buffers.take(SMALL_BYTES as u64 * 3 + 100, SMALL_BYTES);

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Flow;
 use super::at_work::AtWork;
 use super::emit::Emitter;
-use super::failure::from_cache;
+use super::failure::{from_cache, from_hub};
 use super::gather::Gather;
 use super::memory::{Diary, Memory};
 use super::sources::Source;
@@ -223,6 +223,28 @@ impl Halt {
         match error {
             cache::Error::Interrupted => Self::Interrupted,
             error => Self::Failed(from_cache(error)),
+        }
+    }
+
+    /// What an error of a source means for an attempt, and which requests may be repeated at once.
+    pub(super) fn of_hub(error: crate::hub::Error) -> Self {
+        use crate::hub::Error;
+
+        let is_again = matches!(
+            error,
+            Error::LinkExpired { .. } | Error::RangeRejected { .. } | Error::WrongRange { .. }
+        );
+        let is_mismatch = matches!(
+            error,
+            Error::TooLong { .. } | Error::SizeMismatch { .. } | Error::ChangedUpstream { .. }
+        );
+        let failure = from_hub(error);
+        if is_again {
+            Self::Again(failure)
+        } else if is_mismatch {
+            Self::Mismatch(failure)
+        } else {
+            Self::Failed(failure)
         }
     }
 }

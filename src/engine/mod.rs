@@ -39,6 +39,7 @@ mod sources;
 mod stirred;
 mod supervisor;
 mod survey;
+mod telling;
 mod transfer;
 mod verify;
 mod watch;

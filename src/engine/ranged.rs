@@ -26,7 +26,8 @@ use super::job::{Halt, blocking, or_stop};
 use super::lane::{Desk, Lane, LaneEnd, Piece};
 use super::pace::Ticket;
 use super::ranges::{LaneId, Ranges};
-use super::writer::{PROGRESS_EVERY, STALL_TOLD, stalled};
+use super::telling::{Silence, Telling, Written};
+use super::writer::PROGRESS_EVERY;
 use crate::cache::{self, Chunked};
 use crate::domain::{Event, FailureCode, Want};
 use crate::hub::{self, backoff};
@@ -39,13 +40,6 @@ const SLOW_PART: u64 = 8;
 const SLOW_LEFT: u64 = 1 << 20;
 /// A link that has expired so often without a byte in between is no link.
 const EXPIRED_IN_A_ROW: u32 = 3;
-
-/// What the writing thread tells.
-#[derive(Debug, Default)]
-struct Written {
-    bytes: AtomicU64,
-    restored: AtomicU64,
-}
 
 /// Fetches what `chunked` lacks and returns it full. On failure what came stays on disk, and the
 /// file is let go of before this returns.
@@ -66,14 +60,11 @@ pub(super) async fn download(
     let desk = Arc::new(Desk::new(attempt, want, ranges, sender));
     let mut foreman = Foreman {
         attempt,
-        have,
-        told: have,
-        written: &written,
+        telling: Telling::new(attempt, &written, have),
         lanes: JoinSet::new(),
         roll: BTreeMap::new(),
         next: 0,
         own: None,
-        is_told: false,
         fruitless: 0,
         expired: 0,
         new_bytes: 0,
@@ -87,7 +78,7 @@ pub(super) async fn download(
         fetched
     };
     let (fetched, wrote) = tokio::join!(fetching, writing);
-    foreman.tell_progress();
+    foreman.telling.tell_progress();
     let reached = written.bytes.load(Ordering::Relaxed);
     attempt.gained = have..have + reached;
     attempt
@@ -135,37 +126,15 @@ struct Hand {
     leave: CancellationToken,
 }
 
-/// How long nothing has come.
-struct Silence {
-    since: Instant,
-    /// When that was told last.
-    told: Instant,
-}
-
-impl Silence {
-    const fn begin(now: Instant) -> Self {
-        Self {
-            since: now,
-            told: now,
-        }
-    }
-}
-
 /// Who hires and dismisses the connections of one file.
 struct Foreman<'a, 'b> {
     attempt: &'a Attempt<'b>,
-    /// Bytes that were there.
-    have: u64,
-    /// Bytes that were told last.
-    told: u64,
-    written: &'a Written,
+    telling: Telling<'a, 'b>,
     lanes: JoinSet<(LaneId, LaneEnd)>,
     roll: BTreeMap<LaneId, Hand>,
     next: LaneId,
     /// Who uses the connection that the file has as long as it is in flight.
     own: Option<LaneId>,
-    /// Whether it was told that bytes come.
-    is_told: bool,
     /// Failures since the file last got far enough.
     fruitless: u32,
     /// Links that expired without a byte in between.
@@ -218,7 +187,7 @@ impl Foreman<'_, '_> {
                         silence.since = now;
                     }
                     self.let_slow_go(desk, now).await;
-                    self.tell(desk, &mut silence, now).await?;
+                    self.telling.tell(desk, &mut silence, now).await?;
                 }
             }
         }
@@ -312,14 +281,14 @@ impl Foreman<'_, '_> {
             hub::Error::LinkExpired { .. } => {
                 self.expired += 1;
                 if self.expired >= EXPIRED_IN_A_ROW {
-                    return Err(Attempt::halt_of(error));
+                    return Err(Halt::of_hub(error));
                 }
                 return Ok(None);
             }
             hub::Error::RangeRejected { .. } | hub::Error::WrongRange { .. } => {
                 let opening = self.attempt.job.source.open(desk.want(), 0);
                 let body = or_stop(&self.attempt.stop, opening).await?;
-                return body.map(Some).map_err(Attempt::halt_of);
+                return body.map(Some).map_err(Halt::of_hub);
             }
             _ => {}
         }
@@ -329,7 +298,7 @@ impl Foreman<'_, '_> {
             error,
             hub::Error::TooLong { .. } | hub::Error::SizeMismatch { .. }
         );
-        let failure = match Attempt::halt_of(error) {
+        let failure = match Halt::of_hub(error) {
             Halt::Failed(failure) => failure,
             Halt::Mismatch(failure) if is_odd => failure,
             halt => return Err(halt),
@@ -439,11 +408,11 @@ impl Foreman<'_, '_> {
                 biased;
                 () = desk.closed() => return Ok(()),
                 done = &mut reading => {
-                    self.say_downloading(desk).await;
+                    self.telling.say_downloading(desk).await;
                     return match done {
                         Ok(()) if desk.ranges().is_done() => Ok(()),
                         Ok(()) => Err(Halt::Interrupted),
-                        Err(error) => Err(Attempt::halt_of(error)),
+                        Err(error) => Err(Halt::of_hub(error)),
                     };
                 }
                 _ = ticks.tick() => {
@@ -455,7 +424,7 @@ impl Foreman<'_, '_> {
                     if desk.is_held_back() {
                         silence.since = now;
                     }
-                    self.tell(desk, &mut silence, now).await?;
+                    self.telling.tell(desk, &mut silence, now).await?;
                 }
             }
         }
@@ -466,78 +435,6 @@ impl Foreman<'_, '_> {
         desk.quit();
         while self.lanes.join_next().await.is_some() {}
         self.roll.clear();
-    }
-
-    /// Tells how far it has come, and a stall; one that lasts too long ends the attempt.
-    async fn tell(&mut self, desk: &Desk, silence: &mut Silence, now: Instant) -> Result<(), Halt> {
-        self.say_downloading(desk).await;
-        self.tell_progress();
-        self.tell_restored().await;
-        let lasted = now - silence.since;
-        if lasted >= self.attempt.job.config.stall_timeout {
-            return Err(Halt::Failed(stalled(self.attempt, lasted)));
-        }
-        if lasted >= STALL_TOLD && now - silence.told >= Duration::from_secs(1) {
-            silence.told = now;
-            self.say_stalled(lasted).await;
-        }
-        Ok(())
-    }
-
-    /// Tells once that bytes come.
-    async fn say_downloading(&mut self, desk: &Desk) {
-        if self.is_told || desk.came() == 0 {
-            return;
-        }
-        self.is_told = true;
-        self.attempt
-            .job
-            .emitter
-            .fact(Event::Downloading {
-                file: self.attempt.file,
-                attempt: self.attempt.number,
-                from_bytes: self.have,
-            })
-            .await;
-    }
-
-    fn tell_progress(&mut self) {
-        let bytes = self.have + self.written.bytes.load(Ordering::Relaxed);
-        if self.is_told && bytes > self.told {
-            self.told = bytes;
-            self.attempt.job.emitter.progress(Event::Progress {
-                file: self.attempt.file,
-                attempt: self.attempt.number,
-                bytes,
-            });
-        }
-    }
-
-    async fn tell_restored(&self) {
-        let bytes = self.written.restored.swap(0, Ordering::Relaxed);
-        if bytes > 0 {
-            self.attempt
-                .job
-                .emitter
-                .fact(Event::PartialRestored {
-                    file: self.attempt.file,
-                    attempt: self.attempt.number,
-                    bytes,
-                })
-                .await;
-        }
-    }
-
-    async fn say_stalled(&self, silence: Duration) {
-        self.attempt
-            .job
-            .emitter
-            .fact(Event::Stalled {
-                file: self.attempt.file,
-                attempt: self.attempt.number,
-                silent_ms: millis(silence),
-            })
-            .await;
     }
 }
 

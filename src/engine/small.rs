@@ -1,25 +1,74 @@
 //! Owns fetching a small file: into memory, since a partial on disk would cost more than fetching it
-//! again.
+//! again; then it is promoted together with others.
 
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Done};
 use super::emit::millis;
 use super::job::{Halt, or_stop};
 use super::sources::Body;
 use super::writer::{PROGRESS_EVERY, STALL_TOLD, stalled};
+use crate::cache::{self, BlobLock, Small};
 use crate::domain::{Event, Want};
 use crate::hub::{self, TransportKind};
 
 /// Contents below this length are small.
 pub(super) const SMALL_BYTES: u64 = 1 << 20;
 
+impl Attempt<'_> {
+    /// Fetches a small file and promotes it with others.
+    pub(super) async fn fetch_small(
+        &mut self,
+        lock: BlobLock,
+        connection: Option<OwnedSemaphorePermit>,
+    ) -> Result<Done, Halt> {
+        let connection = match connection {
+            Some(connection) => connection,
+            // Not waited for long: all that are before it are small.
+            None => or_stop(&self.stop, self.job.budget.small_line())
+                .await?
+                .ok_or(Halt::Interrupted)?,
+        };
+        self.job
+            .emitter
+            .fact(Event::Connecting {
+                file: self.file,
+                attempt: self.number,
+                source: self.job.source.name().to_owned(),
+            })
+            .await;
+        let want = self.want();
+        let bytes = fetch(self, &want).await?;
+        // For the next file, while this one waits for the disk.
+        drop(connection);
+        self.job
+            .emitter
+            .fact(Event::Verifying {
+                file: self.file,
+                attempt: self.number,
+            })
+            .await;
+        let (size, etag) = (bytes.len() as u64, self.remote.etag);
+        let content = Small { etag, bytes, lock };
+        let promoted = self.job.gather.promote(self.job, content).await?;
+        match promoted {
+            Ok(promoted) => Ok(Done::Fetched {
+                fetched_bytes: size,
+                healing: self.healing(promoted.set_aside),
+            }),
+            Err(cache::Error::HashMismatch { .. }) => Err(self.mismatch(size, false, None).await),
+            Err(error) => Err(Halt::of_cache(error)),
+        }
+    }
+}
+
 /// Fetches all of `want`.
-pub(super) async fn fetch(attempt: &mut Attempt<'_>, want: &Want) -> Result<Vec<u8>, Halt> {
+async fn fetch(attempt: &mut Attempt<'_>, want: &Want) -> Result<Vec<u8>, Halt> {
     let opened = or_stop(&attempt.stop, attempt.job.source.open(want, 0)).await?;
-    let body = opened.map_err(Attempt::halt_of)?;
+    let body = opened.map_err(Halt::of_hub)?;
     attempt
         .job
         .emitter
@@ -70,7 +119,7 @@ async fn read(attempt: &Attempt<'_>, mut body: Body, bytes: &mut Vec<u8>) -> Res
                 Err(hub::Error::Transport { kind: TransportKind::Timeout, .. }) => {
                     return Err(Halt::Failed(stalled(attempt, heard.elapsed())));
                 }
-                Err(error) => return Err(Attempt::halt_of(error)),
+                Err(error) => return Err(Halt::of_hub(error)),
             },
             () = tokio::time::sleep_until(heard + mark) => {
                 let silence = heard.elapsed();

@@ -51,7 +51,7 @@ pub(super) async fn download(
                 )
                 .await?;
             }
-            return Err(Attempt::halt_of(error));
+            return Err(Halt::of_hub(error));
         }
     };
     let bench = if body.first_byte() == have {
@@ -209,7 +209,7 @@ async fn read_all(
                 Err(hub::Error::Transport { kind: TransportKind::Timeout, .. }) => {
                     return Err(Halt::Failed(stalled(attempt, heard.elapsed())));
                 }
-                Err(error) => return Err(Attempt::halt_of(error)),
+                Err(error) => return Err(Halt::of_hub(error)),
             },
             () = tokio::time::sleep_until(heard + next_mark) => {
                 let silence = heard.elapsed();
