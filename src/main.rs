@@ -366,6 +366,7 @@ fn listen(tasks: &mut JoinSet<()>) -> Result<watch::Receiver<Option<Signal>>, Fa
     reason = "the state on disk is good at every instant, and the user asked twice"
 )]
 fn leave(signal: Signal) -> ! {
+    larder::cache::remove_markers();
     std::process::exit(i32::from(signal.exit_code()))
 }
 

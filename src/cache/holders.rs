@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Layout;
 use super::lock::{self, Content, Look};
+use super::marker::{self, MarkerRecord};
 use super::partials::{Contents, Eyes, age_of};
 use super::salvage::exact_etag;
 use super::sight::is_own_folder;
@@ -112,7 +113,13 @@ fn row(
         Look::Absent => return None,
         Look::Link => unknown("a link stands in the place of the lock; it is not followed"),
         Look::Unreadable(error) => unknown(&format!("the lock cannot be asked: {error}")),
-        Look::Held(file) => held(eyes.table.holder_of(&file)),
+        Look::Held(file) => {
+            let mut known = held(eyes.table.holder_of(&file));
+            if kind == LockKind::Marker {
+                known.proof.push_str(&progress_at(path));
+            }
+            known
+        }
         Look::Free(content) if kind == LockKind::Marker => marker(content),
         Look::Free(content) => match content {
             Some(content) => by_content(&content),
@@ -231,7 +238,7 @@ fn marker(content: Option<Content>) -> Known {
             proof: "it is empty and nobody holds its `flock`".to_owned(),
         };
     };
-    let record = Record::of(&content.text);
+    let record = MarkerRecord::of(&content.text);
     let age = age_of(&content);
     let is_here = record.host.as_deref() == Some(host::host_name().as_str());
     match record.pid {
@@ -267,34 +274,21 @@ fn marker(content: Option<Content>) -> Known {
     }
 }
 
+/// How far the download is of which a marker tells.
+fn progress_at(path: &Path) -> String {
+    let record = marker::read_record(path);
+    let Some(progress) = record.and_then(|record| record.progress) else {
+        return String::new();
+    };
+    let percent = progress.bytes_done.saturating_mul(100) / progress.bytes_total.max(1);
+    format!(
+        "; it has {} of {} files, {percent} %",
+        progress.files_done, progress.files_total
+    )
+}
+
 /// How the old shell script's marker starts (product.md, section 4).
 const SCRIPT: &str = "Manual download started at";
-
-/// What a marker says of its writer: lines of `name value`, `name=value` or `name: value`.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Record {
-    pid: Option<u32>,
-    host: Option<String>,
-}
-
-impl Record {
-    fn of(text: &str) -> Self {
-        let mut record = Self::default();
-        for line in text.lines() {
-            let line = line.trim();
-            let Some((name, value)) = line.split_once([' ', '=', ':', '\t']) else {
-                continue;
-            };
-            let value = value.trim_start_matches(['=', ':', ' ', '\t']).trim();
-            match name.to_ascii_lowercase().as_str() {
-                "pid" => record.pid = value.parse().ok(),
-                "host" if !value.is_empty() => record.host = Some(value.to_owned()),
-                _ => {}
-            }
-        }
-        record
-    }
-}
 
 #[cfg(test)]
 #[path = "holders_tests.rs"]

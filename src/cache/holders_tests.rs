@@ -200,18 +200,3 @@ fn every_writers_partials_are_counted_and_nothing_else() {
     seen.sort_unstable();
     assert_eq!(seen, [(7, 108), (10, 10), (20, 20), (30, 30)]);
 }
-
-#[test]
-fn a_marker_is_read_in_every_form() {
-    let record = |pid, host: &str| Record {
-        pid,
-        host: Some(host.to_owned()),
-    };
-    for text in ["pid 7\nhost h\n", "pid=7\nhost=h", "PID: 7\nHost:  h\nx"] {
-        assert_eq!(Record::of(text), record(Some(7), "h"), "{text:?}");
-    }
-    assert_eq!(
-        Record::of("Manual download started at 7"),
-        Record::default()
-    );
-}

@@ -109,6 +109,39 @@ pub fn try_lock(
     }))
 }
 
+/// What an attempt at a file's `flock` gave.
+#[derive(Debug)]
+pub(super) enum Hold {
+    /// Held until the file is closed.
+    Held(File),
+    /// Somebody else holds it.
+    Busy,
+    /// The file system has no `flock`.
+    NoFlock,
+}
+
+/// Tries to take the `flock` of a file that is made if it is not there. What it says does not count:
+/// that is for the caller to judge.
+pub(super) fn hold(path: &Path) -> Result<Hold> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..MAX_RACES {
+        let Some(file) = open(path, Origin::Create)? else {
+            continue;
+        };
+        match file.try_lock() {
+            // Whoever held it may have removed it on leaving.
+            Ok(()) if is_same_file(&file, path) => return Ok(Hold::Held(file)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Hold::Busy),
+            Err(TryLockError::Error(error)) if has_no_flock(&error) => return Ok(Hold::NoFlock),
+            Err(TryLockError::Error(error)) => return Err(Error::from_io("lock", path, error)),
+        }
+    }
+    Err(Error::Unsteady {
+        path: path.to_owned(),
+    })
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Create,

@@ -26,6 +26,7 @@ mod holders;
 mod incomplete;
 mod layout;
 mod lock;
+mod marker;
 mod partials;
 mod place;
 mod promote;
@@ -58,6 +59,10 @@ pub use layout::Layout;
 pub use lock::{
     BlobLock, Busy, LockAttempt, all_resumable, is_complete_partial, other_progress,
     resumable_bytes, try_lock,
+};
+pub use marker::{
+    Marker, MarkerAttempt, MarkerProgress, MarkerRecord, read_marker, remove_markers,
+    remove_stale_marker,
 };
 pub use partials::{Eyes, Ours, is_being_written};
 pub use place::{place_copy, place_empty};

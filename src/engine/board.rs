@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::task::JoinSet;
 
@@ -138,6 +139,10 @@ impl Board {
                         .await;
                 }
             }
+        }
+        if matches!(ending, Ending::Proven { .. }) {
+            let files = self.slots[at].transfer.paths.len() as u64;
+            job.files_done.fetch_add(files, Ordering::Relaxed);
         }
         self.slots[at].state = State::Ended(ending);
         if ends_job {

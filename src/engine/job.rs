@@ -56,6 +56,8 @@ pub(super) struct Job {
     pub(super) is_forced: bool,
     /// Whether a right size is believed.
     pub(super) trust_size: bool,
+    /// Files whose content is proven.
+    pub(super) files_done: AtomicU64,
     /// Bytes that came over the network, repeats included.
     pub(super) fetched_bytes: AtomicU64,
     /// How many of them the ledger knows.

@@ -162,7 +162,7 @@ impl Desk {
     async fn count(&self, bytes: usize, leave: &CancellationToken) {
         let bytes = bytes as u64;
         self.came.fetch_add(bytes, Ordering::Relaxed);
-        self.flow.pace.came(bytes);
+        self.flow.came(bytes);
         tokio::select! {
             biased;
             () = self.flow.rate.draw(bytes) => {}

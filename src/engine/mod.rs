@@ -22,6 +22,7 @@ mod lane;
 mod list;
 mod lock_wait;
 mod lookout;
+mod marker;
 mod memory;
 mod pace;
 mod plan;
@@ -46,6 +47,7 @@ mod watch;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -97,6 +99,24 @@ struct Flow {
     buffers: Arc<Buffers>,
     /// The limit on their bytes.
     rate: Arc<Rate>,
+    /// Bytes that came; each pull counts its own.
+    came: Arc<AtomicU64>,
+}
+
+impl Flow {
+    /// The same, for a pull that begins.
+    fn of_pull(&self) -> Self {
+        Self {
+            came: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Counts bytes as they come.
+    fn came(&self, bytes: u64) {
+        self.pace.came(bytes);
+        self.came.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -107,6 +127,7 @@ impl Shared {
             pace: Arc::new(Pace::new(budget.most_connections)),
             buffers: Arc::new(Buffers::new(budget.most_connections)),
             rate: Arc::new(Rate::new(config.limit_rate)),
+            came: Arc::default(),
         };
         Ok(Self {
             client,

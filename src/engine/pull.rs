@@ -14,6 +14,7 @@ use super::emit::Emitter;
 use super::gather::Gather;
 use super::history;
 use super::job::{Halt, Job, blocking};
+use super::marker::Keeper;
 use super::plan::DISK_MARGIN_BYTES;
 use super::prepare::{Prepared, prepare};
 use super::publish::Publication;
@@ -234,7 +235,7 @@ async fn fetch(
         commit: plan.commit,
         emitter: emitter.clone(),
         budget: Arc::clone(&shared.budget),
-        flow: shared.flow.clone(),
+        flow: shared.flow.of_pull(),
         memory: Arc::clone(&shared.memory),
         diary,
         turn: shared.budget.turn(),
@@ -245,6 +246,7 @@ async fn fetch(
         at_work: Arc::clone(&shared.at_work),
         is_forced: request.force,
         trust_size: request.trust_size,
+        files_done: AtomicU64::new(0),
         fetched_bytes: AtomicU64::new(0),
         remembered_bytes: AtomicU64::new(0),
     });
@@ -260,6 +262,7 @@ async fn fetch(
         use_symlinks: shared.config.use_symlinks,
     });
     loop {
+        let keeper = Keeper::start(&job, &plan).await;
         let outcome = match board.run(&job, commands).await {
             Settled::Proven { is_verified } => {
                 match publish(&job, &publication, &plan, is_verified).await {
@@ -272,6 +275,7 @@ async fn fetch(
             Settled::Failed(failures) => Outcome::Failed { failures },
             Settled::Cancelled => Outcome::Cancelled,
         };
+        keeper.end().await;
         let is_over = matches!(outcome, Outcome::Complete(_));
         if is_listed_afresh && is_over {
             keep_listing(shared, emitter, &publication).await;
@@ -367,18 +371,33 @@ async fn tell_trouble(shared: &Shared, emitter: &Emitter) {
     }
 }
 
-/// Removes staging folders that a larder which died left behind.
+/// Removes staging folders and the marker that a larder which died left behind.
 async fn sweep(job: &Job) {
     let (layout, repo) = (job.layout.clone(), job.repo.clone());
-    match blocking(move || cache::sweep_staging(&layout, &repo)).await {
-        Ok(Ok(healings)) => {
+    let swept = blocking(move || {
+        let marker = cache::remove_stale_marker(&layout, &repo);
+        (marker, cache::sweep_staging(&layout, &repo))
+    });
+    let (marker, swept) = match swept.await {
+        Ok(swept) => swept,
+        Err(failure) => return tracing::warn!(%failure, "leftovers were not removed"),
+    };
+    match marker {
+        Ok(true) => {
+            let note = "the download marker of a process that is gone was removed".to_owned();
+            job.emitter.fact(Event::Noted { note }).await;
+        }
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, "a marker that was left behind was not removed"),
+    }
+    match swept {
+        Ok(healings) => {
             for healing in healings {
                 job.emitter.fact(Event::Healed(healing)).await;
             }
         }
         // Leftovers are waste, not damage: a cache that cannot be written may still be complete.
-        Ok(Err(error)) => tracing::warn!(%error, "leftovers were not removed"),
-        Err(failure) => tracing::warn!(%failure, "leftovers were not removed"),
+        Err(error) => tracing::warn!(%error, "leftovers were not removed"),
     }
 }
 

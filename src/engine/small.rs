@@ -102,7 +102,7 @@ async fn read(attempt: &Attempt<'_>, mut body: Body, bytes: &mut Vec<u8>) -> Res
             chunk = body.chunk() => match chunk {
                 Ok(Some(chunk)) => {
                     let count = chunk.len() as u64;
-                    attempt.job.flow.pace.came(count);
+                    attempt.job.flow.came(count);
                     or_stop(&attempt.stop, attempt.job.flow.rate.draw(count)).await?;
                     bytes.extend_from_slice(&chunk);
                     (heard, mark) = (Instant::now(), STALL_TOLD.min(limit));

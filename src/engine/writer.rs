@@ -191,7 +191,7 @@ async fn read_all(
             chunk = body.chunk() => match chunk {
                 Ok(Some(chunk)) => {
                     let count = chunk.len() as u64;
-                    attempt.job.flow.pace.came(count);
+                    attempt.job.flow.came(count);
                     or_stop(&attempt.stop, attempt.job.flow.rate.draw(count)).await?;
                     // The queue is short: a full one means that the disk is the slower side, and
                     // a closed one that the writer failed, which its own result tells.

@@ -20,6 +20,7 @@ mod heal;
 mod house;
 mod interop;
 mod ledger;
+mod marker;
 mod ranges;
 mod serve;
 mod stubborn;

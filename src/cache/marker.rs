@@ -1,0 +1,307 @@
+//! Owns the download marker: the file by which programs tell each other that they fetch a whole
+//! repo. Apps only test whether it is there, so it must not outlive the work.
+//!
+//! **Law**: its `flock` is held for as long as it says something of ours; it is removed only while
+//! that is held and its name still leads to it; one that names no process is left to its writer.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use super::durable::is_same_file;
+use super::lock::{self, Hold};
+use super::{Error, Layout, Result};
+use crate::domain::{RepoId, sanitize_line};
+use crate::host::{self, Holder};
+
+/// Widths of the values, in characters. All lines together are far less than a page, and always of
+/// one length, so that a write replaces all that was there.
+const PID: usize = 10;
+const HOST: usize = 64;
+const STARTED: usize = 40;
+const PROGRAM: usize = 32;
+const FILES: usize = 21;
+const BYTES: usize = 41;
+/// More than this is no marker that larder reads.
+const MAX_BYTES: usize = 4096;
+/// A marker that was written this recently has a writer; they write every few seconds.
+const FRESH: Duration = Duration::from_mins(1);
+/// How often a record is read until two readings agree.
+const READINGS: usize = 8;
+
+/// Markers of this process, for an exit that runs no destructors.
+static OURS: Mutex<Vec<Weak<Held>>> = Mutex::new(Vec::new());
+
+/// How far a download is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MarkerProgress {
+    /// Files that are proven.
+    pub files_done: u64,
+    /// Files of the selection.
+    pub files_total: u64,
+    /// Bytes that are here, proven or not.
+    pub bytes_done: u64,
+    /// Bytes of the selection.
+    pub bytes_total: u64,
+}
+
+/// What a marker says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MarkerRecord {
+    /// The process that wrote it.
+    pub pid: Option<u32>,
+    /// The machine that process runs on.
+    pub host: Option<String>,
+    /// Its program and version.
+    pub program: Option<String>,
+    /// How far it is.
+    pub progress: Option<MarkerProgress>,
+}
+
+/// What an attempt to take a repo's marker gave.
+#[derive(Debug)]
+pub enum MarkerAttempt {
+    /// Ours until it is dropped.
+    Held(Marker),
+    /// Another program holds it.
+    Busy,
+    /// It names no process and holds no `flock`: the old download script writes such ones.
+    Foreign,
+    /// The file system has no `flock`: nobody could tell that it was left behind.
+    NoFlock,
+}
+
+/// The marker of a repo that this process downloads. Dropping it removes it.
+#[derive(Debug)]
+pub struct Marker(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    file: File,
+    path: PathBuf,
+    /// The lines that stay the same.
+    head: String,
+}
+
+impl Marker {
+    /// Tries to take the marker of a repo whose folder exists, for a download that begins now.
+    /// What a dead process left is taken over.
+    pub fn take(layout: &Layout, repo: &RepoId, now: SystemTime) -> Result<MarkerAttempt> {
+        let path = layout.marker(repo);
+        let file = match lock::hold(&path)? {
+            Hold::Held(file) => file,
+            Hold::Busy => return Ok(MarkerAttempt::Busy),
+            Hold::NoFlock => return Ok(MarkerAttempt::NoFlock),
+        };
+        let text = read_all(&file).map_err(Error::at("read", &path))?;
+        let record = MarkerRecord::of(&text);
+        if !text.is_empty() && record.pid.is_none() {
+            return Ok(MarkerAttempt::Foreign);
+        }
+        // A `flock` may not be seen between machines; what that one writes is.
+        let is_elsewhere = record.pid.is_some() && !record.is_here();
+        if is_elsewhere && is_fresh(&file, now) {
+            return Ok(MarkerAttempt::Busy);
+        }
+        let held = Arc::new(Held {
+            file,
+            path,
+            head: head(now),
+        });
+        let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+        ours.retain(|other| other.strong_count() > 0);
+        ours.push(Arc::downgrade(&held));
+        Ok(MarkerAttempt::Held(Self(held)))
+    }
+
+    /// Says how far the download is: one write over all that was there.
+    pub fn write(&self, progress: &MarkerProgress) -> Result<()> {
+        let record = record(&self.0.head, progress);
+        let file = &self.0.file;
+        file.write_all_at(record.as_bytes(), 0)
+            .and_then(|()| {
+                // What a dead writer left may have been longer.
+                if file.metadata()?.len() == record.len() as u64 {
+                    Ok(())
+                } else {
+                    file.set_len(record.len() as u64)
+                }
+            })
+            .map_err(Error::at("write", &self.0.path))
+    }
+
+    /// Whether its name still leads to it: anybody may have removed it.
+    pub fn is_there(&self) -> bool {
+        is_same_file(&self.0.file, &self.0.path)
+    }
+}
+
+impl Held {
+    fn remove(&self) {
+        if is_same_file(&self.file, &self.path)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            // Whoever comes next sees that nobody holds it.
+            tracing::debug!(%error, path = %self.path.display(), "the marker stays");
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Removes the markers of this process: before an exit that runs no destructors.
+pub fn remove_markers() {
+    let Ok(ours) = OURS.try_lock() else {
+        return;
+    };
+    for held in ours.iter().filter_map(Weak::upgrade) {
+        held.remove();
+    }
+}
+
+/// Removes a marker that a dead process left: one that names a process of this machine that is gone,
+/// or nothing at all, and whose `flock` nobody holds. Says whether it did.
+pub fn remove_stale_marker(layout: &Layout, repo: &RepoId) -> Result<bool> {
+    let path = layout.marker(repo);
+    // Asked first, so that nothing is created.
+    if path.symlink_metadata().is_err() {
+        return Ok(false);
+    }
+    let Hold::Held(file) = lock::hold(&path)? else {
+        return Ok(false);
+    };
+    let text = read_all(&file).map_err(Error::at("read", &path))?;
+    let record = MarkerRecord::of(&text);
+    let is_left = text.is_empty() || record.pid.is_some() && record.is_here();
+    if is_left && is_same_file(&file, &path) {
+        fs::remove_file(&path).map_err(Error::at("remove", &path))?;
+    }
+    Ok(is_left)
+}
+
+/// What the marker of a repo says; `None` if there is none, or nothing that can be read.
+pub fn read_marker(layout: &Layout, repo: &RepoId) -> Option<MarkerRecord> {
+    read_record(&layout.marker(repo))
+}
+
+pub(super) fn read_record(path: &Path) -> Option<MarkerRecord> {
+    let file = host::open_itself(path).ok()?;
+    let mut last = read_all(&file).ok()?;
+    // The system does not promise that a reader sees a write whole: two readings that agree are.
+    for _ in 0..READINGS {
+        let again = read_all(&file).ok()?;
+        if again == last {
+            return Some(MarkerRecord::of(&again)).filter(|_| !again.is_empty());
+        }
+        last = again;
+    }
+    None
+}
+
+/// Whether its writer has just written it.
+fn is_fresh(file: &File, now: SystemTime) -> bool {
+    let modified = file.metadata().and_then(|found| found.modified());
+    modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age < FRESH))
+}
+
+fn read_all(file: &File) -> std::io::Result<String> {
+    let mut bytes = vec![0; MAX_BYTES];
+    let count = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(count);
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn head(started: SystemTime) -> String {
+    let pid = std::process::id();
+    let at = jiff::Timestamp::try_from(started)
+        .map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        .unwrap_or_default();
+    let process = match Holder::of(pid).since_ms {
+        Some(ms) => format!("{at} {ms}"),
+        None => at,
+    };
+    let program = concat!("larder ", env!("CARGO_PKG_VERSION"));
+    let host = host::host_name();
+    line("pid", &pid.to_string(), PID)
+        + &line("host", &host, HOST)
+        + &line("started", &process, STARTED)
+        + &line("program", program, PROGRAM)
+}
+
+fn record(head: &str, progress: &MarkerProgress) -> String {
+    let of = |done: u64, total: u64| format!("{done}/{total}");
+    let files = of(progress.files_done, progress.files_total);
+    let bytes = of(progress.bytes_done, progress.bytes_total);
+    format!(
+        "{head}{}{}",
+        line("files", &files, FILES),
+        line("bytes", &bytes, BYTES)
+    )
+}
+
+/// A line of always the same length in bytes.
+fn line(name: &str, value: &str, width: usize) -> String {
+    let value: String = value
+        .chars()
+        .map(|c| if c.is_ascii_graphic() { c } else { ' ' })
+        .take(width)
+        .collect();
+    format!("{name}: {value:<width$}\n")
+}
+
+impl MarkerRecord {
+    /// Whether it names this machine.
+    fn is_here(&self) -> bool {
+        self.host.as_deref() == Some(host::host_name().as_str())
+    }
+
+    /// Reads lines of `name: value`, `name=value` or `name value`; what is not known is left out.
+    pub(super) fn of(text: &str) -> Self {
+        let mut record = Self::default();
+        let mut progress = MarkerProgress::default();
+        let (mut has_files, mut has_bytes) = (false, false);
+        for line in text.lines() {
+            let line = line.trim();
+            let Some((name, value)) = line.split_once([' ', '=', ':', '\t']) else {
+                continue;
+            };
+            let value = value.trim_start_matches(['=', ':', ' ', '\t']).trim();
+            let said = || (!value.is_empty()).then(|| sanitize_line(value, HOST));
+            match name.to_ascii_lowercase().as_str() {
+                "pid" => record.pid = value.parse().ok(),
+                "host" => record.host = said(),
+                "program" => record.program = said(),
+                "files" => {
+                    if let Some((done, total)) = parts(value) {
+                        (progress.files_done, progress.files_total) = (done, total);
+                        has_files = true;
+                    }
+                }
+                "bytes" => {
+                    if let Some((done, total)) = parts(value) {
+                        (progress.bytes_done, progress.bytes_total) = (done, total);
+                        has_bytes = true;
+                    }
+                }
+                _ => {}
+            }
+        }
+        record.progress = (has_files && has_bytes).then_some(progress);
+        record
+    }
+}
+
+fn parts(value: &str) -> Option<(u64, u64)> {
+    let (done, total) = value.split_once('/')?;
+    Some((done.trim().parse().ok()?, total.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+#[path = "marker_tests.rs"]
+mod tests;

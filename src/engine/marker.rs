@@ -1,0 +1,164 @@
+//! Owns keeping a pull's download marker: there before the first byte comes, true every two seconds,
+//! gone before the end is told.
+//!
+//! Never stops a pull: where there can be no marker, the locks of the blobs still keep others out.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::job::{Job, blocking};
+use crate::cache::{self, Marker, MarkerAttempt, MarkerProgress};
+use crate::domain::{Event, PullPlan};
+
+/// How often the marker is written (product.md, section 4).
+const EVERY: Duration = Duration::from_secs(2);
+
+/// What a pull is to bring, as its plan has it.
+#[derive(Clone, Copy)]
+struct Totals {
+    files: u64,
+    bytes: u64,
+    /// Bytes that were here.
+    have: u64,
+}
+
+/// Keeps the marker until it is told to end.
+pub(super) struct Keeper {
+    quit: CancellationToken,
+    /// The one task; it ends with this.
+    task: JoinSet<()>,
+}
+
+impl Keeper {
+    /// Makes the marker, if bytes are to be fetched; else as soon as some come all the same.
+    pub(super) async fn start(job: &Arc<Job>, plan: &PullPlan) -> Self {
+        let totals = Totals {
+            files: plan.files.len() as u64,
+            bytes: plan.total_bytes,
+            have: plan.total_bytes.saturating_sub(plan.fetch_bytes),
+        };
+        let mut keeping = Keeping {
+            job: Arc::clone(job),
+            totals,
+            is_wanted: plan.fetch_bytes > 0 || job.is_forced,
+            is_told: false,
+            marker: None,
+        };
+        keeping.look().await;
+        let quit = CancellationToken::new();
+        let mut task = JoinSet::new();
+        task.spawn(keeping.run(quit.clone()));
+        Self { quit, task }
+    }
+
+    /// Returns when the marker is gone.
+    pub(super) async fn end(mut self) {
+        self.quit.cancel();
+        while let Some(ended) = self.task.join_next().await
+            && let Err(error) = ended
+        {
+            tracing::warn!(%error, "the download marker was not kept to the end");
+        }
+    }
+}
+
+struct Keeping {
+    job: Arc<Job>,
+    totals: Totals,
+    /// Whether there is to be one.
+    is_wanted: bool,
+    /// Whether it was told why there is none.
+    is_told: bool,
+    marker: Option<Marker>,
+}
+
+impl Keeping {
+    async fn run(mut self, quit: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = quit.cancelled() => break,
+                () = tokio::time::sleep(EVERY) => self.look().await,
+            }
+        }
+        let marker = self.marker.take();
+        if let Err(failure) = blocking(move || drop(marker)).await {
+            tracing::warn!(%failure, "the download marker was not removed");
+        }
+    }
+
+    /// Takes the marker if it is free, and writes it.
+    async fn look(&mut self) {
+        self.is_wanted |= self.job.flow.came.load(Ordering::Relaxed) > 0;
+        if !self.is_wanted {
+            return;
+        }
+        let (job, held, progress) = (Arc::clone(&self.job), self.marker.take(), self.progress());
+        match blocking(move || keep(&job, held, &progress)).await {
+            Ok(Ok(MarkerAttempt::Held(marker))) => self.marker = Some(marker),
+            // Another larder downloads the same; when it dies, this one is next.
+            Ok(Ok(MarkerAttempt::Busy)) => {}
+            Ok(Ok(MarkerAttempt::Foreign)) => {
+                self.tell(
+                    "a download script's marker is there: it stays, and apps that look for one \
+                     wait for it",
+                )
+                .await;
+            }
+            Ok(Ok(MarkerAttempt::NoFlock)) => {
+                self.tell(
+                    "this file system has no `flock`: there is no download marker, so other \
+                     programs do not see this download",
+                )
+                .await;
+            }
+            // What it was tells the pull itself, whose files are in the same folder.
+            Ok(Err(error)) => tracing::warn!(%error, "there is no download marker"),
+            Err(failure) => tracing::warn!(%failure, "there is no download marker"),
+        }
+    }
+
+    async fn tell(&mut self, note: &str) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            let note = note.to_owned();
+            self.job.emitter.fact(Event::Noted { note }).await;
+        }
+    }
+
+    fn progress(&self) -> MarkerProgress {
+        let Totals { files, bytes, have } = self.totals;
+        let came = self.job.flow.came.load(Ordering::Relaxed);
+        MarkerProgress {
+            files_done: self.job.files_done.load(Ordering::Relaxed).min(files),
+            files_total: files,
+            // What was fetched twice counts once.
+            bytes_done: have.saturating_add(came).min(bytes),
+            bytes_total: bytes,
+        }
+    }
+}
+
+fn keep(
+    job: &Job,
+    held: Option<Marker>,
+    progress: &MarkerProgress,
+) -> cache::Result<MarkerAttempt> {
+    // One that somebody removed is made anew.
+    let marker = match held.filter(Marker::is_there) {
+        Some(marker) => marker,
+        None => {
+            cache::prepare_root(job.layout.root())?;
+            cache::prepare_repo(&job.layout, &job.repo)?;
+            match Marker::take(&job.layout, &job.repo, job.emitter.now())? {
+                MarkerAttempt::Held(marker) => marker,
+                other => return Ok(other),
+            }
+        }
+    };
+    marker.write(progress)?;
+    Ok(MarkerAttempt::Held(marker))
+}
