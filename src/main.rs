@@ -157,6 +157,14 @@ async fn face(
             run.with_engine(async |session| cli::history(session, args.clone(), output).await)
                 .await
         }
+        Verb::Ready(args) => {
+            run.with_engine(async |session| cli::ready(session, args.clone(), output).await)
+                .await
+        }
+        Verb::Wait(args) => {
+            run.with_engine(async |session| cli::wait(session, args.clone(), output).await)
+                .await
+        }
         Verb::Status(args) => {
             run.with_engine(async |session| {
                 cli::status(session, args.clone(), &settings, output).await

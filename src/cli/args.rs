@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::help::{
-    EXIT_CODES, HISTORY_EXAMPLES, LS_EXAMPLES, PULL_EXAMPLES, PURGE_EXAMPLES, REPORT_EXAMPLES,
-    ROOT_EXAMPLES, STATUS_EXAMPLES, STREAMS, VERIFY_EXAMPLES,
+    EXIT_CODES, HISTORY_EXAMPLES, LS_EXAMPLES, PULL_EXAMPLES, PURGE_EXAMPLES, READY_EXAMPLES,
+    REPORT_EXAMPLES, ROOT_EXAMPLES, STATUS_EXAMPLES, STREAMS, VERIFY_EXAMPLES, WAIT_EXAMPLES,
 };
 use super::sort::Sort;
 use crate::domain::{
@@ -102,6 +102,12 @@ pub enum Verb {
     /// Show everything on one screen: cache, disk, network, models, findings, locks, downloads.
     #[command(after_help = STATUS_EXAMPLES, after_long_help = format!("{STATUS_EXAMPLES}\n\n{EXIT_CODES}"))]
     Status(StatusArgs),
+    /// Say whether a model can be loaded now: exit 0 and its path, without network or hashing.
+    #[command(after_help = READY_EXAMPLES, after_long_help = format!("{READY_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Ready(ReadyArgs),
+    /// Wait until nobody downloads a model any more, then say whether it can be loaded.
+    #[command(after_help = WAIT_EXAMPLES, after_long_help = format!("{WAIT_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Wait(WaitArgs),
     /// Hash what is in the cache and say whether it is what the Hub promised.
     #[command(after_help = VERIFY_EXAMPLES, after_long_help = format!("{VERIFY_EXAMPLES}\n\n{EXIT_CODES}"))]
     Verify(VerifyArgs),
@@ -221,6 +227,31 @@ pub struct HistoryArgs {
     pub limit: u32,
 }
 
+/// Arguments of `ready`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct ReadyArgs {
+    /// ORG/NAME, ORG/NAME@REVISION, or a link.
+    #[arg(value_name = "REPO")]
+    pub repo: String,
+    /// Branch, tag, `refs/pr/N` or commit; `main` if not given.
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+    /// Only if every file was hashed and has not changed since.
+    #[arg(long)]
+    pub verified: bool,
+}
+
+/// Arguments of `wait`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct WaitArgs {
+    /// The model.
+    #[command(flatten)]
+    pub ready: ReadyArgs,
+    /// Wait no longer than this, e.g. 5m; without, as long as there is progress.
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+}
+
 /// Arguments of `status`.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct StatusArgs {
@@ -306,6 +337,8 @@ impl Args {
             Some(Verb::Report(args)) => args.places = places,
             Some(
                 Verb::Ls(_)
+                | Verb::Ready(_)
+                | Verb::Wait(_)
                 | Verb::History(_)
                 | Verb::Demo { .. }
                 | Verb::Config { .. }
@@ -324,6 +357,8 @@ impl Verb {
             Self::Pull(_) => "pull",
             Self::Ls(_) => "ls",
             Self::Status(_) => "status",
+            Self::Ready(_) => "ready",
+            Self::Wait(_) => "wait",
             Self::Verify(_) => "verify",
             Self::Purge(_) => "purge",
             Self::History(_) => "history",
@@ -345,6 +380,8 @@ impl Verb {
             }
             // The demo has a cache of its own, which nobody misses.
             Self::Ls(_)
+            | Self::Ready(_)
+            | Self::Wait(_)
             | Self::History(_)
             | Self::Status(_)
             | Self::Verify(_)
@@ -453,25 +490,7 @@ impl PullArgs {
     /// `usage` when the text names no repo, or names a revision or file twice.
     pub fn request(&self) -> Result<PullRequest, Box<Failure>> {
         let reference = parse_repo(&self.repo)?;
-        let flag = self
-            .revision
-            .as_deref()
-            .map(Revision::new)
-            .transpose()
-            .map_err(|error| Failure::new(FailureCode::Usage, error.to_string()))?;
-        let revision = match (reference.revision, flag) {
-            (Some(named), Some(flag)) if named != flag => {
-                return Err(Box::new(
-                    Failure::new(
-                        FailureCode::Usage,
-                        format!("`{}` and `--revision {flag}` do not agree", self.repo),
-                    )
-                    .because(format!("the repo argument says `{named}`")),
-                ));
-            }
-            (Some(revision), _) | (None, Some(revision)) => revision,
-            (None, None) => Revision::main(),
-        };
+        let revision = revision_of(&self.repo, reference.revision, self.revision.as_deref())?;
         let mut files = self.files.clone();
         if let Some(file) = reference.file {
             if self.all || !self.include.is_empty() || !self.exclude.is_empty() {
@@ -503,6 +522,32 @@ pub(super) fn parse_repo(text: &str) -> Result<RepoReference, Box<Failure>> {
     RepoReference::parse(text).map_err(|error| {
         Box::new(Failure::new(FailureCode::Usage, error.to_string()).at_path(text))
     })
+}
+
+/// The revision that a repo argument and `--revision` mean together; `main` if neither says one.
+///
+/// # Errors
+/// `usage` when the flag is none, or says something else than the argument.
+pub(super) fn revision_of(
+    repo: &str,
+    named: Option<Revision>,
+    flag: Option<&str>,
+) -> Result<Revision, Box<Failure>> {
+    let flag = flag
+        .map(Revision::new)
+        .transpose()
+        .map_err(|error| Failure::new(FailureCode::Usage, error.to_string()))?;
+    match (named, flag) {
+        (Some(named), Some(flag)) if named != flag => Err(Box::new(
+            Failure::new(
+                FailureCode::Usage,
+                format!("`{repo}` and `--revision {flag}` do not agree"),
+            )
+            .because(format!("the repo argument says `{named}`")),
+        )),
+        (Some(revision), _) | (None, Some(revision)) => Ok(revision),
+        (None, None) => Ok(Revision::main()),
+    }
 }
 
 #[cfg(test)]

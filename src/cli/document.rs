@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::exit::Ending;
 use super::remedy::{self, Subject};
 use crate::domain::{
-    Event, Failure, FileRow, Healing, HistoryRow, JobId, ModelRow, Origin, RefMove, RepoKind,
-    Setting, Stamped,
+    Event, Failure, FileRow, Healing, HistoryRow, JobId, ModelRow, Origin, ReadyRequest, RefMove,
+    RepoKind, Setting, Stamped,
 };
 use crate::store::{FileStatus, FileView, Store};
 
@@ -109,6 +109,18 @@ struct ModelDocument<'a> {
     accessed_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<&'a [FileRow]>,
+}
+
+#[derive(Serialize)]
+struct ReadyDocument<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    repo: Option<String>,
+    revision: Option<&'a str>,
+    is_ready: bool,
+    snapshot: Option<&'a str>,
+    state: Option<crate::domain::ModelState>,
+    problems: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -287,6 +299,26 @@ pub(super) fn ls(
     let document = LsDocument {
         head: closing.head("ls"),
         models,
+    };
+    json(&document, is_line)
+}
+
+/// The document of `ready` and of `wait`.
+pub(super) fn ready(
+    command: &'static str,
+    asked: Option<&ReadyRequest>,
+    model: Option<&ModelRow>,
+    closing: &Closing<'_>,
+    is_line: bool,
+) -> String {
+    let document = ReadyDocument {
+        head: closing.head(command),
+        repo: asked.map(|asked| asked.repo.to_string()),
+        revision: asked.map(|asked| asked.revision.as_str()),
+        is_ready: closing.ending.exit_code == 0,
+        snapshot: model.map(|model| model.snapshot.as_str()),
+        state: model.map(|model| model.state),
+        problems: model.map_or(&[], |model| &model.problems),
     };
     json(&document, is_line)
 }

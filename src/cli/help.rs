@@ -40,6 +40,25 @@ Examples:
   larder pull ORG/NAME --dry-run                   what it would do
   cd \"$(larder pull ORG/NAME)\"                     stdout gets the path only";
 
+/// Examples of `ready`.
+pub(super) const READY_EXAMPLES: &str = "\
+Examples:
+  larder ready mlx-community/gemma-2-2b-it-4bit
+  larder ready ORG/NAME --verified     only if all of it was hashed
+  larder ready ORG/NAME || larder pull ORG/NAME
+
+Exits with 0 and prints the path if the model is complete, with 3 if it is not,
+with 4 while somebody is fetching it. Looks only: no network, no hashing.";
+
+/// Examples of `wait`.
+pub(super) const WAIT_EXAMPLES: &str = "\
+Examples:
+  larder wait mlx-community/gemma-2-2b-it-4bit
+  larder wait ORG/NAME --timeout 10m
+
+Waits for larder, huggingface_hub, hf-hub, swift-transformers and scripts that
+leave a download marker; ends when they make no progress for five minutes.";
+
 /// Examples of `history`.
 pub(super) const HISTORY_EXAMPLES: &str = "\
 Examples:

@@ -27,6 +27,7 @@ mod print;
 mod progress;
 mod pull;
 mod purge;
+mod ready;
 mod redact;
 mod refuse;
 mod remedy;
@@ -41,8 +42,8 @@ mod table;
 mod verify;
 
 pub use args::{
-    Args, ColorChoice, ConfigVerb, Globals, HistoryArgs, LsArgs, PullArgs, PurgeArgs, ReportArgs,
-    StatusArgs, Verb, VerifyArgs,
+    Args, ColorChoice, ConfigVerb, Globals, HistoryArgs, LsArgs, PullArgs, PurgeArgs, ReadyArgs,
+    ReportArgs, StatusArgs, Verb, VerifyArgs, WaitArgs,
 };
 pub use exit::Signal;
 pub use follow::Session;
@@ -54,11 +55,12 @@ pub use parse::{VerbHelp, parse, read_line, verbs};
 pub use progress::say;
 pub use pull::pull;
 pub use purge::purge;
+pub use ready::{ready, wait};
 pub use refuse::{no_dashboard, refuse};
 pub use report::{Desk, report};
 pub use schema::{
     CONFIG_SCHEMA, EVENT_SCHEMA, HISTORY_SCHEMA, LS_SCHEMA, PULL_SCHEMA, PURGE_SCHEMA,
-    REPORT_SCHEMA, STATUS_SCHEMA, VERIFY_SCHEMA,
+    READY_SCHEMA, REPORT_SCHEMA, STATUS_SCHEMA, VERIFY_SCHEMA,
 };
 pub use settings::{config_path, config_show};
 pub use sort::{Sort, SortError};

@@ -54,6 +54,8 @@ fn refuse_on(
         Some(Verb::Ls(args)) => args.repo.as_deref(),
         Some(Verb::Status(args)) => args.repo.as_deref(),
         Some(Verb::History(args)) => args.repo.as_deref(),
+        Some(Verb::Ready(args)) => Some(args.repo.as_str()),
+        Some(Verb::Wait(args)) => Some(args.ready.repo.as_str()),
         Some(_) => None,
         None => args.repo.as_deref(),
     };
@@ -91,6 +93,8 @@ fn empty(verb: Option<&Verb>, closing: &Closing<'_>, is_line: bool) -> Option<St
         Verb::Pull(_) | Verb::Demo { .. } => document::pull(&Store::default(), closing, is_line),
         Verb::Ls(_) => document::ls(&[], closing, is_line),
         Verb::History(_) => document::history(&[], closing, is_line),
+        Verb::Ready(_) => document::ready("ready", None, None, closing, is_line),
+        Verb::Wait(_) => document::ready("wait", None, None, closing, is_line),
         Verb::Status(_) => document::status(look, closing, is_line),
         Verb::Verify(_) => document::verify(&Store::default(), closing, is_line),
         Verb::Purge(args) => {

@@ -6,6 +6,8 @@ pub const PULL_SCHEMA: &str = include_str!("../../assets/schema/pull.schema.json
 pub const LS_SCHEMA: &str = include_str!("../../assets/schema/ls.schema.json");
 /// The document of `history`.
 pub const HISTORY_SCHEMA: &str = include_str!("../../assets/schema/history.schema.json");
+/// The document of `ready` and of `wait`.
+pub const READY_SCHEMA: &str = include_str!("../../assets/schema/ready.schema.json");
 /// A line of `--events`.
 pub const EVENT_SCHEMA: &str = include_str!("../../assets/schema/event.schema.json");
 /// The document of `status`.
@@ -23,8 +25,9 @@ pub const CONFIG_SCHEMA: &str = include_str!("../../assets/schema/config.schema.
 mod tests {
     use super::*;
 
-    const ALL: [&str; 9] = [
+    const ALL: [&str; 10] = [
         HISTORY_SCHEMA,
+        READY_SCHEMA,
         PULL_SCHEMA,
         LS_SCHEMA,
         STATUS_SCHEMA,

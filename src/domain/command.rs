@@ -76,6 +76,26 @@ impl FileSelection {
     }
 }
 
+/// A question whether a model can be loaded now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadyRequest {
+    /// The repo.
+    pub repo: RepoId,
+    /// The revision, as refs on this machine name it.
+    pub revision: Revision,
+    /// Whether every file must have been hashed, and not changed since.
+    pub is_verified: bool,
+    /// Whether to wait for whoever fetches it.
+    pub wait: Option<WaitLimit>,
+}
+
+/// How long to wait for other programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitLimit {
+    /// Milliseconds in all; `None` as long as there is progress.
+    pub limit_ms: Option<u64>,
+}
+
 /// A wish sent to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -89,6 +109,8 @@ pub enum Command {
     /// Fetch a model. Pulls of different models run side by side and share one budget of
     /// connections; a model that is being fetched already is not fetched twice.
     Pull(PullRequest),
+    /// Say whether a model can be loaded now.
+    Ready(ReadyRequest),
     /// Scan the cache and report its models, or the files of one.
     List(Option<RepoId>),
     /// Look once at everything: models, findings, unfinished blobs, disk, network, and the locks

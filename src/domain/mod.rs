@@ -16,7 +16,7 @@ mod survey;
 mod terminal;
 mod text;
 
-pub use command::{Command, FileSelection, PullRequest, VerifyTarget};
+pub use command::{Command, FileSelection, PullRequest, ReadyRequest, VerifyTarget, WaitLimit};
 pub use event::{
     Event, FileId, Healing, HealingKind, JobId, LockWait, Origin, Outcome, PlannedFile, PullPlan,
     PullResult, RefMove, RetryIn, Stamped,

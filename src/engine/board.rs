@@ -170,6 +170,7 @@ impl Board {
             Command::Pull(_)
             | Command::History { .. }
             | Command::List(_)
+            | Command::Ready(_)
             | Command::Survey(_)
             | Command::Watch(_)
             | Command::Verify { .. }

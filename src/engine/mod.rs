@@ -33,6 +33,7 @@ mod purge;
 mod ranged;
 mod ranges;
 mod rate;
+mod ready;
 mod reuse;
 mod selection;
 mod small;

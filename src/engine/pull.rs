@@ -143,6 +143,7 @@ async fn prepare_hearing(
                     | Command::Pull(_)
                     | Command::History { .. }
                     | Command::List(_)
+                    | Command::Ready(_)
                     | Command::Survey(_)
                     | Command::Watch(_)
                     | Command::Verify { .. }

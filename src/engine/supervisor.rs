@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::emit::{Clock, Emitter};
-use super::{Shared, history, list, pull, purge, survey, verify, watch};
+use super::{Shared, history, list, pull, purge, ready, survey, verify, watch};
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, PullRequest, RepoId,
     Stamped,
@@ -91,6 +91,11 @@ impl Supervisor {
             Command::List(repo) => {
                 self.start(Kind::Other, |shared, emitter, _| {
                     list::run(shared, emitter, repo)
+                });
+            }
+            Command::Ready(request) => {
+                self.start(Kind::Other, |shared, emitter, commands| {
+                    ready::run(shared, emitter, request, commands)
                 });
             }
             Command::History { repo, most } => {

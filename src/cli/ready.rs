@@ -1,0 +1,121 @@
+//! Owns `ready` and `wait`: the snapshot's path on stdout if the model can be loaded, else why not.
+//!
+//! Never looks at the disk: the engine does.
+
+use super::args::{ReadyArgs, WaitArgs, parse_repo, revision_of};
+use super::document::{self, Closing};
+use super::exit::{Ending, Work, judge};
+use super::follow::{Console, Session, follow};
+use super::output::{Format, Output};
+use super::remedy::Subject;
+use crate::domain::{Command, Failure, FailureCode, ReadyRequest, WaitLimit};
+use crate::store::Store;
+
+/// Whether to wait for whoever fetches the model.
+#[derive(Clone, Copy)]
+enum Patience<'a> {
+    /// Say what is true now.
+    None,
+    /// Wait, for no longer than this if it is given.
+    UpTo(Option<&'a str>),
+}
+
+/// Runs `ready`; the exit code.
+pub async fn ready(session: Session<'_>, args: ReadyArgs, output: Output) -> u8 {
+    run(session, &args, Patience::None, output).await
+}
+
+/// Runs `wait`; the exit code.
+pub async fn wait(session: Session<'_>, args: WaitArgs, output: Output) -> u8 {
+    run(
+        session,
+        &args.ready,
+        Patience::UpTo(args.timeout.as_deref()),
+        output,
+    )
+    .await
+}
+
+async fn run(
+    mut session: Session<'_>,
+    args: &ReadyArgs,
+    patience: Patience<'_>,
+    output: Output,
+) -> u8 {
+    let mut console = Console::new(output).at(Work::Looking);
+    let mut store = Store::default();
+    let asked = request(args, patience);
+    let ending = match &asked {
+        Err(failure) => Ending::refused(failure.as_ref().clone()),
+        Ok(request) => {
+            (session.commands)(Command::Ready(request.clone()));
+            let followed = follow(&mut session, &mut store, &mut console).await;
+            judge(console.work, followed.outcome.as_ref(), followed.caught)
+        }
+    };
+    console.talk.settle();
+    let command = match patience {
+        Patience::None => "ready",
+        Patience::UpTo(_) => "wait",
+    };
+    let subject = Subject {
+        repo: Some(&args.repo),
+        command,
+        call: None,
+    };
+    let model = store.listing().models.first();
+    match console.output.format {
+        Format::Human => {
+            if ending.exit_code == 0
+                && let Some(model) = model
+            {
+                console.printer.line(&model.snapshot);
+            }
+        }
+        Format::Json | Format::Events => {
+            let closing = Closing {
+                ending: &ending,
+                subject,
+                at_ms: store.last_ms().unwrap_or(session.started_ms),
+                log_file: session.log_file.as_deref(),
+            };
+            let is_line = console.output.format == Format::Events;
+            let document = document::ready(command, asked.as_ref().ok(), model, &closing, is_line);
+            console.printer.line(&document);
+        }
+    }
+    console
+        .talk
+        .failures(&ending, subject, session.log_file.as_deref());
+    console.close(ending.exit_code)
+}
+
+fn request(args: &ReadyArgs, patience: Patience<'_>) -> Result<ReadyRequest, Box<Failure>> {
+    let reference = parse_repo(&args.repo)?;
+    let revision = revision_of(&args.repo, reference.revision, args.revision.as_deref())?;
+    let wait = match patience {
+        Patience::None => None,
+        Patience::UpTo(None) => Some(WaitLimit { limit_ms: None }),
+        Patience::UpTo(Some(text)) => {
+            let limit_ms = text
+                .parse::<jiff::SignedDuration>()
+                .ok()
+                .and_then(|limit| u64::try_from(limit.as_millis()).ok())
+                .ok_or_else(|| {
+                    Failure::new(
+                        FailureCode::Usage,
+                        format!("`{text}` is no duration, such as 90s, 5m or 2h"),
+                    )
+                })?;
+            Some(WaitLimit {
+                limit_ms: Some(limit_ms),
+            })
+        }
+    };
+    Ok(ReadyRequest {
+        repo: reference.repo,
+        revision,
+        is_verified: args.verified,
+        wait,
+    })
+}

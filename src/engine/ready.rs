@@ -1,0 +1,302 @@
+//! Owns `ready` and `wait`: whether a model can be loaded now, by looking alone, and whom to wait
+//! for if somebody is fetching it.
+//!
+//! Never asks the network and never hashes. Removes one thing: a download marker whose writer is
+//! gone, since apps that only test for it would wait for ever.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::emit::Emitter;
+use super::job::{blocking, heard_stop};
+use super::lookout::{Glance, Lookout};
+use crate::cache::{self, Layout};
+use crate::config::Config;
+use crate::domain::{
+    Command, Event, Failure, FailureCode, LockKind, LockRow, LockState, ModelRow, ModelState,
+    Outcome, ReadyRequest, RepoId,
+};
+use crate::ledger::Stamp;
+
+/// How often it is looked whether somebody is still at work.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long another program may make no progress before waiting for it ends (product.md, section 4).
+const PATIENCE: Duration = Duration::from_mins(5);
+/// How often waiting is told, at most.
+const TOLD_EVERY: Duration = Duration::from_secs(2);
+/// A marker without `flock` counts for so long after it was written.
+const MARKER_COUNTS: Duration = Duration::from_mins(5);
+/// So many reasons are named.
+const REASONS: usize = 5;
+
+/// What one look gave.
+struct Seen {
+    model: Option<ModelRow>,
+    /// Who is at work on the repo, a sentence each; empty if nobody is.
+    busy: Vec<String>,
+    /// What changes while they make progress.
+    pulse: u64,
+}
+
+/// Looks, and looks again while somebody is at work if that was asked for.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    emitter: Emitter,
+    request: ReadyRequest,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let outcome = tokio::select! {
+        biased;
+        outcome = judge(&shared, &emitter, &request) => match outcome {
+            Ok(()) => Outcome::Listed,
+            Err(failure) => Outcome::Failed { failures: vec![failure] },
+        },
+        () = heard_stop(&mut commands) => Outcome::Cancelled,
+    };
+    emitter.fact(Event::Ended(outcome)).await;
+}
+
+async fn judge(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    request: &ReadyRequest,
+) -> Result<(), Failure> {
+    let began = Instant::now();
+    let limit = request
+        .wait
+        .map(|wait| wait.limit_ms.map(Duration::from_millis));
+    let (mut moved, mut pulse) = (began, None);
+    let mut told: Option<(Instant, String)> = None;
+    loop {
+        let seen = look(shared, emitter, request).await?;
+        let is_ready = seen
+            .model
+            .as_ref()
+            .is_some_and(|model| model.state == ModelState::Complete);
+        let Some(who) = seen.busy.first() else {
+            return say(shared, emitter, request, seen.model).await;
+        };
+        let Some(limit) = limit else {
+            // What is complete is not made worse by whoever fetches something else.
+            if is_ready {
+                return say(shared, emitter, request, seen.model).await;
+            }
+            return Err(busy(&request.repo, "is being fetched", who));
+        };
+        if pulse.replace(seen.pulse) != Some(seen.pulse) {
+            moved = Instant::now();
+        }
+        if moved.elapsed() >= PATIENCE {
+            return Err(busy(
+                &request.repo,
+                "makes no progress for five minutes",
+                who,
+            ));
+        }
+        if limit.is_some_and(|limit| began.elapsed() >= limit) {
+            return Err(busy(&request.repo, "is still being fetched", who));
+        }
+        let is_news = told
+            .as_ref()
+            .is_none_or(|(at, words)| at.elapsed() >= TOLD_EVERY && words != who);
+        if is_news {
+            let note = format!("waiting for `{}`: {who}", request.repo);
+            emitter.fact(Event::Noted { note }).await;
+            told = Some((Instant::now(), who.clone()));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn busy(repo: &RepoId, what: &str, who: &str) -> Failure {
+    Failure::new(FailureCode::LockBusy, format!("`{repo}` {what}")).because(who)
+}
+
+async fn look(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    request: &ReadyRequest,
+) -> Result<Seen, Failure> {
+    let mut lookout = Lookout::new(shared);
+    let (repo, now) = (request.repo.clone(), emitter.now());
+    let config = Arc::clone(&shared.config);
+    let sighting = blocking(move || {
+        tidy(&config, &repo);
+        lookout.look(&Glance::Whole(Some(repo.clone())), Some(&repo), now)
+    })
+    .await??;
+    let (models, partials) = sighting
+        .cache
+        .map(|cache| (cache.models, cache.partials))
+        .unwrap_or_default();
+    let model = models
+        .into_iter()
+        .filter(|model| is_meant(model, request.revision.as_str()))
+        // A commit before a folder that only has the revision's name.
+        .max_by_key(|model| (model.state == ModelState::Complete, model.commit.is_some()));
+    let now_ms = super::emit::millis(
+        now.duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default(),
+    );
+    let mut busy: Vec<String> = sighting
+        .locks
+        .iter()
+        .filter(|lock| !lock.is_ours && keeps_out(lock, now_ms))
+        .map(words)
+        .collect();
+    let live = partials.iter().filter(|partial| partial.is_foreign());
+    busy.extend(live.map(|partial| {
+        format!(
+            "somebody writes `{}`",
+            partial.file.as_deref().unwrap_or(&partial.path)
+        )
+    }));
+    let bytes = partials.iter().map(|partial| partial.bytes).sum::<u64>();
+    let present = model.as_ref().map_or(0, |model| model.size_bytes);
+    Ok(Seen {
+        model,
+        busy,
+        pulse: bytes.wrapping_add(present),
+    })
+}
+
+/// Takes away a marker that was left behind, where larder may.
+fn tidy(config: &Config, repo: &RepoId) {
+    if config.is_read_only {
+        return;
+    }
+    let removed = cache::resolve_root(&config.cache_dir)
+        .map(Layout::new)
+        .and_then(|layout| cache::remove_stale_marker(&layout, repo));
+    if let Err(error) = removed {
+        tracing::debug!(%error, "a marker that was left behind was not removed");
+    }
+}
+
+fn is_meant(model: &ModelRow, revision: &str) -> bool {
+    model.refs.iter().any(|name| name == revision)
+        || model.revision == revision
+        || (revision.len() >= 7 && model.revision.starts_with(revision))
+}
+
+/// Whether a lock says that somebody is at work.
+fn keeps_out(lock: &LockRow, now_ms: u64) -> bool {
+    match lock.state {
+        LockState::Held => true,
+        // The old script's marker: nobody can be asked, so it counts for a while.
+        LockState::Unknown if lock.kind == LockKind::Marker => {
+            let written = Path::new(&lock.path)
+                .symlink_metadata()
+                .and_then(|found| found.modified())
+                .ok()
+                .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+            written.is_some_and(|at| {
+                now_ms.saturating_sub(super::emit::millis(at)) < super::emit::millis(MARKER_COUNTS)
+            })
+        }
+        _ => false,
+    }
+}
+
+/// Who holds a lock, in a sentence.
+fn words(lock: &LockRow) -> String {
+    let who = match (&lock.program, lock.pid) {
+        (Some(program), Some(pid)) => format!("`{program}` (process {pid})"),
+        (None, Some(pid)) => format!("process {pid}"),
+        _ => "another program".to_owned(),
+    };
+    match &lock.file {
+        Some(file) => format!("{who} fetches `{file}`; {}", lock.proof),
+        None => format!("{who} fetches it; {}", lock.proof),
+    }
+}
+
+/// Says what is there, if it can be loaded.
+async fn say(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    request: &ReadyRequest,
+    model: Option<ModelRow>,
+) -> Result<(), Failure> {
+    let not_ready = |what: &str| {
+        Failure::new(
+            FailureCode::Incomplete,
+            format!("`{}` {what}", request.repo),
+        )
+    };
+    let Some(model) = model else {
+        return Err(not_ready(&format!(
+            "is not in the cache at `{}`",
+            request.revision
+        )));
+    };
+    let failure = match model.state {
+        ModelState::Complete if !request.is_verified || is_verified(shared, &model).await? => None,
+        ModelState::Complete => Some(
+            not_ready("is complete, but not all of it was hashed since it last changed")
+                .because("`larder verify` does that"),
+        ),
+        ModelState::Partial => Some(not_ready("is not complete")),
+        ModelState::Broken => Some(not_ready("is broken")),
+        ModelState::Absent => Some(not_ready("has no files")),
+    };
+    let note = model.commit.is_none().then(|| {
+        format!(
+            "`{}` is a folder of that name, not a commit: Python and mlx-lm do not find it by \
+             its name, only by its path",
+            model.revision
+        )
+    });
+    let snapshot = model.snapshot.clone();
+    let reasons: Vec<String> = model.problems.iter().take(REASONS).cloned().collect();
+    emitter
+        .fact(Event::ModelsListed {
+            models: vec![model],
+        })
+        .await;
+    match failure {
+        None => {
+            if let Some(note) = note {
+                emitter.fact(Event::Noted { note }).await;
+            }
+            Ok(())
+        }
+        Some(failure) if reasons.is_empty() => Err(failure.at_path(snapshot)),
+        Some(failure) => Err(failure.because(reasons.join("; ")).at_path(snapshot)),
+    }
+}
+
+/// Whether the ledger knows every file of the snapshot as it is now.
+async fn is_verified(shared: &Arc<Shared>, model: &ModelRow) -> Result<bool, Failure> {
+    let (memory, config) = (Arc::clone(&shared.memory), Arc::clone(&shared.config));
+    let (repo, commit) = (model.repo.clone(), model.commit);
+    blocking(move || {
+        let Some(commit) = commit else {
+            return false;
+        };
+        let Ok(root) = cache::resolve_root(&config.cache_dir) else {
+            return false;
+        };
+        let layout = Layout::new(root);
+        let Ok(paths) = cache::snapshot_paths(&layout, &repo, &commit) else {
+            return false;
+        };
+        let diary = memory.diary(&layout.blobs(&repo));
+        let snapshot = layout.snapshot(&repo, &commit);
+        paths.iter().all(|path| {
+            let place = snapshot.join(path.as_str());
+            let known = std::fs::canonicalize(&place).ok().and_then(|blob| {
+                let found = blob.metadata().ok()?;
+                let etag = crate::domain::Etag::new(blob.file_name()?.to_str()?).ok()?;
+                Some(found.len() == 0 || diary.knows(&blob, &Stamp::of(&found), &etag))
+            });
+            known.unwrap_or(false)
+        })
+    })
+    .await
+}
