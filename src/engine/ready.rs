@@ -19,7 +19,7 @@ use crate::cache::{self, Layout};
 use crate::config::Config;
 use crate::domain::{
     Command, Event, Failure, FailureCode, LockKind, LockRow, LockState, ModelRow, ModelState,
-    Outcome, ReadyRequest, RepoId,
+    Outcome, PartialState, ReadyRequest, RepoId,
 };
 use crate::ledger::Stamp;
 
@@ -149,7 +149,17 @@ async fn look(
         .filter(|lock| !lock.is_ours && keeps_out(lock, now_ms))
         .map(words)
         .collect();
-    let live = partials.iter().filter(|partial| partial.is_foreign());
+    // One that has merely changed a moment ago may be what a dead process left.
+    let live = partials.iter().filter(|partial| {
+        matches!(
+            partial.state,
+            PartialState::Live {
+                is_ours: false,
+                pid: Some(_),
+                ..
+            }
+        )
+    });
     busy.extend(live.map(|partial| {
         format!(
             "somebody writes `{}`",

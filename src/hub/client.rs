@@ -4,7 +4,7 @@
 //! Hub's own words are on the redirects, and ranges need raw bytes.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
@@ -42,17 +42,28 @@ struct Inner {
     token: Option<Token>,
     authorization: Option<HeaderValue>,
     /// Revisions and listings; may speak HTTP/2.
-    api: reqwest::Client,
+    api: Lines,
     /// Files: HTTP/1 only, since streams of one HTTP/2 connection share one congestion window.
-    bodies: reqwest::Client,
+    bodies: Lines,
     gate: Gate,
     warned: Mutex<BTreeSet<String>>,
 }
+
+/// Connections of one kind. Made when first used: reading the system's certificates takes longer
+/// than all that a command without network does.
+type Lines = LazyLock<Result<reqwest::Client, String>, Box<dyn FnOnce() -> Built + Send>>;
+type Built = Result<reqwest::Client, String>;
 
 /// An answer that is not a redirect, and the request that got it.
 pub(super) struct Answer {
     pub(super) response: Response,
     pub(super) hop: Hop,
+}
+
+fn opened(lines: &Lines) -> Result<&reqwest::Client, Error> {
+    lines
+        .as_ref()
+        .map_err(|why| Error::Build { why: why.clone() })
 }
 
 impl Client {
@@ -62,33 +73,40 @@ impl Client {
     /// asked directly.
     ///
     /// # Errors
-    /// [`Error::Build`] when the TLS library finds no roots or a setting cannot be a header.
+    /// [`Error::Build`] when a setting cannot be a header. That the TLS library finds no roots is told
+    /// by the first request.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let endpoint = Endpoint::new(config.endpoint.clone());
-        let build = |builder: reqwest::ClientBuilder| {
-            let builder = if endpoint.is_loopback() {
-                builder.no_proxy()
-            } else {
+        let is_loopback = endpoint.is_loopback();
+        let agent = user_agent(config.user_agent_origin.as_deref());
+        let (connect, silence) = (config.connect_timeout, config.stall_timeout);
+        let lines = |kind: fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder| -> Lines {
+            let agent = agent.clone();
+            LazyLock::new(Box::new(move || {
+                let builder = kind(reqwest::Client::builder());
+                let builder = if is_loopback {
+                    builder.no_proxy()
+                } else {
+                    builder
+                };
                 builder
-            };
-            builder
-                .user_agent(user_agent(config.user_agent_origin.as_deref()))
-                .redirect(Policy::none())
-                .referer(false)
-                .connect_timeout(config.connect_timeout)
-                .build()
-                .map_err(|error| Error::Build {
-                    why: because(&error),
-                })
+                    .user_agent(agent)
+                    .redirect(Policy::none())
+                    .referer(false)
+                    .connect_timeout(connect)
+                    // Silence ends a call, never its length: a long listing on a slow line is no
+                    // failure.
+                    .read_timeout(silence)
+                    .build()
+                    .map_err(|error| because(&error))
+            }))
         };
-        // Silence ends a call, never its length: a long listing on a slow line is no failure.
-        let api = build(reqwest::Client::builder().read_timeout(config.stall_timeout))?;
-        let bodies = build(
-            reqwest::Client::builder()
+        let api = lines(|builder| builder);
+        let bodies = lines(|builder| {
+            builder
                 .http1_only()
                 .pool_max_idle_per_host(IDLE_CONNECTIONS)
-                .read_timeout(config.stall_timeout),
-        )?;
+        });
         let authorization = match &config.token {
             Some(token) => Some(authorization(token)?),
             None => None,
@@ -121,7 +139,10 @@ impl Client {
     /// [`Error::Transport`] when none came in time.
     pub async fn ping(&self) -> Result<(), Error> {
         let url = self.endpoint().front_page();
-        let asked = self.0.api.head(url.clone()).timeout(PING_TIMEOUT).send();
+        let asked = opened(&self.0.api)?
+            .head(url.clone())
+            .timeout(PING_TIMEOUT)
+            .send();
         let response = asked.await.map_err(|error| Error::transport(&url, error))?;
         tracing::trace!(
             method = "HEAD",
@@ -188,9 +209,9 @@ impl Client {
         headers: &HeaderMap,
     ) -> Result<Response, Error> {
         let (client, encodings) = match bucket {
-            Bucket::Api => (&self.0.api, "gzip"),
+            Bucket::Api => (opened(&self.0.api)?, "gzip"),
             // Sizes and ranges are those of the content itself.
-            Bucket::Resolvers => (&self.0.bodies, "identity"),
+            Bucket::Resolvers => (opened(&self.0.bodies)?, "identity"),
         };
         let mut request = client
             .get(hop.url.clone())

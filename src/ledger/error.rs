@@ -48,6 +48,16 @@ impl Error {
         )
     }
 
+    /// Whether the file was moved away while it was open: another larder has set it aside.
+    pub fn is_moved(&self) -> bool {
+        matches!(
+            self,
+            Self::Query(error) if error.sqlite_error().is_some_and(|found| {
+                found.extended_code == rusqlite::ffi::SQLITE_READONLY_DBMOVED
+            })
+        )
+    }
+
     /// What the database calls it.
     fn code(&self) -> Option<ErrorCode> {
         match self {

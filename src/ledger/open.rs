@@ -135,7 +135,9 @@ fn connect(path: &Path) -> Result<Connection> {
         match connect_once(path) {
             // Also one that is set aside between two looks.
             Err(error)
-                if error.is_busy() || (matches!(error, Error::Query(_)) && !path.exists()) =>
+                if error.is_busy()
+                    || error.is_moved()
+                    || (matches!(error, Error::Query(_)) && !path.exists()) =>
             {
                 std::thread::sleep(AGAIN * (1 + time / 4));
             }

@@ -22,6 +22,7 @@ mod interop;
 mod ledger;
 mod marker;
 mod ranges;
+mod ready;
 mod serve;
 mod stubborn;
 mod support;
