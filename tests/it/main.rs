@@ -23,6 +23,7 @@ mod ledger;
 mod marker;
 mod ranges;
 mod ready;
+mod script;
 mod serve;
 mod stubborn;
 mod support;
