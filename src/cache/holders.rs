@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Layout;
 use super::lock::{self, Content, Look};
-use super::marker::{self, MarkerRecord};
+use super::marker::{self, MarkerRecord, SCRIPT};
 use super::partials::{Contents, Eyes, age_of};
 use super::salvage::exact_etag;
 use super::sight::is_own_folder;
@@ -114,11 +114,11 @@ fn row(
         Look::Link => unknown("a link stands in the place of the lock; it is not followed"),
         Look::Unreadable(error) => unknown(&format!("the lock cannot be asked: {error}")),
         Look::Held(file) => {
-            let mut known = held(eyes.table.holder_of(&file));
-            if kind == LockKind::Marker {
-                known.proof.push_str(&progress_at(path));
+            let holder = eyes.table.holder_of(&file);
+            match marker::read_record(path).filter(|_| kind == LockKind::Marker) {
+                Some(record) => held_marker(holder, &record),
+                None => held(holder),
             }
-            known
         }
         Look::Free(content) if kind == LockKind::Marker => marker(content),
         Look::Free(content) => match content {
@@ -274,21 +274,25 @@ fn marker(content: Option<Content>) -> Known {
     }
 }
 
-/// How far the download is of which a marker tells.
-fn progress_at(path: &Path) -> String {
-    let record = marker::read_record(path);
-    let Some(progress) = record.and_then(|record| record.progress) else {
-        return String::new();
-    };
-    let percent = progress.bytes_done.saturating_mul(100) / progress.bytes_total.max(1);
-    format!(
-        "; it has {} of {} files, {percent} %",
-        progress.files_done, progress.files_total
-    )
+/// A marker that somebody holds: by whom, it says itself where the system does not, and how far the
+/// download is.
+fn held_marker(holder: Option<Holder>, record: &MarkerRecord) -> Known {
+    let is_told = holder.is_some();
+    let named = record.pid.filter(|_| record.is_here()).map(Holder::of);
+    let mut known = held(holder.or(named));
+    if !is_told && let Some(holder) = &mut known.holder {
+        holder.program = holder.program.take().or_else(|| record.program.clone());
+        known.proof = format!("its `flock` is taken, and it names process {}", holder.pid);
+    }
+    if let Some(progress) = record.progress {
+        let percent = progress.bytes_done.saturating_mul(100) / progress.bytes_total.max(1);
+        known.proof = format!(
+            "{}; it has {} of {} files, {percent} %",
+            known.proof, progress.files_done, progress.files_total
+        );
+    }
+    known
 }
-
-/// How the old shell script's marker starts (product.md, section 4).
-const SCRIPT: &str = "Manual download started at";
 
 #[cfg(test)]
 #[path = "holders_tests.rs"]

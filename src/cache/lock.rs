@@ -118,15 +118,27 @@ pub(super) enum Hold {
     Busy,
     /// The file system has no `flock`.
     NoFlock,
+    /// There is none, and none was to be made.
+    Absent,
 }
 
-/// Tries to take the `flock` of a file that is made if it is not there. What it says does not count:
-/// that is for the caller to judge.
-pub(super) fn hold(path: &Path) -> Result<Hold> {
+/// Tries to take the `flock` of a file; what it says does not count: that is for the caller to judge.
+pub(super) fn hold(path: &Path, origin: Origin) -> Result<Hold> {
+    for _ in 1..LOOKS {
+        match hold_once(path, origin)? {
+            // A look at it holds it for a moment.
+            Hold::Busy => std::thread::sleep(LOOK),
+            hold => return Ok(hold),
+        }
+    }
+    hold_once(path, origin)
+}
+
+fn hold_once(path: &Path, origin: Origin) -> Result<Hold> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..MAX_RACES {
-        let Some(file) = open(path, Origin::Create)? else {
-            continue;
+        let Some(file) = open(path, origin)? else {
+            return Ok(Hold::Absent);
         };
         match file.try_lock() {
             // Whoever held it may have removed it on leaving.
@@ -142,8 +154,9 @@ pub(super) fn hold(path: &Path) -> Result<Hold> {
     })
 }
 
+/// Whether a file that is not there is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
+pub(super) enum Origin {
     Create,
     OnlyIfThere,
 }

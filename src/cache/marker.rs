@@ -7,11 +7,12 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use super::durable::is_same_file;
-use super::lock::{self, Hold};
+use super::lock::{self, Hold, Origin};
 use super::{Error, Layout, Result};
 use crate::domain::{RepoId, sanitize_line};
 use crate::host::{self, Holder};
@@ -28,11 +29,19 @@ const BYTES: usize = 41;
 const MAX_BYTES: usize = 4096;
 /// A marker that was written this recently has a writer; they write every few seconds.
 const FRESH: Duration = Duration::from_mins(1);
+/// Whoever makes a marker writes it at once; an empty one is left alone for so long.
+const CREATING: Duration = Duration::from_secs(5);
 /// How often a record is read until two readings agree.
 const READINGS: usize = 8;
 
 /// Markers of this process, for an exit that runs no destructors.
 static OURS: Mutex<Vec<Weak<Held>>> = Mutex::new(Vec::new());
+
+/// Whether this process is about to end.
+static IS_LEAVING: AtomicBool = AtomicBool::new(false);
+
+/// How the old shell script's marker starts (product.md, section 4).
+pub(super) const SCRIPT: &str = "Manual download started at";
 
 /// How far a download is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,27 +99,32 @@ impl Marker {
     /// What a dead process left is taken over.
     pub fn take(layout: &Layout, repo: &RepoId, now: SystemTime) -> Result<MarkerAttempt> {
         let path = layout.marker(repo);
-        let file = match lock::hold(&path)? {
+        let file = match lock::hold(&path, Origin::Create)? {
             Hold::Held(file) => file,
-            Hold::Busy => return Ok(MarkerAttempt::Busy),
+            Hold::Busy | Hold::Absent => return Ok(MarkerAttempt::Busy),
             Hold::NoFlock => return Ok(MarkerAttempt::NoFlock),
         };
         let text = read_all(&file).map_err(Error::at("read", &path))?;
         let record = MarkerRecord::of(&text);
-        if !text.is_empty() && record.pid.is_none() {
+        if !text.is_empty() && (record.pid.is_none() || text.starts_with(SCRIPT)) {
             return Ok(MarkerAttempt::Foreign);
         }
         // A `flock` may not be seen between machines; what that one writes is.
         let is_elsewhere = record.pid.is_some() && !record.is_here();
-        if is_elsewhere && is_fresh(&file, now) {
+        if is_elsewhere && is_young(&file, now, FRESH) {
             return Ok(MarkerAttempt::Busy);
         }
+        // From here on, what is there is ours or somebody's who came later.
+        file.set_len(0).map_err(Error::at("empty", &path))?;
         let held = Arc::new(Held {
             file,
             path,
             head: head(now),
         });
         let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+        if IS_LEAVING.load(Ordering::Acquire) {
+            return Ok(MarkerAttempt::Busy);
+        }
         ours.retain(|other| other.strong_count() > 0);
         ours.push(Arc::downgrade(&held));
         Ok(MarkerAttempt::Held(Self(held)))
@@ -119,28 +133,27 @@ impl Marker {
     /// Says how far the download is: one write over all that was there.
     pub fn write(&self, progress: &MarkerProgress) -> Result<()> {
         let record = record(&self.0.head, progress);
-        let file = &self.0.file;
-        file.write_all_at(record.as_bytes(), 0)
-            .and_then(|()| {
-                // What a dead writer left may have been longer.
-                if file.metadata()?.len() == record.len() as u64 {
-                    Ok(())
-                } else {
-                    file.set_len(record.len() as u64)
-                }
-            })
+        self.0
+            .file
+            .write_all_at(record.as_bytes(), 0)
             .map_err(Error::at("write", &self.0.path))
     }
 
-    /// Whether its name still leads to it: anybody may have removed it.
-    pub fn is_there(&self) -> bool {
-        is_same_file(&self.0.file, &self.0.path)
+    /// Whether its name still leads to it and it says what we wrote: anybody may have removed it, or
+    /// written over it.
+    pub fn is_ours(&self) -> bool {
+        self.0.is_ours()
     }
 }
 
 impl Held {
+    fn is_ours(&self) -> bool {
+        let is_said_by_us = |text: String| text.is_empty() || text.starts_with(&self.head);
+        is_same_file(&self.file, &self.path) && read_all(&self.file).is_ok_and(is_said_by_us)
+    }
+
     fn remove(&self) {
-        if is_same_file(&self.file, &self.path)
+        if self.is_ours()
             && let Err(error) = fs::remove_file(&self.path)
         {
             // Whoever comes next sees that nobody holds it.
@@ -155,31 +168,37 @@ impl Drop for Held {
     }
 }
 
-/// Removes the markers of this process: before an exit that runs no destructors.
+/// Removes the markers of this process, which makes no more: before an exit that runs no destructors.
 pub fn remove_markers() {
-    let Ok(ours) = OURS.try_lock() else {
-        return;
-    };
+    let ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+    IS_LEAVING.store(true, Ordering::Release);
     for held in ours.iter().filter_map(Weak::upgrade) {
         held.remove();
     }
 }
 
-/// Removes a marker that a dead process left: one that names a process of this machine that is gone,
-/// or nothing at all, and whose `flock` nobody holds. Says whether it did.
-pub fn remove_stale_marker(layout: &Layout, repo: &RepoId) -> Result<bool> {
+/// Removes a marker that a dead process left: one whose `flock` nobody holds and that says nothing,
+/// names a process of this machine that is gone, or was not written for a while. Says whether it did.
+pub fn remove_stale_marker(layout: &Layout, repo: &RepoId, now: SystemTime) -> Result<bool> {
     let path = layout.marker(repo);
-    // Asked first, so that nothing is created.
-    if path.symlink_metadata().is_err() {
+    // Looked at first: to ask for its `flock` would look like a download to others.
+    let is_left = |file: &File| {
+        read_all(file).is_ok_and(|text| {
+            let record = MarkerRecord::of(&text);
+            let is_gone = record.is_here() && !record.pid.is_some_and(host::is_alive);
+            let says_nothing = text.is_empty() && !is_young(file, now, CREATING);
+            let is_record = record.pid.is_some() && !text.starts_with(SCRIPT);
+            says_nothing || is_record && (is_gone || !is_young(file, now, FRESH))
+        })
+    };
+    if !host::open_itself(&path).is_ok_and(|file| is_left(&file)) {
         return Ok(false);
     }
-    let Hold::Held(file) = lock::hold(&path)? else {
+    let Hold::Held(file) = lock::hold(&path, Origin::OnlyIfThere)? else {
         return Ok(false);
     };
-    let text = read_all(&file).map_err(Error::at("read", &path))?;
-    let record = MarkerRecord::of(&text);
-    let is_left = text.is_empty() || record.pid.is_some() && record.is_here();
-    if is_left && is_same_file(&file, &path) {
+    let is_left = is_left(&file) && is_same_file(&file, &path);
+    if is_left {
         fs::remove_file(&path).map_err(Error::at("remove", &path))?;
     }
     Ok(is_left)
@@ -204,10 +223,15 @@ pub(super) fn read_record(path: &Path) -> Option<MarkerRecord> {
     None
 }
 
-/// Whether its writer has just written it.
-fn is_fresh(file: &File, now: SystemTime) -> bool {
+/// Whether it was written within `age`. A clock that is ahead of ours says the same.
+fn is_young(file: &File, now: SystemTime, age: Duration) -> bool {
     let modified = file.metadata().and_then(|found| found.modified());
-    modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age < FRESH))
+    modified.is_ok_and(|at| {
+        let distance = now
+            .duration_since(at)
+            .unwrap_or_else(|ahead| ahead.duration());
+        distance < age
+    })
 }
 
 fn read_all(file: &File) -> std::io::Result<String> {
@@ -247,18 +271,22 @@ fn record(head: &str, progress: &MarkerProgress) -> String {
 
 /// A line of always the same length in bytes.
 fn line(name: &str, value: &str, width: usize) -> String {
-    let value: String = value
-        .chars()
-        .map(|c| if c.is_ascii_graphic() { c } else { ' ' })
-        .take(width)
-        .collect();
+    let value = plain(value, width);
     format!("{name}: {value:<width$}\n")
+}
+
+/// A value as a marker can hold it.
+fn plain(value: &str, width: usize) -> String {
+    let plain = value
+        .chars()
+        .map(|c| if c.is_ascii_graphic() { c } else { ' ' });
+    plain.take(width).collect()
 }
 
 impl MarkerRecord {
     /// Whether it names this machine.
-    fn is_here(&self) -> bool {
-        self.host.as_deref() == Some(host::host_name().as_str())
+    pub(super) fn is_here(&self) -> bool {
+        self.host.as_deref() == Some(plain(&host::host_name(), HOST).trim_end())
     }
 
     /// Reads lines of `name: value`, `name=value` or `name value`; what is not known is left out.

@@ -76,10 +76,10 @@ fn it_says_who_and_how_far_and_goes_with_its_owner() {
         );
         let mode = scene.path().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o664, "a group may share a cache");
-        assert!(!remove_stale_marker(&scene.layout, &scene.repo).unwrap());
+        assert!(!remove_stale_marker(&scene.layout, &scene.repo, now()).unwrap());
         drop(marker);
         assert!(!scene.path().exists());
-        assert!(!remove_stale_marker(&scene.layout, &scene.repo).unwrap());
+        assert!(!remove_stale_marker(&scene.layout, &scene.repo, now()).unwrap());
         assert!(!scene.path().exists(), "asking makes none");
     });
 }
@@ -102,7 +102,10 @@ fn what_the_dead_left_is_taken_over_or_removed() {
         drop(marker);
         assert!(!scene.path().exists());
         fs::write(scene.path(), left).unwrap();
-        assert!(remove_stale_marker(&scene.layout, &scene.repo).unwrap());
+        // An empty one may be about to be written.
+        let file = File::options().write(true).open(scene.path()).unwrap();
+        file.set_modified(now() - 2 * CREATING).unwrap();
+        assert!(remove_stale_marker(&scene.layout, &scene.repo, now()).unwrap());
         assert!(!scene.path().exists());
     }
 }
@@ -114,13 +117,13 @@ fn what_names_no_process_or_another_machine_stays() {
     let script = "Manual download started at Fri Nov 27 06:00:00 UTC 2026\n";
     fs::write(scene.path(), script).unwrap();
     assert!(matches!(scene.attempt(), MarkerAttempt::Foreign));
-    assert!(!remove_stale_marker(&scene.layout, &scene.repo).unwrap());
+    assert!(!remove_stale_marker(&scene.layout, &scene.repo, now()).unwrap());
     assert_eq!(fs::read_to_string(scene.path()).unwrap(), script);
     fs::write(scene.path(), "pid: 7\nhost: elsewhere.example\n").unwrap();
     let file = File::options().write(true).open(scene.path()).unwrap();
     file.set_modified(now()).unwrap();
     assert!(matches!(scene.attempt(), MarkerAttempt::Busy));
-    assert!(!remove_stale_marker(&scene.layout, &scene.repo).unwrap());
+    assert!(!remove_stale_marker(&scene.layout, &scene.repo, now()).unwrap());
     file.set_modified(now() - 2 * FRESH).unwrap();
     drop(scene.take());
     assert!(!scene.path().exists());
@@ -130,12 +133,25 @@ fn what_names_no_process_or_another_machine_stays() {
 fn one_that_others_removed_or_replaced_is_not_ours_any_more() {
     let scene = Scene::new();
     let marker = scene.take();
-    assert!(marker.is_there());
+    assert!(marker.is_ours());
     fs::remove_file(scene.path()).unwrap();
-    assert!(!marker.is_there());
+    assert!(!marker.is_ours());
     fs::write(scene.path(), "somebody else").unwrap();
     drop(marker);
     assert_eq!(fs::read_to_string(scene.path()).unwrap(), "somebody else");
+}
+
+/// A script that begins later writes into the same file.
+#[test]
+fn one_that_was_written_over_is_left_to_its_writer() {
+    let scene = Scene::new();
+    let marker = scene.take();
+    marker.write(&progress(1)).unwrap();
+    fs::write(scene.path(), "Manual download started at noon\n").unwrap();
+    assert!(!marker.is_ours());
+    drop(marker);
+    assert!(scene.path().exists());
+    assert!(matches!(scene.attempt(), MarkerAttempt::Foreign));
 }
 
 #[test]

@@ -50,21 +50,26 @@ impl Gather {
                 biased;
                 answered = &mut answer => return answered.unwrap_or_else(|_| Err(lost())),
                 turn = self.turns.acquire() => {
-                    self.promote_those_here(job).await;
+                    let is_any = self.promote_those_here(job).await;
                     drop(turn);
+                    if !is_any {
+                        // This one is in a batch that another promotes.
+                        return answer.await.unwrap_or_else(|_| Err(lost()));
+                    }
                 }
             }
         }
     }
 
-    async fn promote_those_here(&self, job: &Arc<Job>) {
+    /// Promotes a batch; `false` if nothing waited.
+    async fn promote_those_here(&self, job: &Arc<Job>) -> bool {
         let batch: Vec<_> = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let count = waiting.len().min(MOST);
             waiting.drain(..count).collect()
         };
         if batch.is_empty() {
-            return;
+            return false;
         }
         let (smalls, senders): (Vec<Small>, Vec<_>) = batch.into_iter().unzip();
         let work = Arc::clone(job);
@@ -94,6 +99,7 @@ impl Gather {
                 }
             }
         }
+        true
     }
 }
 

@@ -16,6 +16,8 @@ use crate::domain::{Event, PullPlan};
 
 /// How often the marker is written (product.md, section 4).
 const EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked whether another's marker is gone.
+const SOON: Duration = Duration::from_millis(300);
 
 /// What a pull is to bring, as its plan has it.
 #[derive(Clone, Copy)]
@@ -82,12 +84,21 @@ impl Keeping {
             tokio::select! {
                 biased;
                 () = quit.cancelled() => break,
-                () = tokio::time::sleep(EVERY) => self.look().await,
+                () = tokio::time::sleep(self.pause()) => self.look().await,
             }
         }
         let marker = self.marker.take();
         if let Err(failure) = blocking(move || drop(marker)).await {
             tracing::warn!(%failure, "the download marker was not removed");
+        }
+    }
+
+    /// Until the next look: while another holds the marker, soon, so that there is always one.
+    const fn pause(&self) -> Duration {
+        if self.is_wanted && self.marker.is_none() {
+            SOON
+        } else {
+            EVERY
         }
     }
 
@@ -117,8 +128,14 @@ impl Keeping {
                 .await;
             }
             // What it was tells the pull itself, whose files are in the same folder.
-            Ok(Err(error)) => tracing::warn!(%error, "there is no download marker"),
-            Err(failure) => tracing::warn!(%failure, "there is no download marker"),
+            Ok(Err(error)) => self.warn(&error),
+            Err(failure) => self.warn(&failure),
+        }
+    }
+
+    fn warn(&mut self, why: &dyn std::fmt::Display) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            tracing::warn!(%why, "there is no download marker");
         }
     }
 
@@ -147,8 +164,8 @@ fn keep(
     held: Option<Marker>,
     progress: &MarkerProgress,
 ) -> cache::Result<MarkerAttempt> {
-    // One that somebody removed is made anew.
-    let marker = match held.filter(Marker::is_there) {
+    // One that somebody removed is made anew; one that was written over is not ours any more.
+    let marker = match held.filter(Marker::is_ours) {
         Some(marker) => marker,
         None => {
             cache::prepare_root(job.layout.root())?;

@@ -375,8 +375,9 @@ async fn tell_trouble(shared: &Shared, emitter: &Emitter) {
 /// Removes staging folders and the marker that a larder which died left behind.
 async fn sweep(job: &Job) {
     let (layout, repo) = (job.layout.clone(), job.repo.clone());
+    let now = job.emitter.now();
     let swept = blocking(move || {
-        let marker = cache::remove_stale_marker(&layout, &repo);
+        let marker = cache::remove_stale_marker(&layout, &repo, now);
         (marker, cache::sweep_staging(&layout, &repo))
     });
     let (marker, swept) = match swept.await {

@@ -4,15 +4,15 @@
 //! Never asks the network and never hashes. Removes one thing: a download marker whose writer is
 //! gone, since apps that only test for it would wait for ever.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Shared;
 use super::emit::Emitter;
+use super::failure::from_cache;
 use super::job::{blocking, heard_stop};
 use super::lookout::{Glance, Lookout};
 use crate::cache::{self, Layout};
@@ -71,6 +71,7 @@ async fn judge(
         .wait
         .map(|wait| wait.limit_ms.map(Duration::from_millis));
     let (mut moved, mut pulse) = (began, None);
+    let mut was_idle = false;
     let mut told: Option<(Instant, String)> = None;
     loop {
         let seen = look(shared, emitter, request).await?;
@@ -79,8 +80,16 @@ async fn judge(
             .as_ref()
             .is_some_and(|model| model.state == ModelState::Complete);
         let Some(who) = seen.busy.first() else {
-            return say(shared, emitter, request, seen.model).await;
+            // What was missing may have come between the look at it and the one at the locks.
+            if is_ready || std::mem::replace(&mut was_idle, true) {
+                return say(shared, emitter, request, seen.model).await;
+            }
+            if limit.is_some() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            continue;
         };
+        was_idle = false;
         let Some(limit) = limit else {
             // What is complete is not made worse by whoever fetches something else.
             if is_ready {
@@ -91,6 +100,10 @@ async fn judge(
         if pulse.replace(seen.pulse) != Some(seen.pulse) {
             moved = Instant::now();
         }
+        let is_late = limit.is_some_and(|limit| began.elapsed() >= limit);
+        if is_ready && (is_late || moved.elapsed() >= PATIENCE) {
+            return say(shared, emitter, request, seen.model).await;
+        }
         if moved.elapsed() >= PATIENCE {
             return Err(busy(
                 &request.repo,
@@ -98,7 +111,7 @@ async fn judge(
                 who,
             ));
         }
-        if limit.is_some_and(|limit| began.elapsed() >= limit) {
+        if is_late {
             return Err(busy(&request.repo, "is still being fetched", who));
         }
         let is_news = told
@@ -125,9 +138,13 @@ async fn look(
     let mut lookout = Lookout::new(shared);
     let (repo, now) = (request.repo.clone(), emitter.now());
     let config = Arc::clone(&shared.config);
-    let sighting = blocking(move || {
-        tidy(&config, &repo);
-        lookout.look(&Glance::Whole(Some(repo.clone())), Some(&repo), now)
+    let (sighting, marked) = blocking(move || {
+        let layout = Layout::new(cache::resolve_root(&config.cache_dir).map_err(from_cache)?);
+        tidy(&config, &layout, &repo, now);
+        let sighting = lookout.look(&Glance::Whole(Some(repo.clone())), Some(&repo), now)?;
+        let found = layout.marker(&repo).symlink_metadata();
+        let marked = found.and_then(|found| found.modified()).ok();
+        Ok::<_, Failure>((sighting, marked))
     })
     .await??;
     let (models, partials) = sighting
@@ -139,14 +156,16 @@ async fn look(
         .filter(|model| is_meant(model, request.revision.as_str()))
         // A commit before a folder that only has the revision's name.
         .max_by_key(|model| (model.state == ModelState::Complete, model.commit.is_some()));
-    let now_ms = super::emit::millis(
-        now.duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default(),
-    );
+    // How long ago the marker was written; a clock that is ahead of ours says the same.
+    let age = marked.map(|at| {
+        now.duration_since(at)
+            .unwrap_or_else(|ahead| ahead.duration())
+    });
+    let written_ms = marked.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
     let mut busy: Vec<String> = sighting
         .locks
         .iter()
-        .filter(|lock| !lock.is_ours && keeps_out(lock, now_ms))
+        .filter(|lock| !lock.is_ours && keeps_out(lock, age))
         .map(words)
         .collect();
     // One that has merely changed a moment ago may be what a dead process left.
@@ -171,19 +190,19 @@ async fn look(
     Ok(Seen {
         model,
         busy,
-        pulse: bytes.wrapping_add(present),
+        // Larder writes its marker for as long as it lives, also while it only hashes.
+        pulse: bytes
+            .wrapping_add(present)
+            .wrapping_add(written_ms.map_or(0, super::emit::millis)),
     })
 }
 
 /// Takes away a marker that was left behind, where larder may.
-fn tidy(config: &Config, repo: &RepoId) {
+fn tidy(config: &Config, layout: &Layout, repo: &RepoId, now: SystemTime) {
     if config.is_read_only {
         return;
     }
-    let removed = cache::resolve_root(&config.cache_dir)
-        .map(Layout::new)
-        .and_then(|layout| cache::remove_stale_marker(&layout, repo));
-    if let Err(error) = removed {
+    if let Err(error) = cache::remove_stale_marker(layout, repo, now) {
         tracing::debug!(%error, "a marker that was left behind was not removed");
     }
 }
@@ -194,20 +213,13 @@ fn is_meant(model: &ModelRow, revision: &str) -> bool {
         || (revision.len() >= 7 && model.revision.starts_with(revision))
 }
 
-/// Whether a lock says that somebody is at work.
-fn keeps_out(lock: &LockRow, now_ms: u64) -> bool {
+/// Whether a lock says that somebody is at work; `age` is the marker's.
+fn keeps_out(lock: &LockRow, age: Option<Duration>) -> bool {
     match lock.state {
         LockState::Held => true,
         // The old script's marker: nobody can be asked, so it counts for a while.
         LockState::Unknown if lock.kind == LockKind::Marker => {
-            let written = Path::new(&lock.path)
-                .symlink_metadata()
-                .and_then(|found| found.modified())
-                .ok()
-                .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-            written.is_some_and(|at| {
-                now_ms.saturating_sub(super::emit::millis(at)) < super::emit::millis(MARKER_COUNTS)
-            })
+            age.is_some_and(|age| age < MARKER_COUNTS)
         }
         _ => false,
     }
@@ -248,8 +260,14 @@ async fn say(
     let failure = match model.state {
         ModelState::Complete if !request.is_verified || is_verified(shared, &model).await? => None,
         ModelState::Complete => Some(
-            not_ready("is complete, but not all of it was hashed since it last changed")
-                .because("`larder verify` does that"),
+            Failure::new(
+                FailureCode::Findings,
+                format!(
+                    "not all of `{}` was hashed since it last changed",
+                    request.repo
+                ),
+            )
+            .because("its files are there; `larder verify` hashes them"),
         ),
         ModelState::Partial => Some(not_ready("is not complete")),
         ModelState::Broken => Some(not_ready("is broken")),

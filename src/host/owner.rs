@@ -38,13 +38,16 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// With the first folder that could not be synced.
 pub fn sync_dirs<'a>(dirs: &[&'a Path]) -> Result<(), (&'a Path, io::Error)> {
-    let opened: Vec<File> = dirs
-        .iter()
-        .map(|dir| File::open(dir).map_err(|error| (*dir, error)))
-        .collect::<Result<_, _>>()?;
-    let results = super::sync_files(&opened.iter().collect::<Vec<_>>());
-    for (dir, result) in dirs.iter().zip(results) {
-        or_cannot(result).map_err(|error| (*dir, error))?;
+    // A system that allows few open files allows these.
+    for dirs in dirs.chunks(16) {
+        let opened: Vec<File> = dirs
+            .iter()
+            .map(|dir| File::open(dir).map_err(|error| (*dir, error)))
+            .collect::<Result<_, _>>()?;
+        let results = super::sync_files(&opened.iter().collect::<Vec<_>>());
+        for (dir, result) in dirs.iter().zip(results) {
+            or_cannot(result).map_err(|error| (*dir, error))?;
+        }
     }
     Ok(())
 }

@@ -172,6 +172,9 @@ async fn what_a_kill_leaves_is_free_and_taken_over_by_who_comes_next() {
     assert!(absent(&scene.path()));
     // A pull that has nothing to fetch takes away what was left as well.
     fs::write(scene.path(), "").unwrap();
+    let file = File::options().write(true).open(scene.path()).unwrap();
+    let before = std::time::SystemTime::now() - Duration::from_mins(1);
+    file.set_modified(before).unwrap();
     assert_eq!(scene.pull().end(), Some(0));
     assert!(absent(&scene.path()));
     assert_all_visible_bytes_proven(&scene.cache());
