@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::cache::fixture::{self, etag, held, now, path, remote, repo};
 use crate::cache::partials::{Ours, Unfinished, partials_of};
-use crate::cache::{Tree, prepare_repo, write_tree};
+use crate::cache::{Marker, MarkerAttempt, Tree, prepare_repo, write_tree};
 use crate::domain::PartialState;
 use crate::host::LockTable;
 use crate::host::holder::NAMES_HOLDERS;
@@ -169,6 +169,25 @@ fn who_writes_an_unfinished_blob_is_told_by_lock_mark_and_time() {
     assert!(matches!(state(None), PartialState::Live { .. }), "locked");
     drop(lock);
     assert_eq!(state(None), PartialState::Abandoned);
+}
+
+/// larder marks what it writes: what it left is nobody's at once, unless it says that it goes on.
+#[test]
+fn a_partial_with_a_chunk_map_that_nobody_has_marked_is_abandoned() {
+    let (_dir, layout) = fixture::cache();
+    let (repo, etag) = (repo("org/m"), etag(b"x"));
+    prepare_repo(&layout, &repo).unwrap();
+    let partial = layout.partial(&repo, &etag, 1);
+    fs::write(&partial, "half").unwrap();
+    fs::write(Layout::map_of(&partial).unwrap(), "a map").unwrap();
+    let state = || look(&layout, None).1.remove(0).0.state;
+    assert_eq!(state(), PartialState::Abandoned);
+    let Ok(MarkerAttempt::Held(marker)) = Marker::take(&layout, &repo, now()) else {
+        panic!("the marker is free");
+    };
+    assert!(matches!(state(), PartialState::Live { .. }), "it rests");
+    drop(marker);
+    assert_eq!(state(), PartialState::Abandoned);
 }
 
 #[test]

@@ -112,18 +112,23 @@ fn state(
     if let Some(writer) = writer_of(layout, repo, etag, eyes) {
         return live(writer.0);
     }
-    match lock::look_at_mark(&leftover.path) {
+    let is_unmarked = match lock::look_at_mark(&leftover.path) {
         Look::Held(file) => return live(eyes.table.holder_of(&file)),
+        Look::Free(_) => true,
         // Finished, or thrown away, while we looked.
-        Look::Absent | Look::Link | Look::Unreadable(_) | Look::Free(_) | Look::NoFlock(_) => {}
-    }
+        Look::Absent | Look::Link | Look::Unreadable(_) | Look::NoFlock(_) => false,
+    };
     if ours.is_some_and(|ours| ours.is_wanted) {
         return live_here();
     }
     let is_left_by_us = ours
         .and_then(|ours| ours.let_go)
         .is_some_and(|at| leftover.modified <= at + LET_GO_SLACK);
-    if !is_left_by_us && distance(eyes.now, leftover.modified) < RECENT {
+    // Whoever leaves a chunk map marks what it writes, and says when it only rests.
+    let is_left_by_larder = is_unmarked
+        && Layout::map_of(&leftover.path).is_some_and(|map| map.exists())
+        && !matches!(lock::look_at_mark(&layout.marker(repo)), Look::Held(_));
+    if !is_left_by_us && !is_left_by_larder && distance(eyes.now, leftover.modified) < RECENT {
         return live(None);
     }
     PartialState::Abandoned
