@@ -3,14 +3,17 @@
 //! Changes nothing and hashes nothing. What cannot be read is a row that says so, never the end of
 //! the scan; folders of other tools are left out (hub.md case 55).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use humansize::{DECIMAL, format_size};
+
 use super::diagnosis::{self, Subject};
 use super::ready::{Findings, Judge, Listing};
 use super::refs::describe;
+use super::salvage::all_partials;
 use super::tally::Tally;
 use super::{Error, Layout, RefValue, Result, read_tree, refs_of};
 use crate::domain::{
@@ -156,7 +159,7 @@ fn wrong_refs(
 /// A pull that has not come to its first snapshot: blobs and partials, and nothing that names them.
 fn unfinished(layout: &Layout, repo: &RepoId) -> Result<Option<ModelRow>> {
     let blobs = layout.blobs(repo);
-    let (mut whole, mut partials, mut partial_bytes, mut size_bytes) = (0, 0, 0, 0);
+    let (mut whole, mut size_bytes) = (0, 0);
     for name in children(&blobs)? {
         let Some(found) = blobs
             .join(&name)
@@ -168,17 +171,30 @@ fn unfinished(layout: &Layout, repo: &RepoId) -> Result<Option<ModelRow>> {
         };
         if Etag::new(&name).is_ok() {
             whole += 1;
-        } else if matches!(name.rsplit_once('.'), Some((_, "incomplete" | "part"))) {
-            partials += 1;
-            partial_bytes += found.len();
-        } else {
+        } else if !matches!(name.rsplit_once('.'), Some((_, "incomplete" | "part"))) {
             continue;
         }
         size_bytes += found.len();
     }
-    if whole + partials == 0 {
+    // Of each content the most that one partial has.
+    let mut begun: HashMap<Etag, u64> = HashMap::new();
+    for (etag, leftover) in all_partials(layout, repo)? {
+        let bytes = begun.entry(etag).or_default();
+        *bytes = leftover.bytes.max(*bytes);
+    }
+    if size_bytes == 0 && whole == 0 && begun.is_empty() {
         return Ok(None);
     }
+    let files = |what: &str, count: usize| match count {
+        1 => format!("1 {what}file"),
+        count => format!("{count} {what}files"),
+    };
+    let bytes = format_size(begun.values().sum::<u64>(), DECIMAL);
+    let here = match (whole, begun.len()) {
+        (whole, 0) => files("whole ", whole),
+        (0, begun) => format!("{bytes} of {}", files("", begun)),
+        (whole, begun) => format!("{} and {bytes} of {begun} more", files("whole ", whole)),
+    };
     Ok(Some(ModelRow {
         repo: repo.clone(),
         revision: "unfinished".to_owned(),
@@ -192,7 +208,7 @@ fn unfinished(layout: &Layout, repo: &RepoId) -> Result<Option<ModelRow>> {
         state: ModelState::Partial,
         basis: Basis::OwnFiles,
         problems: vec![format!(
-            "a pull was not finished: {whole} whole files and {partial_bytes} bytes of {partials} others are here, and `larder pull {repo}` goes on from them"
+            "a pull was not finished: it has {here}; `larder pull {repo}` goes on from there"
         )],
         modified_ms: None,
         accessed_ms: None,

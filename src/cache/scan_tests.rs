@@ -231,3 +231,34 @@ fn foreign_folders_are_left_out_and_no_cache_is_no_models() {
         Err(Error::AbsentMount { .. })
     ));
 }
+
+/// A chunk map is no file of the model.
+#[test]
+fn a_pull_that_was_not_finished_is_told_in_files_and_bytes() {
+    let (_dir, layout) = fixture::cache();
+    let repo = repo("org/m");
+    prepare_repo(&layout, &repo).unwrap();
+    assert!(scan_of(&layout).is_empty(), "nothing is there yet");
+    let etag = |bytes: &[u8]| fixture::etag(bytes);
+    let partial = layout.partial(&repo, &etag(b"large"), 7);
+    fs::write(&partial, content(3000)).unwrap();
+    let told = |layout: &Layout| scan_of(layout).remove(0).problems.remove(0);
+    assert!(
+        told(&layout).contains("it has 3 kB of 1 file;"),
+        "{}",
+        told(&layout)
+    );
+    fs::write(layout.blob(&repo, &etag(b"{}")), "{}").unwrap();
+    let all = "it has 1 whole file and 3 kB of 1 more;";
+    assert!(told(&layout).contains(all), "{}", told(&layout));
+    // Without a readable map nothing vouches for the bytes of one that has a map.
+    fs::write(Layout::map_of(&partial).unwrap(), "no map").unwrap();
+    assert!(told(&layout).contains("of 1 more;"), "{}", told(&layout));
+    fs::remove_file(&partial).unwrap();
+    fs::remove_file(Layout::map_of(&partial).unwrap()).unwrap();
+    assert!(
+        told(&layout).contains("it has 1 whole file;"),
+        "{}",
+        told(&layout)
+    );
+}

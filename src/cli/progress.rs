@@ -12,7 +12,7 @@ use super::bars::Bars;
 use super::exit::Ending;
 use super::output::{DEFAULT_COLUMNS, DEFAULT_ROWS, Output};
 use super::remedy::{self, Subject};
-use crate::domain::sanitize;
+use crate::domain::{Outcome, sanitize};
 use crate::store::{Intent, Level, LogLine, Store, size};
 
 /// Failures told in full; the rest is a count, and `--json` has them all.
@@ -78,9 +78,16 @@ impl<'a> Talk<'a> {
         for line in log.since(self.said) {
             record(line.level, &line.text);
         }
+        // How a command failed is told at its end, with what to do next.
+        let told_later: Vec<String> = match &store.listing().outcome {
+            Some(Outcome::Failed { failures }) => {
+                failures.iter().map(ToString::to_string).collect()
+            }
+            _ => Vec::new(),
+        };
         let lines: Vec<String> = log
             .since(self.said)
-            .filter(|line| self.is_wanted(line))
+            .filter(|line| self.is_wanted(line) && !told_later.contains(&line.text))
             .map(|line| self.painted(line))
             .collect();
         self.said = log.written();

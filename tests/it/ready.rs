@@ -117,6 +117,8 @@ async fn it_says_at_every_stage_what_is_true() {
         "{}",
         answer.stderr
     );
+    let said = answer.stderr.matches("is being fetched").count();
+    assert_eq!(said, 1, "{}", answer.stderr);
     let answer = scene.call(&["wait", catalogue::GEMMA, "--timeout", "100ms"]);
     assert_eq!(answer.code, 4, "{}", answer.stderr);
     pull.kill().unwrap();
