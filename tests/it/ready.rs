@@ -131,7 +131,7 @@ async fn it_says_at_every_stage_what_is_true() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_returns_when_the_other_is_done() {
-    let scene = Scene::new(Some(1_000_000)).await;
+    let scene = Scene::new(Some(250_000)).await;
     let mut pull = scene.pull();
     scene.begun();
     let answer = scene.call(&["wait", catalogue::GEMMA]);
