@@ -49,20 +49,19 @@ impl Holder {
 #[cfg(test)]
 pub(crate) const NAMES_HOLDERS: bool = cfg!(target_os = "linux");
 
-/// Who holds which `flock`, as the system's table had it at one moment.
+/// Who holds which `flock`, as the system's table has it at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct LockTable {
+    /// Read when first asked for: the system stops all locking for that, which takes 15 ms.
     #[cfg(target_os = "linux")]
-    text: String,
+    text: std::sync::OnceLock<String>,
 }
 
 #[cfg(target_os = "linux")]
 impl LockTable {
-    /// Reads the table.
+    /// The table, which is read when somebody asks who holds a lock.
     pub fn read() -> Self {
-        Self {
-            text: std::fs::read_to_string("/proc/locks").unwrap_or_default(),
-        }
+        Self::default()
     }
 
     /// The process that holds a `flock` on the file; `None` where the table does not tell.
@@ -70,7 +69,10 @@ impl LockTable {
         use std::os::unix::fs::MetadataExt;
 
         let device = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
-        flock_pid(&self.text, device, file.ino()).map(Holder::of)
+        let text = self
+            .text
+            .get_or_init(|| std::fs::read_to_string("/proc/locks").unwrap_or_default());
+        flock_pid(text, device, file.ino()).map(Holder::of)
     }
 }
 
