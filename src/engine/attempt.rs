@@ -234,6 +234,27 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    pub(super) async fn say_connecting(&self) {
+        self.job
+            .emitter
+            .fact(Event::Connecting {
+                file: self.file,
+                attempt: self.number,
+                source: self.job.source.name().to_owned(),
+            })
+            .await;
+    }
+
+    pub(super) async fn say_verifying(&self) {
+        self.job
+            .emitter
+            .fact(Event::Verifying {
+                file: self.file,
+                attempt: self.number,
+            })
+            .await;
+    }
+
     pub(super) async fn say_reusing(&self) {
         self.job
             .emitter
@@ -354,14 +375,7 @@ impl<'a> Attempt<'a> {
         if have == self.remote.size_bytes {
             return Ok((lock, unfinished));
         }
-        self.job
-            .emitter
-            .fact(Event::Connecting {
-                file: self.file,
-                attempt: self.number,
-                source: self.job.source.name().to_owned(),
-            })
-            .await;
+        self.say_connecting().await;
         let want = self.want();
         let ticket = self.job.flow.pace.enrol();
         let fetched = match unfinished {
@@ -394,13 +408,7 @@ impl<'a> Attempt<'a> {
         unfinished: Unfinished,
         is_seeded: bool,
     ) -> Result<Done, Halt> {
-        self.job
-            .emitter
-            .fact(Event::Verifying {
-                file: self.file,
-                attempt: self.number,
-            })
-            .await;
+        self.say_verifying().await;
         // A truncated blob that seeded the partial is a proven prefix of what replaces it.
         let aside = if is_seeded {
             SetAside::Drop

@@ -32,25 +32,12 @@ impl Attempt<'_> {
                 .await?
                 .ok_or(Halt::Interrupted)?,
         };
-        self.job
-            .emitter
-            .fact(Event::Connecting {
-                file: self.file,
-                attempt: self.number,
-                source: self.job.source.name().to_owned(),
-            })
-            .await;
+        self.say_connecting().await;
         let want = self.want();
         let bytes = fetch(self, &want).await?;
         // For the next file, while this one waits for the disk.
         drop(connection);
-        self.job
-            .emitter
-            .fact(Event::Verifying {
-                file: self.file,
-                attempt: self.number,
-            })
-            .await;
+        self.say_verifying().await;
         let (size, etag) = (bytes.len() as u64, self.remote.etag);
         let content = Small { etag, bytes, lock };
         let promoted = self.job.gather.promote(self.job, content).await?;
