@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::holders::{held_locks_of, locks_of};
+use super::holders::{held_locks_of, locks_of, programs_on};
 use super::partials::{Contents, Eyes};
 use super::ready::Examination;
 use super::scan::repos;
@@ -186,9 +186,14 @@ impl Census {
                 None => &nothing,
             };
             locks.extend(locks_of(layout, repo, contents, eyes));
+            locks.extend(programs_on(layout, repo, &locks, eyes));
         }
         for (repo, sight) in &self.repos {
-            if focus == Some(repo) || (sight.partials.is_empty() && !sight.has_marker) {
+            if focus == Some(repo) {
+                continue;
+            }
+            if sight.partials.is_empty() && !sight.has_marker {
+                locks.extend(programs_on(layout, repo, &[], eyes));
                 continue;
             }
             let etags: BTreeSet<String> = sight
@@ -204,6 +209,7 @@ impl Census {
                 sight.contents(layout, repo),
                 eyes,
             ));
+            locks.extend(programs_on(layout, repo, &locks, eyes));
         }
         locks
     }
@@ -307,7 +313,7 @@ mod tests {
 
     use super::*;
     use crate::cache::fixture::{self, commit, now, repo};
-    use crate::cache::{prepare_repo, write_ref};
+    use crate::cache::{Programs, prepare_repo, write_ref};
     use crate::domain::{Revision, Rule};
     use crate::host::LockTable;
 
@@ -326,6 +332,7 @@ mod tests {
         let eyes = Eyes {
             now: now() + Duration::from_secs(1),
             table: LockTable::default(),
+            programs: &Programs::unknown(),
             ours: &|_, _| None,
         };
         let is_new = if census.root.is_none() {

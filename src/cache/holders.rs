@@ -10,7 +10,9 @@ use super::Layout;
 use super::lock::{self, Content, Look};
 use super::marker::{self, MarkerRecord, SCRIPT};
 use super::partials::{Contents, Eyes, age_of};
+use super::programs::{Program, Role};
 use super::salvage::exact_etag;
+use super::script;
 use super::sight::is_own_folder;
 use crate::domain::{Etag, LockKind, LockRow, LockState, RepoId, sanitize, sanitize_line};
 use crate::host::{self, Holder};
@@ -49,7 +51,7 @@ pub(super) fn locks_of(
     }
     let mut rows: Vec<LockRow> = found
         .into_iter()
-        .filter_map(|(kind, path, etag)| row(repo, kind, &path, etag, contents, eyes))
+        .filter_map(|(kind, path, etag)| row(layout, repo, kind, &path, etag, contents, eyes))
         .collect();
     rows.sort_by(|a, b| (a.kind as u8, &a.path).cmp(&(b.kind as u8, &b.path)));
     rows
@@ -77,9 +79,61 @@ pub(super) fn held_locks_of(
     }
     found
         .into_iter()
-        .filter_map(|(kind, path, etag)| row(repo, kind, &path, etag, contents, eyes))
+        .filter_map(|(kind, path, etag)| row(layout, repo, kind, &path, etag, contents, eyes))
         .filter(|row| matches!(row.state, LockState::Held | LockState::Stale))
         .collect()
+}
+
+/// Other programs that have to do with the repo and are not yet among `rows`.
+pub(super) fn programs_on(
+    layout: &Layout,
+    repo: &RepoId,
+    rows: &[LockRow],
+    eyes: &Eyes<'_>,
+) -> Vec<LockRow> {
+    let folder = layout.repo(repo);
+    eyes.programs
+        .on(layout, repo)
+        .filter(|program| {
+            let is_it = |row: &LockRow| {
+                row.repo == *repo
+                    && row.state == LockState::Held
+                    && row.pid == Some(program.holder.pid)
+            };
+            !rows.iter().any(is_it)
+        })
+        .map(|program| program_row(repo, &folder, program))
+        .collect()
+}
+
+fn program_row(repo: &RepoId, folder: &Path, program: &Program) -> LockRow {
+    let open = program.open_in(folder);
+    let inside = open.and_then(|path| path.strip_prefix(folder).ok());
+    let proof = match inside {
+        Some(path) => format!("it has `{}` open", path.display()),
+        None => "its arguments name the model".to_owned(),
+    };
+    let (kind, state) = match program.role {
+        Role::Downloads => (LockKind::Downloader, LockState::Held),
+        Role::Loads => (LockKind::Loader, LockState::Free),
+    };
+    let holder = program.holder.clone();
+    LockRow {
+        repo: repo.clone(),
+        kind,
+        path: sanitize(&open.map_or(folder, |path| path).to_string_lossy()),
+        etag: None,
+        file: None,
+        state,
+        pid: Some(holder.pid),
+        program: holder.program.map(|program| sanitize(&program)),
+        command_line: holder
+            .command_line
+            .map(|line| sanitize_line(&line, COMMAND_LINE)),
+        since_ms: holder.since_ms,
+        is_ours: false,
+        proof: sanitize(&proof),
+    }
 }
 
 fn lock_files(dir: &Path) -> Vec<(PathBuf, Etag)> {
@@ -102,6 +156,7 @@ struct Known {
 }
 
 fn row(
+    layout: &Layout,
     repo: &RepoId,
     kind: LockKind,
     path: &Path,
@@ -120,7 +175,7 @@ fn row(
                 None => held(holder),
             }
         }
-        Look::Free(content) if kind == LockKind::Marker => marker(content),
+        Look::Free(content) if kind == LockKind::Marker => marker(layout, repo, content, eyes),
         Look::Free(content) => match content {
             Some(content) => by_content(&content),
             None => Known {
@@ -230,7 +285,7 @@ fn by_content(content: &Content) -> Known {
 }
 
 /// A download marker that nobody holds: apps that only test for the file wait all the same.
-fn marker(content: Option<Content>) -> Known {
+fn marker(layout: &Layout, repo: &RepoId, content: Option<Content>, eyes: &Eyes<'_>) -> Known {
     let Some(content) = content else {
         return Known {
             state: LockState::Free,
@@ -264,13 +319,23 @@ fn marker(content: Option<Content>) -> Known {
                 None => "a machine it does not name".to_owned(),
             }
         )),
-        None if content.text.starts_with(SCRIPT) => unknown(&format!(
-            "a script that holds no `flock` wrote it {age}; whether it is still at work cannot be \
-             told from the file"
-        )),
-        None => unknown(&format!(
-            "nobody holds its `flock`, and its content, written {age}, names no process"
-        )),
+        None => {
+            let judged = script::judge(layout, repo, eyes.programs, eyes.now);
+            let writer = if content.text.starts_with(SCRIPT) {
+                "a script that holds no `flock` wrote it"
+            } else {
+                "whoever wrote it holds no `flock` and names no process; that was"
+            };
+            Known {
+                state: if judged.is_at_work {
+                    LockState::Held
+                } else {
+                    LockState::Stale
+                },
+                holder: judged.holder.filter(|_| judged.is_at_work),
+                proof: sanitize(&format!("{writer} {age}; {}", judged.why)),
+            }
+        }
     }
 }
 

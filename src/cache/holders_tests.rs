@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::cache::fixture::{self, etag, held, now, path, remote, repo};
 use crate::cache::partials::{Ours, Unfinished, partials_of};
-use crate::cache::{Marker, MarkerAttempt, Tree, prepare_repo, write_tree};
+use crate::cache::{Marker, MarkerAttempt, Programs, Tree, prepare_repo, write_tree};
 use crate::domain::PartialState;
 use crate::host::LockTable;
 use crate::host::holder::NAMES_HOLDERS;
@@ -19,6 +19,7 @@ fn look(layout: &Layout, ours: Option<&Ours>) -> (Vec<LockRow>, Vec<Unfinished>)
     let eyes = Eyes {
         now: now(),
         table: LockTable::read(),
+        programs: &Programs::unknown(),
         ours: &ours,
     };
     let contents = crate::cache::trees::contents_of(layout, &repo);

@@ -2,7 +2,8 @@
 //! repo. Apps only test whether it is there, so it must not outlive the work.
 //!
 //! **Law**: its `flock` is held for as long as it says something of ours; it is removed only while
-//! that is held and its name still leads to it; one that names no process is left to its writer.
+//! that is held and its name still leads to it; one that names no process is left to its writer for
+//! as long as that can be at work.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -13,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use super::durable::is_same_file;
 use super::lock::{self, Hold, Origin};
-use super::{Error, Layout, Result};
+use super::{Error, Layout, Programs, Result, script};
 use crate::domain::{RepoId, sanitize_line};
 use crate::host::{self, Holder};
 
@@ -106,7 +107,7 @@ impl Marker {
         };
         let text = read_all(&file).map_err(Error::at("read", &path))?;
         let record = MarkerRecord::of(&text);
-        if !text.is_empty() && (record.pid.is_none() || text.starts_with(SCRIPT)) {
+        if is_foreign(&text) {
             return Ok(MarkerAttempt::Foreign);
         }
         // A `flock` may not be seen between machines; what that one writes is.
@@ -178,20 +179,39 @@ pub fn remove_markers() {
 }
 
 /// Removes a marker that a dead process left: one whose `flock` nobody holds and that says nothing,
-/// names a process of this machine that is gone, or was not written for a while. Says whether it did.
-pub fn remove_stale_marker(layout: &Layout, repo: &RepoId, now: SystemTime) -> Result<bool> {
+/// names a process of this machine that is gone, or was not written for a while; or a script's, if
+/// no program downloads the repo and nothing in its folder has changed for minutes. `programs` is
+/// asked for only then. Says whether it did.
+pub fn remove_stale_marker(
+    layout: &Layout,
+    repo: &RepoId,
+    programs: impl FnOnce() -> Programs,
+    now: SystemTime,
+) -> Result<bool> {
     let path = layout.marker(repo);
     // Looked at first: to ask for its `flock` would look like a download to others.
+    let Ok(seen) = host::open_itself(&path) else {
+        return Ok(false);
+    };
+    let is_abandoned = read_all(&seen).is_ok_and(|text| is_foreign(&text))
+        && !is_young(&seen, now, FRESH)
+        && script::judge(layout, repo, &programs(), now).is_abandoned;
     let is_left = |file: &File| {
         read_all(file).is_ok_and(|text| {
+            if text.is_empty() {
+                return !is_young(file, now, CREATING);
+            }
             let record = MarkerRecord::of(&text);
             let is_gone = record.is_here() && !record.pid.is_some_and(host::is_alive);
-            let says_nothing = text.is_empty() && !is_young(file, now, CREATING);
-            let is_record = record.pid.is_some() && !text.starts_with(SCRIPT);
-            says_nothing || is_record && (is_gone || !is_young(file, now, FRESH))
+            let is_old = !is_young(file, now, FRESH);
+            if is_foreign(&text) {
+                is_abandoned && is_old
+            } else {
+                is_gone || is_old
+            }
         })
     };
-    if !host::open_itself(&path).is_ok_and(|file| is_left(&file)) {
+    if !is_left(&seen) {
         return Ok(false);
     }
     let Hold::Held(file) = lock::hold(&path, Origin::OnlyIfThere)? else {
@@ -202,6 +222,12 @@ pub fn remove_stale_marker(layout: &Layout, repo: &RepoId, now: SystemTime) -> R
         fs::remove_file(&path).map_err(Error::at("remove", &path))?;
     }
     Ok(is_left)
+}
+
+/// Whether it names no process: its writer holds no `flock` either.
+fn is_foreign(text: &str) -> bool {
+    let names_nobody = text.starts_with(SCRIPT) || MarkerRecord::of(text).pid.is_none();
+    !text.is_empty() && names_nobody
 }
 
 /// What the marker of a repo says; `None` if there is none, or nothing that can be read.

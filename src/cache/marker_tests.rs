@@ -29,6 +29,10 @@ impl Scene {
         self.layout.marker(&self.repo)
     }
 
+    fn remove_stale(&self, programs: &Programs) -> bool {
+        remove_stale_marker(&self.layout, &self.repo, || programs.clone(), now()).unwrap()
+    }
+
     fn attempt(&self) -> MarkerAttempt {
         Marker::take(&self.layout, &self.repo, now()).unwrap()
     }
@@ -76,10 +80,10 @@ fn it_says_who_and_how_far_and_goes_with_its_owner() {
         );
         let mode = scene.path().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o664, "a group may share a cache");
-        assert!(!remove_stale_marker(&scene.layout, &scene.repo, now()).unwrap());
+        assert!(!scene.remove_stale(&Programs::unknown()));
         drop(marker);
         assert!(!scene.path().exists());
-        assert!(!remove_stale_marker(&scene.layout, &scene.repo, now()).unwrap());
+        assert!(!scene.remove_stale(&Programs::unknown()));
         assert!(!scene.path().exists(), "asking makes none");
     });
 }
@@ -105,7 +109,7 @@ fn what_the_dead_left_is_taken_over_or_removed() {
         // An empty one may be about to be written.
         let file = File::options().write(true).open(scene.path()).unwrap();
         file.set_modified(now() - 2 * CREATING).unwrap();
-        assert!(remove_stale_marker(&scene.layout, &scene.repo, now()).unwrap());
+        assert!(scene.remove_stale(&Programs::unknown()));
         assert!(!scene.path().exists());
     }
 }
@@ -117,13 +121,28 @@ fn what_names_no_process_or_another_machine_stays() {
     let script = "Manual download started at Fri Nov 27 06:00:00 UTC 2026\n";
     fs::write(scene.path(), script).unwrap();
     assert!(matches!(scene.attempt(), MarkerAttempt::Foreign));
-    assert!(!remove_stale_marker(&scene.layout, &scene.repo, now()).unwrap());
+    assert!(!scene.remove_stale(&Programs::unknown()));
+    let file = File::options().write(true).open(scene.path()).unwrap();
+    file.set_modified(now() - 10 * FRESH).unwrap();
+    assert!(!scene.remove_stale(&Programs::unknown()));
+    let process = host::Process {
+        pid: 7,
+        program: "bash".to_owned(),
+        arguments: vec!["bash".to_owned(), "manual_model_download.sh".to_owned()],
+        since_ms: 0,
+    };
+    let at_work = Programs::among(Some(&[process]), |_| Vec::new());
+    assert!(!scene.remove_stale(&at_work));
     assert_eq!(fs::read_to_string(scene.path()).unwrap(), script);
+    // Nobody downloads, and nothing has changed for minutes.
+    let nobody = Programs::among(Some(&[]), |_| Vec::new());
+    assert!(scene.remove_stale(&nobody));
+    assert!(!scene.path().exists());
     fs::write(scene.path(), "pid: 7\nhost: elsewhere.example\n").unwrap();
     let file = File::options().write(true).open(scene.path()).unwrap();
     file.set_modified(now()).unwrap();
     assert!(matches!(scene.attempt(), MarkerAttempt::Busy));
-    assert!(!remove_stale_marker(&scene.layout, &scene.repo, now()).unwrap());
+    assert!(!scene.remove_stale(&Programs::unknown()));
     file.set_modified(now() - 2 * FRESH).unwrap();
     drop(scene.take());
     assert!(!scene.path().exists());

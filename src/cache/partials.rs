@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::lock::{self, Content, Look};
 use super::salvage::{Leftover, all_partials};
-use super::{Layout, Result};
+use super::{Layout, Programs, Result};
 use crate::domain::{Etag, PartialRow, PartialState, RepoId, RepoPath, sanitize};
 use crate::host::{Holder, LockTable};
 
@@ -39,6 +39,8 @@ pub struct Eyes<'a> {
     pub now: SystemTime,
     /// The system's table of locks.
     pub table: LockTable,
+    /// Other programs that have to do with models.
+    pub programs: &'a Programs,
     /// What this process knows of a blob.
     pub ours: &'a (dyn Fn(&RepoId, &Etag) -> Option<Ours> + Sync),
 }
@@ -121,6 +123,9 @@ fn state(
     if ours.is_some_and(|ours| ours.is_wanted) {
         return live_here();
     }
+    if let Some(writer) = eyes.programs.writer_of(&leftover.path) {
+        return live(Some(writer.clone()));
+    }
     let is_left_by_us = ours
         .and_then(|ours| ours.let_go)
         .is_some_and(|at| leftover.modified <= at + LET_GO_SLACK);
@@ -202,7 +207,11 @@ pub(super) fn since_epoch_ms(time: SystemTime) -> u64 {
 
 /// How long ago something was, in words.
 pub(super) fn age_of(content: &Content) -> String {
-    match content.age.as_secs() {
+    age_words(content.age)
+}
+
+pub(super) fn age_words(age: Duration) -> String {
+    match age.as_secs() {
         seconds @ 0..120 => format!("{seconds} s ago"),
         seconds @ 120..7_200 => format!("{} min ago", seconds / 60),
         seconds @ 7_200..172_800 => format!("{} h ago", seconds / 3_600),

@@ -61,6 +61,9 @@ pub fn remove_partial(
     if (eyes.ours)(repo, &etag).is_some_and(|ours| ours.is_at_work || ours.is_wanted) {
         return Err("it is being fetched, or will be when that goes on".to_owned());
     }
+    if let Some(writer) = eyes.programs.writer_of(path) {
+        return Err(format!("process {} has it open for writing", writer.pid));
+    }
     let lock = match lock::try_lock(layout, repo, &etag, eyes.now) {
         Ok(LockAttempt::Held(lock)) => lock,
         Ok(LockAttempt::Busy(busy)) => {
@@ -143,6 +146,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::cache::Programs;
     use crate::cache::fixture::{self, etag, held, now, repo};
     use crate::host::LockTable;
 
@@ -160,6 +164,7 @@ mod tests {
         let eyes = Eyes {
             now: now(),
             table: LockTable::default(),
+            programs: &Programs::unknown(),
             ours: &|_, _| None,
         };
         remove_partial(layout, planned, &eyes)
@@ -236,6 +241,7 @@ mod tests {
             let eyes = Eyes {
                 now: now(),
                 table: LockTable::default(),
+                programs: &Programs::unknown(),
                 ours: &|_, _| None,
             };
             let is_map_gone = remove_partial(&layout, planned, &eyes).unwrap();

@@ -9,7 +9,8 @@ use super::failure::Failure;
 use super::finding::Finding;
 use super::repo::RepoId;
 
-/// Which program's lock a file is (hub.md 2.4, product.md section 4).
+/// Which program's lock a file is (hub.md 2.4, product.md section 4), or what a program does that has
+/// to do with a repo and holds none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LockKind {
@@ -21,6 +22,10 @@ pub enum LockKind {
     Swift,
     /// `blobs/<etag>.lock`: hf-hub 0.x, one blob.
     Legacy,
+    /// A program that downloads into the repo.
+    Downloader,
+    /// A program that reads the model: nobody waits for it.
+    Loader,
 }
 
 impl LockKind {
@@ -31,6 +36,8 @@ impl LockKind {
             Self::Hub => "blob lock",
             Self::Swift => "blob lock (Swift)",
             Self::Legacy => "blob lock (hf-hub 0.x)",
+            Self::Downloader => "downloader",
+            Self::Loader => "loader",
         }
     }
 }
@@ -39,7 +46,7 @@ impl LockKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LockState {
-    /// Somebody holds its `flock`.
+    /// Somebody holds its `flock`, or is known to be at work without one.
     Held,
     /// It exists and nobody holds it: normal and harmless.
     Free,
@@ -61,16 +68,16 @@ impl LockState {
     }
 }
 
-/// A lock file and what is known of it.
+/// A lock file, or a program at work, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LockRow {
     /// The repo.
     pub repo: RepoId,
     /// Whose way of locking.
     pub kind: LockKind,
-    /// The lock file, absolute; sanitised.
+    /// The lock file, or what the program has open, absolute; sanitised.
     pub path: String,
-    /// The blob it is for; `None` for a marker.
+    /// The blob it is for; `None` for a marker or a program.
     pub etag: Option<String>,
     /// The file in the repo whose content that blob is, where a listing tells; sanitised.
     pub file: Option<String>,

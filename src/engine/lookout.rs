@@ -11,6 +11,7 @@ use super::Shared;
 use super::at_work::AtWork;
 use super::emit::millis;
 use super::failure::{from_cache, from_hub};
+use super::programs::Observer;
 use crate::cache::{self, Census, Eyes, Layout};
 use crate::config::Config;
 use crate::domain::{Disk, Failure, Finding, LockRow, ModelRow, Network, PartialRow, RepoId};
@@ -21,6 +22,9 @@ pub(super) struct Lookout {
     config: Arc<Config>,
     at_work: Arc<AtWork>,
     census: Census,
+    observer: Observer,
+    /// Whether other programs are looked at.
+    sees_programs: bool,
 }
 
 /// How closely to look.
@@ -39,6 +43,7 @@ pub(super) struct Sighting {
 }
 
 /// What lies in the cache.
+#[derive(Default)]
 pub(super) struct CacheSighting {
     pub(super) models: Vec<ModelRow>,
     pub(super) findings: Vec<Finding>,
@@ -51,7 +56,14 @@ impl Lookout {
             config: Arc::clone(&shared.config),
             at_work: Arc::clone(&shared.at_work),
             census: Census::default(),
+            observer: Observer::default(),
+            sees_programs: true,
         }
+    }
+
+    /// Looks at other programs from now on, or not: that takes some milliseconds.
+    pub(super) const fn see_programs(&mut self, sees_programs: bool) {
+        self.sees_programs = sees_programs;
     }
 
     /// Looks at the cache.
@@ -79,6 +91,11 @@ impl Lookout {
         let eyes = Eyes {
             now,
             table: LockTable::read(),
+            programs: if self.sees_programs {
+                self.observer.look()
+            } else {
+                self.observer.seen()
+            },
             ours: &ours,
         };
         let judge = super::judge();

@@ -27,6 +27,7 @@ mod memory;
 mod pace;
 mod plan;
 mod prepare;
+mod programs;
 mod publish;
 mod pull;
 mod purge;

@@ -17,6 +17,7 @@ use super::job::{Halt, Job, blocking};
 use super::marker::Keeper;
 use super::plan::DISK_MARGIN_BYTES;
 use super::prepare::{Prepared, prepare};
+use super::programs::Observer;
 use super::publish::Publication;
 use crate::cache;
 use crate::domain::{
@@ -377,7 +378,7 @@ async fn sweep(job: &Job) {
     let (layout, repo) = (job.layout.clone(), job.repo.clone());
     let now = job.emitter.now();
     let swept = blocking(move || {
-        let marker = cache::remove_stale_marker(&layout, &repo, now);
+        let marker = cache::remove_stale_marker(&layout, &repo, Observer::once, now);
         (marker, cache::sweep_staging(&layout, &repo))
     });
     let (marker, swept) = match swept.await {

@@ -10,6 +10,7 @@ use super::emit::Emitter;
 use super::failure::from_cache;
 use super::history;
 use super::job::blocking;
+use super::programs::Observer;
 use crate::cache::{self, Eyes, Layout, PlannedRemoval};
 use crate::domain::{Event, Failure, Kept, Outcome, Plan, PlanStep, PurgeResult, RepoId, sanitize};
 use crate::host::LockTable;
@@ -57,6 +58,7 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
     let layout = Layout::new(root);
     let ours = |repo: &RepoId, etag: &_| shared.at_work.of(repo, etag);
     let mut result = PurgeResult::default();
+    let programs = Observer::once();
     for step in &plan.steps {
         let kept = |path: &str, why: &str| Kept {
             path: sanitize(path),
@@ -73,6 +75,7 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
                 let eyes = Eyes {
                     now: clock.now(),
                     table: LockTable::default(),
+                    programs: &programs,
                     ours: &ours,
                 };
                 let planned = PlannedRemoval {

@@ -4,6 +4,7 @@
 //! Never asks the network and never hashes. Removes one thing: a download marker whose writer is
 //! gone, since apps that only test for it would wait for ever.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,12 +15,13 @@ use super::Shared;
 use super::emit::Emitter;
 use super::failure::from_cache;
 use super::job::{blocking, heard_stop};
-use super::lookout::{Glance, Lookout};
+use super::lookout::{CacheSighting, Glance, Lookout};
+use super::programs::Observer;
 use crate::cache::{self, Layout};
 use crate::config::Config;
 use crate::domain::{
-    Command, Event, Failure, FailureCode, LockKind, LockRow, LockState, ModelRow, ModelState,
-    Outcome, PartialState, ReadyRequest, RepoId,
+    Command, Event, Failure, FailureCode, LockRow, LockState, ModelRow, ModelState, Outcome,
+    PartialState, ReadyRequest, RepoId, Revision,
 };
 use crate::ledger::Stamp;
 
@@ -29,8 +31,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_mins(5);
 /// How often waiting is told, at most.
 const TOLD_EVERY: Duration = Duration::from_secs(2);
-/// A marker without `flock` counts for so long after it was written.
-const MARKER_COUNTS: Duration = Duration::from_mins(5);
 /// So many reasons are named.
 const REASONS: usize = 5;
 
@@ -73,17 +73,22 @@ async fn judge(
     let (mut moved, mut pulse) = (began, None);
     let mut was_idle = false;
     let mut told: Option<(Instant, String)> = None;
+    let mut view = View::new(shared);
     loop {
-        let seen = look(shared, emitter, request).await?;
-        let is_ready = seen
-            .model
-            .as_ref()
-            .is_some_and(|model| model.state == ModelState::Complete);
+        let mut seen = view.look(shared, emitter, request).await?;
+        // Asking for programs takes longer than the rest: not where all is there and nobody holds
+        // anything.
+        if !seen.is_ready() || !seen.busy.is_empty() {
+            view.sees_programs = true;
+            seen = view.look(shared, emitter, request).await?;
+        }
+        let is_ready = seen.is_ready();
         let Some(who) = seen.busy.first() else {
             // What was missing may have come between the look at it and the one at the locks.
             if is_ready || std::mem::replace(&mut was_idle, true) {
                 return say(shared, emitter, request, seen.model).await;
             }
+            view.is_whole = true;
             if limit.is_some() {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -130,71 +135,110 @@ fn busy(repo: &RepoId, what: &str, who: &str) -> Failure {
     Failure::new(FailureCode::LockBusy, format!("`{repo}` {what}")).because(who)
 }
 
-async fn look(
-    shared: &Arc<Shared>,
-    emitter: &Emitter,
-    request: &ReadyRequest,
-) -> Result<Seen, Failure> {
-    let mut lookout = Lookout::new(shared);
-    let (repo, now) = (request.repo.clone(), emitter.now());
-    let config = Arc::clone(&shared.config);
-    let (sighting, marked) = blocking(move || {
-        let layout = Layout::new(cache::resolve_root(&config.cache_dir).map_err(from_cache)?);
-        tidy(&config, &layout, &repo, now);
-        let sighting = lookout.look(&Glance::Whole(Some(repo.clone())), Some(&repo), now)?;
-        let found = layout.marker(&repo).symlink_metadata();
-        let marked = found.and_then(|found| found.modified()).ok();
-        Ok::<_, Failure>((sighting, marked))
-    })
-    .await??;
-    let (models, partials) = sighting
-        .cache
-        .map(|cache| (cache.models, cache.partials))
-        .unwrap_or_default();
-    let model = models
-        .into_iter()
-        .filter(|model| is_meant(model, request.revision.as_str()))
-        // A commit before a folder that only has the revision's name.
-        .max_by_key(|model| (model.state == ModelState::Complete, model.commit.is_some()));
-    // How long ago the marker was written; a clock that is ahead of ours says the same.
-    let age = marked.map(|at| {
-        now.duration_since(at)
-            .unwrap_or_else(|ahead| ahead.duration())
-    });
-    let written_ms = marked.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-    let mut busy: Vec<String> = sighting
-        .locks
-        .iter()
-        .filter(|lock| !lock.is_ours && keeps_out(lock, age))
-        .map(words)
-        .collect();
-    // One that has merely changed a moment ago may be what a dead process left.
-    let live = partials.iter().filter(|partial| {
-        matches!(
-            partial.state,
-            PartialState::Live {
-                is_ours: false,
-                pid: Some(_),
-                ..
-            }
-        )
-    });
-    busy.extend(live.map(|partial| {
-        format!(
-            "somebody writes `{}`",
-            partial.file.as_deref().unwrap_or(&partial.path)
-        )
-    }));
-    let bytes = partials.iter().map(|partial| partial.bytes).sum::<u64>();
-    let present = model.as_ref().map_or(0, |model| model.size_bytes);
-    Ok(Seen {
-        model,
-        busy,
-        // Larder writes its marker for as long as it lives, also while it only hashes.
-        pulse: bytes
-            .wrapping_add(present)
-            .wrapping_add(written_ms.map_or(0, super::emit::millis)),
-    })
+/// What looks at one repo again and again.
+struct View {
+    /// `None` while a thread has it.
+    lookout: Option<Lookout>,
+    /// What lies in the cache, as last seen.
+    cache: CacheSighting,
+    /// Whether all of the repo is looked at, and not only what has changed.
+    is_whole: bool,
+    sees_programs: bool,
+}
+
+impl View {
+    fn new(shared: &Shared) -> Self {
+        Self {
+            lookout: Some(Lookout::new(shared)),
+            cache: CacheSighting::default(),
+            is_whole: true,
+            sees_programs: false,
+        }
+    }
+
+    async fn look(
+        &mut self,
+        shared: &Arc<Shared>,
+        emitter: &Emitter,
+        request: &ReadyRequest,
+    ) -> Result<Seen, Failure> {
+        let mut lookout = self.lookout.take().unwrap_or_else(|| Lookout::new(shared));
+        lookout.see_programs(self.sees_programs);
+        let (repo, now) = (request.repo.clone(), emitter.now());
+        let config = Arc::clone(&shared.config);
+        let glance = if std::mem::take(&mut self.is_whole) {
+            Glance::Whole(Some(repo.clone()))
+        } else {
+            Glance::Changes(BTreeSet::new())
+        };
+        let looked = blocking(move || {
+            let layout = Layout::new(cache::resolve_root(&config.cache_dir).map_err(from_cache)?);
+            tidy(&config, &layout, &repo, now);
+            let sighting = lookout.look(&glance, Some(&repo), now)?;
+            let found = layout.marker(&repo).symlink_metadata();
+            let marked = found.and_then(|found| found.modified()).ok();
+            Ok::<_, Failure>((lookout, sighting, marked))
+        });
+        let (lookout, sighting, marked) = looked.await??;
+        self.lookout = Some(lookout);
+        if let Some(cache) = sighting.cache {
+            self.cache = cache;
+        }
+        let model = self
+            .cache
+            .models
+            .iter()
+            .filter(|model| model.repo == request.repo && is_meant(model, &request.revision))
+            // A commit before a folder that only has the revision's name.
+            .max_by_key(|model| (model.state == ModelState::Complete, model.commit.is_some()))
+            .cloned();
+        let mut busy: Vec<String> = sighting
+            .locks
+            .iter()
+            .filter(|lock| lock.repo == request.repo && !lock.is_ours)
+            .filter(|lock| lock.state == LockState::Held)
+            .map(words)
+            .collect();
+        let partials = || {
+            let all = self.cache.partials.iter();
+            all.filter(|partial| partial.repo == request.repo)
+        };
+        // One that has merely changed a moment ago may be what a dead process left.
+        let live = partials().filter(|partial| {
+            matches!(
+                partial.state,
+                PartialState::Live {
+                    is_ours: false,
+                    pid: Some(_),
+                    ..
+                }
+            )
+        });
+        busy.extend(live.map(|partial| {
+            format!(
+                "somebody writes `{}`",
+                partial.file.as_deref().unwrap_or(&partial.path)
+            )
+        }));
+        let bytes = partials().map(|partial| partial.bytes).sum::<u64>();
+        let present = model.as_ref().map_or(0, |model| model.size_bytes);
+        let written_ms = marked.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        Ok(Seen {
+            model,
+            busy,
+            // Larder writes its marker for as long as it lives, also while it only hashes.
+            pulse: bytes
+                .wrapping_add(present)
+                .wrapping_add(written_ms.map_or(0, super::emit::millis)),
+        })
+    }
+}
+
+impl Seen {
+    fn is_ready(&self) -> bool {
+        let model = self.model.as_ref();
+        model.is_some_and(|model| model.state == ModelState::Complete)
+    }
 }
 
 /// Takes away a marker that was left behind, where larder may.
@@ -202,27 +246,16 @@ fn tidy(config: &Config, layout: &Layout, repo: &RepoId, now: SystemTime) {
     if config.is_read_only {
         return;
     }
-    if let Err(error) = cache::remove_stale_marker(layout, repo, now) {
+    if let Err(error) = cache::remove_stale_marker(layout, repo, Observer::once, now) {
         tracing::debug!(%error, "a marker that was left behind was not removed");
     }
 }
 
-fn is_meant(model: &ModelRow, revision: &str) -> bool {
+fn is_meant(model: &ModelRow, revision: &Revision) -> bool {
+    let revision = revision.as_str();
     model.refs.iter().any(|name| name == revision)
         || model.revision == revision
         || (revision.len() >= 7 && model.revision.starts_with(revision))
-}
-
-/// Whether a lock says that somebody is at work; `age` is the marker's.
-fn keeps_out(lock: &LockRow, age: Option<Duration>) -> bool {
-    match lock.state {
-        LockState::Held => true,
-        // The old script's marker: nobody can be asked, so it counts for a while.
-        LockState::Unknown if lock.kind == LockKind::Marker => {
-            age.is_some_and(|age| age < MARKER_COUNTS)
-        }
-        _ => false,
-    }
 }
 
 /// Who holds a lock, in a sentence.

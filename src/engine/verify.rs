@@ -19,7 +19,7 @@ use super::history;
 use super::job::{Halt, blocking, heard_stop};
 use super::list::absent;
 use super::memory::Memory;
-use crate::cache::{self, ContentId, Eyes, Inspection, Layout, Proofs, ProvenContent};
+use crate::cache::{self, ContentId, Eyes, Inspection, Layout, Programs, Proofs, ProvenContent};
 use crate::domain::{
     Command, Event, Failure, FailureCode, Outcome, RepoId, RepoPath, Verification, VerifyTarget,
 };
@@ -256,6 +256,7 @@ async fn prove(
         let eyes = Eyes {
             now,
             table: LockTable::default(),
+            programs: &Programs::unknown(),
             ours: &ours,
         };
         let watch = |path: &RepoPath, more: u64, is_done: bool| {

@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use super::processes::Process;
+
 /// A process that holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -28,7 +30,7 @@ impl Holder {
             program: read("comm").map(|name| text(name).trim_end().to_owned()),
             command_line: read("cmdline")
                 .filter(|line| !line.is_empty())
-                .map(|line| without_tokens(&text(line))),
+                .map(|line| without_tokens(text(line).split('\0'))),
             since_ms: read("stat").and_then(|stat| started_ms(&text(stat), boot_ms()?)),
         }
     }
@@ -41,6 +43,18 @@ impl Holder {
             program: None,
             command_line: None,
             since_ms: None,
+        }
+    }
+}
+
+impl From<&Process> for Holder {
+    fn from(process: &Process) -> Self {
+        let arguments = process.arguments.iter().map(String::as_str);
+        Self {
+            pid: process.pid,
+            program: Some(process.program.clone()),
+            command_line: Some(without_tokens(arguments)).filter(|line| !line.is_empty()),
+            since_ms: Some(process.since_ms),
         }
     }
 }
@@ -116,13 +130,12 @@ fn started_ms(stat: &str, boot_ms: u64) -> Option<u64> {
     boot_ms.checked_add(ticks.checked_mul(10)?)
 }
 
-/// Arguments, which end with NUL each, in one line; what may be a token is hidden.
-#[cfg(any(target_os = "linux", test))]
-fn without_tokens(arguments: &str) -> String {
+/// Arguments in one line; what may be a token is hidden.
+fn without_tokens<'a>(arguments: impl Iterator<Item = &'a str>) -> String {
     const BEARER: &str = "bearer ";
     let mut words = Vec::new();
     let mut is_secret_next = false;
-    for word in arguments.split('\0').filter(|word| !word.is_empty()) {
+    for word in arguments.filter(|word| !word.is_empty()) {
         let lower = word.to_ascii_lowercase();
         let is_secret = std::mem::replace(&mut is_secret_next, lower == "--token");
         let mut shown = if is_secret {
@@ -253,7 +266,7 @@ mod tests {
                 "x https://***:x@host/hf_hub",
             ),
         ] {
-            assert_eq!(without_tokens(arguments), shown);
+            assert_eq!(without_tokens(arguments.split('\0')), shown);
         }
     }
 

@@ -1,5 +1,5 @@
-//! Owns the machine: free space, what a file system can do, who holds a lock, who owns a file, the
-//! end of a log, what the system is called.
+//! Owns the machine: free space, what a file system can do, who holds a lock, which processes run, who
+//! owns a file, the end of a log, what the system is called.
 //! Every `cfg(target_os)` of the crate is here.
 //!
 //! Never knows a cache layout; answers "unknown" (`None`) where the system does not say.
@@ -13,6 +13,7 @@ mod heap;
 pub(crate) mod holder;
 mod open;
 mod owner;
+mod processes;
 mod remote;
 mod signal;
 mod space;
@@ -25,6 +26,7 @@ pub use heap::share_memory_pools;
 pub use holder::{Holder, LockTable, host_name, is_alive, lock_holder};
 pub use open::{open_itself, open_quietly};
 pub use owner::{describe_owner, is_ours, sync_dir, sync_dirs};
+pub use processes::{OPEN_FILES_EVERY, OpenFile, Process, open_files, processes};
 pub use remote::is_remote;
 pub use signal::sighup_is_ignored;
 pub use space::{absent_mount, disk, free_space, nearest_existing, open_files_limit};

@@ -12,7 +12,8 @@ use larder::serve::{Effect, Fault, Matcher, Origin, Serving};
 use serde_json::Value;
 
 use crate::cli::validator;
-use crate::support::{Scratch, catalogue};
+use crate::support::program::{Running, wait_until};
+use crate::support::{Scratch, catalogue, files_below};
 
 static READY: LazyLock<Validator> = LazyLock::new(|| validator(READY_SCHEMA));
 
@@ -67,6 +68,26 @@ impl Scene {
             stdout: String::from_utf8(stdout).unwrap(),
             stderr: String::from_utf8(stderr).unwrap(),
         }
+    }
+
+    /// Makes every file of the repo so old.
+    fn age(&self, by: Duration) {
+        let then = SystemTime::now() - by;
+        for path in files_below(&self.repo()) {
+            if !path.is_symlink() {
+                let file = File::options().write(true).open(&path).unwrap();
+                file.set_modified(then).unwrap();
+            }
+        }
+    }
+
+    /// A program of that name that does nothing until it is dropped.
+    fn program(&self, name: &str, arguments: &str) -> Running {
+        let path = self.scratch.path().join(name);
+        fs::write(&path, "while sleep 1; do :; done\n").unwrap();
+        let mut command = Command::new("sh");
+        command.arg(&path).args(arguments.split_whitespace());
+        Running(command.stdin(Stdio::null()).spawn().unwrap())
     }
 
     fn ready(&self) -> Answer {
@@ -229,9 +250,45 @@ async fn a_folder_named_main_is_ready_and_a_script_is_waited_for() {
     let marker = scene.repo().join(".manual_download_lock");
     fs::write(&marker, "Manual download started at noon\n").unwrap();
     assert_eq!(scene.ready().code, 4);
-    let file = File::options().write(true).open(&marker).unwrap();
-    file.set_modified(SystemTime::now() - Duration::from_mins(6))
-        .unwrap();
-    assert_eq!(scene.ready().code, 3);
-    assert!(marker.exists(), "it is not ours");
+    scene.age(Duration::from_mins(2));
+    let script = scene.program("manual_model_download.sh", "");
+    let answer = scene.ready();
+    assert_eq!(answer.code, 4, "{}", answer.stderr);
+    assert!(answer.stderr.contains("downloads"), "{}", answer.stderr);
+    scene.age(Duration::from_mins(6));
+    assert_eq!(scene.ready().code, 3, "five minutes end it in any case");
+    drop(script);
+    // Another test may run a script of that name.
+    wait_until("the marker to be removed", || {
+        assert_eq!(scene.ready().code, 3);
+        !marker.exists()
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_downloader_is_waited_for_and_a_loader_is_not() {
+    let scene = Scene::new(None).await;
+    assert!(scene.pull().wait().unwrap().success());
+    // Under a name that no other test sees in the arguments of a process.
+    let model = "someone/watched";
+    let repo = scene.repo().with_file_name("models--someone--watched");
+    fs::rename(scene.repo(), &repo).unwrap();
+    let commit = fs::read_to_string(repo.join("refs/main")).unwrap();
+    fs::remove_file(repo.join("snapshots").join(commit).join("config.json")).unwrap();
+    let ready = || scene.call(&["ready", model]);
+    let loader = scene.program("mlx_lm.server", &format!("--model {model}"));
+    assert_eq!(ready().code, 3);
+    let status = scene.call(&["status", model]);
+    assert!(status.stdout.contains("mlx_lm.server"), "{}", status.stdout);
+    let curl = scene.program("curl", &format!("https://localhost/{model}/resolve/main/x"));
+    let answer = ready();
+    assert_eq!(answer.code, 4, "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains("name the model"),
+        "{}",
+        answer.stderr
+    );
+    drop(curl);
+    assert_eq!(scene.call(&["wait", model]).code, 3);
+    drop(loader);
 }

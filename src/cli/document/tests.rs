@@ -118,6 +118,8 @@ fn every_look() -> Vec<Event> {
         LockKind::Hub,
         LockKind::Swift,
         LockKind::Legacy,
+        LockKind::Downloader,
+        LockKind::Loader,
     ] {
         for state in [
             LockState::Held,

@@ -1,0 +1,57 @@
+//! Owns asking the system for other programs that download or load models, no more often than that is
+//! worth.
+//!
+//! Never judges them: that is `cache/programs.rs`. Blocks, so it runs in a thread that may.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cache::Programs;
+use crate::host::{self, OpenFile};
+
+/// How often processes are listed: what they begin is seen that soon.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Looks at other programs, and remembers what it saw.
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    programs: Programs,
+    looked: Option<Instant>,
+    open: Vec<OpenFile>,
+    opened: Option<Instant>,
+}
+
+impl Observer {
+    /// What they do now, or did a moment ago.
+    pub(super) fn look(&mut self) -> &Programs {
+        if !is_recent(self.looked, EVERY) {
+            self.looked = Some(Instant::now());
+            let processes = host::processes();
+            self.programs = Programs::among(processes.as_deref(), |pids| {
+                if !is_recent(self.opened, host::OPEN_FILES_EVERY) {
+                    self.opened = Some(Instant::now());
+                    self.open = host::open_files(pids);
+                }
+                self.open.clone()
+            });
+        }
+        &self.programs
+    }
+
+    /// What was last seen, without asking.
+    pub(super) const fn seen(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// What they do now, asked once.
+    pub(super) fn once() -> Programs {
+        let mut observer = Self::default();
+        observer.look();
+        observer.programs
+    }
+}
+
+fn is_recent(at: Option<Instant>, every: Duration) -> bool {
+    at.is_some_and(|at| at.elapsed() < every)
+}

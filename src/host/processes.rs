@@ -1,0 +1,236 @@
+//! Owns which processes run on this machine, and which files some of them have open.
+//!
+//! Never judges what a process is for: that is `cache/programs.rs`. Never signals one.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
+
+/// How often asking for open files is worth its cost: there is a table to read on Linux, and
+/// elsewhere `lsof` takes its time.
+pub const OPEN_FILES_EVERY: Duration = if cfg!(target_os = "linux") {
+    Duration::from_secs(2)
+} else {
+    Duration::from_secs(15)
+};
+
+/// A process of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its process id.
+    pub pid: u32,
+    /// Its program's name as the system shortens it.
+    pub program: String,
+    /// Its arguments, the program's path first; empty where the system does not show them.
+    pub arguments: Vec<String>,
+    /// When it started, milliseconds since the Unix epoch, to the second.
+    pub since_ms: u64,
+}
+
+/// A file that a process has open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenFile {
+    /// The process.
+    pub pid: u32,
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it may write it.
+    pub is_writable: bool,
+}
+
+/// Every process but this one and its ancestors, with arguments; `None` where the system does not
+/// say. A few milliseconds.
+pub fn processes() -> Option<Vec<Process>> {
+    let mut system = System::new().ok()?;
+    let kind = ProcessRefreshKind::nothing()
+        .without_tasks()
+        .with_cmd(UpdateKind::Always);
+    system.refresh_processes_specifics(ProcessesToUpdate::All, false, kind);
+    let parents: HashMap<u32, Option<u32>> = system
+        .processes()
+        .values()
+        .map(|process| (process.pid().as_u32(), process.parent().map(Pid::as_u32)))
+        .collect();
+    let ours = with_ancestors(std::process::id(), &parents);
+    let others = system
+        .processes()
+        .values()
+        .filter(|process| process.thread_kind().is_none() && process.exists())
+        .filter(|process| !ours.contains(&process.pid().as_u32()));
+    let mut found: Vec<Process> = others
+        .map(|process| Process {
+            pid: process.pid().as_u32(),
+            program: process.name().to_string_lossy().into_owned(),
+            arguments: process
+                .cmd()
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+            since_ms: process.start_time().saturating_mul(1000),
+        })
+        .collect();
+    found.sort_by_key(|process| process.pid);
+    Some(found)
+}
+
+/// A process and all that started it.
+fn with_ancestors(pid: u32, parents: &HashMap<u32, Option<u32>>) -> HashSet<u32> {
+    let mut line = HashSet::new();
+    let mut next = Some(pid);
+    // A table that was read while processes end may go round.
+    while let Some(pid) = next.filter(|pid| line.insert(*pid)) {
+        next = parents.get(&pid).copied().flatten();
+    }
+    line
+}
+
+/// The files that these processes have open; what the system does not show is left out.
+#[cfg(target_os = "linux")]
+pub fn open_files(pids: &[u32]) -> Vec<OpenFile> {
+    let of = |pid: u32| {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd"));
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(move |entry| {
+                let path = std::fs::read_link(entry.path()).ok()?;
+                // Sockets and pipes have names that are no paths.
+                path.is_absolute().then(|| OpenFile {
+                    pid,
+                    is_writable: is_writable(pid, &entry.file_name().to_string_lossy()),
+                    path,
+                })
+            })
+    };
+    pids.iter().copied().flat_map(of).collect()
+}
+
+/// Whether a descriptor was opened for writing, from its `fdinfo`.
+#[cfg(target_os = "linux")]
+fn is_writable(pid: u32, descriptor: &str) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}"));
+    info.is_ok_and(|info| {
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        flags
+            .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+            .is_some_and(|flags| flags & 0o3 != 0)
+    })
+}
+
+/// The files that these processes have open; what the system does not show is left out.
+///
+/// No library lists them without unsafe code, so the system's `lsof` is asked.
+#[cfg(not(target_os = "linux"))]
+pub fn open_files(pids: &[u32]) -> Vec<OpenFile> {
+    if pids.is_empty() {
+        return Vec::new();
+    }
+    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    let asked = std::process::Command::new("/usr/sbin/lsof")
+        .args(["-w", "-n", "-P", "-F", "pan", "-p", &pids.join(",")])
+        .stdin(std::process::Stdio::null())
+        .output();
+    match asked {
+        // It fails if one of the processes is gone, and lists the others all the same.
+        Ok(output) => parse_lsof(&String::from_utf8_lossy(&output.stdout)),
+        Err(error) => {
+            tracing::debug!(%error, "lsof cannot be asked");
+            Vec::new()
+        }
+    }
+}
+
+/// Reads `lsof -F pan`: a line each for the process (`p`), then for each of its files the
+/// descriptor (`f`), how it was opened (`a`) and the name (`n`).
+#[cfg(any(not(target_os = "linux"), test))]
+fn parse_lsof(text: &str) -> Vec<OpenFile> {
+    let mut files = Vec::new();
+    let (mut pid, mut is_writable) = (None, false);
+    for line in text.lines() {
+        let Some((field, value)) = line.split_at_checked(1) else {
+            continue;
+        };
+        match field {
+            "p" => pid = value.parse().ok(),
+            "f" => is_writable = false,
+            "a" => is_writable = value.contains(['w', 'u']),
+            "n" if value.starts_with('/') => files.extend(pid.map(|pid| OpenFile {
+                pid,
+                path: PathBuf::from(value),
+                is_writable,
+            })),
+            _ => {}
+        }
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::host::forks::spawn;
+
+    #[test]
+    fn another_process_is_seen_with_its_arguments_and_we_are_not() {
+        let mut child = spawn(Command::new("sleep").arg("600"));
+        let found = processes().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let seen = found.iter().find(|process| process.pid == child.id());
+        let seen = seen.unwrap();
+        assert_eq!(seen.arguments, ["sleep", "600"]);
+        assert!(seen.since_ms > 0);
+        assert!(found.iter().all(|one| one.pid != std::process::id()));
+        let parent = std::os::unix::process::parent_id();
+        assert!(found.iter().all(|one| one.pid != parent));
+    }
+
+    #[test]
+    fn ancestors_end_also_where_the_table_goes_round() {
+        let parents = HashMap::from([(3, Some(2)), (2, Some(3)), (9, None)]);
+        assert_eq!(with_ancestors(3, &parents), HashSet::from([2, 3]));
+        assert_eq!(with_ancestors(9, &parents), HashSet::from([9]));
+    }
+
+    #[test]
+    fn our_own_open_file_is_found_and_how_it_was_opened() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().canonicalize().unwrap();
+        let reader = std::fs::File::open(&path).unwrap();
+        let all = open_files(&[std::process::id()]);
+        let mut seen: Vec<bool> = all
+            .iter()
+            .filter(|open| open.path == path)
+            .map(|open| open.is_writable)
+            .collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [false, true]);
+        drop(reader);
+    }
+
+    #[test]
+    fn the_words_of_lsof_are_read() {
+        let text = "p41\nfcwd\nn/home\nf3\nau\nn/hub/blobs/a.incomplete\nf4\nar\nn/hub/b\n\
+                    f5\nau\nn->0x1\np42\nf1\naw\nn/c\n";
+        let open = |pid, path: &str, is_writable| OpenFile {
+            pid,
+            path: path.into(),
+            is_writable,
+        };
+        assert_eq!(
+            parse_lsof(text),
+            [
+                open(41, "/home", false),
+                open(41, "/hub/blobs/a.incomplete", true),
+                open(41, "/hub/b", false),
+                open(42, "/c", true),
+            ]
+        );
+        assert_eq!(parse_lsof("n/no-process\n\u{e9}\n"), []);
+    }
+}
