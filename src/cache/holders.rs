@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use super::Layout;
 use super::lock::{self, Content, Look};
 use super::marker::{self, MarkerRecord, SCRIPT};
-use super::partials::{Contents, Eyes, age_of};
+use super::partials::{Contents, Eyes, age_of, since_epoch_ms};
 use super::programs::{Program, Role};
 use super::salvage::exact_etag;
 use super::script;
 use super::sight::is_own_folder;
-use crate::domain::{Etag, LockKind, LockRow, LockState, RepoId, sanitize, sanitize_line};
+use crate::domain::{
+    Etag, LockKind, LockRow, LockState, OtherProgress, OtherPull, RepoId, sanitize, sanitize_line,
+};
 use crate::host::{self, Holder};
 
 /// The longest command line that is shown, in characters.
@@ -134,6 +136,40 @@ fn program_row(repo: &RepoId, folder: &Path, program: &Program) -> LockRow {
         is_ours: false,
         proof: sanitize(&proof),
     }
+}
+
+/// Who else downloads the repo, by its marker, and what changes while that makes progress: a marker
+/// that is held is written again and again, and without one files grow.
+pub fn other_download(layout: &Layout, repo: &RepoId, eyes: &Eyes<'_>) -> Option<(OtherPull, u64)> {
+    let path = layout.marker(repo);
+    let row = row(
+        layout,
+        repo,
+        LockKind::Marker,
+        &path,
+        None,
+        &Contents::new(),
+        eyes,
+    )?;
+    if row.state != LockState::Held || row.is_ours {
+        return None;
+    }
+    let progress = marker::read_record(&path).and_then(|record| record.progress);
+    let beat = script::last_change(layout, repo).map_or(0, since_epoch_ms);
+    Some((
+        OtherPull {
+            pid: row.pid,
+            program: row.program,
+            progress: progress.map(|progress| OtherProgress {
+                files_done: progress.files_done,
+                files_total: progress.files_total,
+                bytes_done: progress.bytes_done,
+                bytes_total: progress.bytes_total,
+            }),
+            proof: row.proof,
+        },
+        beat,
+    ))
 }
 
 fn lock_files(dir: &Path) -> Vec<(PathBuf, Etag)> {

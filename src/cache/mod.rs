@@ -56,6 +56,7 @@ pub use error::{Error, Result};
 pub use extents::Extents;
 pub use hash_ahead::{ProvenContent, Watch};
 pub use hashing::{Backlog, InMemory};
+pub use holders::other_download;
 pub use incomplete::{Found, Partial, Salvage};
 pub use layout::Layout;
 pub use lock::{

@@ -78,9 +78,11 @@ impl Programs {
             .filter_map(|process| {
                 let words = process.arguments.iter();
                 let arguments: Vec<String> = words.map(|word| word.to_ascii_lowercase()).collect();
-                let (role, is_script) = role(&arguments, &process.program)?;
+                let (role, is_script, name) = role(&arguments, &process.program)?;
+                let mut holder = Holder::from(process);
+                holder.program = Some(name.to_owned());
                 Some(Program {
-                    holder: Holder::from(process),
+                    holder,
                     role,
                     is_script,
                     arguments,
@@ -168,9 +170,9 @@ impl Program {
     }
 }
 
-/// What a process does with models, if anything, and whether it is a download script. Its words are
-/// in lower case.
-fn role(words: &[String], program: &str) -> Option<(Role, bool)> {
+/// What a process does with models, if anything; whether it is a download script; and what it is
+/// called. Its words are in lower case.
+fn role<'a>(words: &'a [String], program: &'a str) -> Option<(Role, bool, &'a str)> {
     let mut words = words.iter().map(String::as_str);
     // The system's name for it is cut, and a script's is that of its interpreter.
     let mut name = base(words.next().unwrap_or(program));
@@ -184,21 +186,21 @@ fn role(words: &[String], program: &str) -> Option<(Role, bool)> {
         }
     }
     if name.starts_with(SCRIPT) {
-        return Some((Role::Downloads, true));
+        return Some((Role::Downloads, true, name));
     }
     if name == "larder" {
         // Who downloads with it holds locks and a marker; who does not is nobody to wait for.
         return None;
     }
     if FETCHERS.contains(&name) {
-        return Some((Role::Downloads, false));
+        return Some((Role::Downloads, false, name));
     }
     if CLIENTS.contains(&name) || name.starts_with("huggingface_hub") {
         let is_download = words.any(|word| word == DOWNLOAD);
-        return is_download.then_some((Role::Downloads, false));
+        return is_download.then_some((Role::Downloads, false, name));
     }
     let is_loader = LOADERS.contains(&name) || name.starts_with(MLX) || is_python;
-    is_loader.then_some((Role::Loads, false))
+    is_loader.then_some((Role::Loads, false, name))
 }
 
 fn base(path: &str) -> &str {
@@ -265,7 +267,8 @@ mod tests {
             ("python3", loads),
         ] {
             let words: Vec<String> = line.split(' ').map(str::to_ascii_lowercase).collect();
-            assert_eq!(role(&words, "x"), is, "{line}");
+            let told = role(&words, "x").map(|(role, is_script, _)| (role, is_script));
+            assert_eq!(told, is, "{line}");
         }
     }
 

@@ -81,20 +81,24 @@ pub(super) fn judge(
 }
 
 /// When a file of the repo last changed: its marker, a blob, or a file of a snapshot.
-fn last_change(layout: &Layout, repo: &RepoId) -> Option<SystemTime> {
-    let changed = |path: &Path| path.symlink_metadata().and_then(|found| found.modified());
+pub(super) fn last_change(layout: &Layout, repo: &RepoId) -> Option<SystemTime> {
+    // Pointers do not grow.
+    let changed = |path: &Path| {
+        let found = path.symlink_metadata().ok()?;
+        found.modified().ok().filter(|_| found.is_file())
+    };
     let names = |folder: &Path| {
         let entries = is_own_folder(folder).then(|| fs::read_dir(folder).ok());
         let entries = entries.flatten().into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect::<Vec<_>>()
     };
-    let mut last = changed(&layout.marker(repo)).ok();
+    let mut last = changed(&layout.marker(repo));
     for blob in names(&layout.blobs(repo)) {
-        last = last.max(changed(&blob).ok());
+        last = last.max(changed(&blob));
     }
     for snapshot in names(&layout.snapshots(repo)) {
         for path in paths_below(&snapshot).unwrap_or_default() {
-            last = last.max(changed(&snapshot.join(path.as_str())).ok());
+            last = last.max(changed(&snapshot.join(path.as_str())));
         }
     }
     last

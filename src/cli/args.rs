@@ -13,7 +13,7 @@ use super::help::{
 };
 use super::sort::Sort;
 use crate::domain::{
-    Failure, FailureCode, PullRequest, RepoReference, Revision, VerifyTarget, shell_word,
+    Failure, FailureCode, PullRequest, RepoReference, Revision, VerifyTarget, WaitLimit, shell_word,
 };
 use crate::store::Filter;
 
@@ -194,6 +194,9 @@ pub struct PullArgs {
     /// Believe the size of what is here instead of hashing it: faster, proves less.
     #[arg(long)]
     pub trust_size: bool,
+    /// Wait no longer than this for programs that download the same, e.g. 10m; 0s waits for nobody.
+    #[arg(long, value_name = "DURATION")]
+    pub wait: Option<String>,
     /// The call in the advice, where that is not `larder pull`: the demo is a pull, too.
     #[arg(skip)]
     pub typed_as: Option<String>,
@@ -512,9 +515,27 @@ impl PullArgs {
             force: self.force,
             dry_run: self.dry_run,
             trust_size: self.trust_size,
+            wait: self.wait.as_deref().map(wait_limit).transpose()?,
             ..PullRequest::new(reference.repo, revision)
         })
     }
+}
+
+/// Reads how long to wait; a bare number counts seconds, as everywhere in a shell.
+pub(super) fn wait_limit(text: &str) -> Result<WaitLimit, Box<Failure>> {
+    let seconds = || text.parse().ok().map(jiff::SignedDuration::from_secs);
+    let limit = seconds().or_else(|| text.parse::<jiff::SignedDuration>().ok());
+    let limit_ms = limit
+        .and_then(|limit| u64::try_from(limit.as_millis()).ok())
+        .ok_or_else(|| {
+            Failure::new(
+                FailureCode::Usage,
+                format!("`{text}` is no duration, such as 90s, 5m or 2h"),
+            )
+        })?;
+    Ok(WaitLimit {
+        limit_ms: Some(limit_ms),
+    })
 }
 
 /// Reads a REPO argument.

@@ -10,7 +10,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::output::Output;
 use super::table::{cut, fit};
 use crate::domain::{FileId, sanitize};
-use crate::store::{FileStatus, FileView, Phase, Store, Verifying, duration, size};
+use crate::store::{
+    FileStatus, FileView, Phase, Store, Verifying, duration, other_pull_line, size,
+};
 
 /// Columns of a bar where there is room for one.
 const BAR: usize = 16;
@@ -225,6 +227,9 @@ fn overall_line(store: &Store, now_ms: u64, hidden: usize, has_bar: bool) -> Str
     match store.phase() {
         Some(Phase::Fetching) => {}
         Some(Phase::Listing) => {
+            if let Some(other) = store.waits_for() {
+                return sanitize(&other_pull_line(other));
+            }
             return store.target().map_or_else(String::new, |target| {
                 sanitize(&format!("asking {} for {}", target.endpoint, target.repo))
             });

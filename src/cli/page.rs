@@ -7,7 +7,7 @@ use super::document::Look;
 use super::remedy;
 use super::table::cut;
 use crate::domain::{
-    Finding, LockRow, ModelRow, ModelState, Network, PartialRow, PartialState, sanitize,
+    Finding, LockRow, LockState, ModelRow, ModelState, Network, PartialRow, PartialState, sanitize,
 };
 use crate::store::{FindingCounts, LockCounts, count, duration, short, size};
 
@@ -69,9 +69,11 @@ impl Page<'_> {
 
         let locks = lock_counts_words(shelf.lock_counts(repo));
         text.push_str(&self.entry("locks", &locks));
+        // A free lock file is normal, and there may be thousands: their number says enough.
         let told = shelf
             .locks_of(repo)
-            .map(|lock| vec![row(lock.state.name(), &lock_words(lock, self.now_ms))]);
+            .filter(|lock| self.is_whole || lock.is_program() || lock.state != LockState::Free)
+            .map(|lock| vec![row(lock.state_name(), &lock_words(lock, self.now_ms))]);
         text.push_str(&self.rows(told.collect(), TOLD[2]));
 
         let counts = shelf.partial_counts(repo);
@@ -290,7 +292,11 @@ fn whom(is_ours: bool, program: Option<&str>, pid: Option<u32>) -> Option<String
 }
 
 fn lock_words(lock: &LockRow, now_ms: u64) -> String {
-    let mut words = format!("{} of {}", lock.kind.name(), lock.repo);
+    let mut words = if lock.is_program() {
+        lock.repo.to_string()
+    } else {
+        format!("{} of {}", lock.kind.name(), lock.repo)
+    };
     if let Some(file) = &lock.file {
         words = format!("{words}, {file}");
     }

@@ -2,13 +2,13 @@
 //!
 //! Never looks at the disk: the engine does.
 
-use super::args::{ReadyArgs, WaitArgs, parse_repo, revision_of};
+use super::args::{ReadyArgs, WaitArgs, parse_repo, revision_of, wait_limit};
 use super::document::{self, Closing};
 use super::exit::{Ending, Work, judge};
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
 use super::remedy::Subject;
-use crate::domain::{Command, Failure, FailureCode, ReadyRequest, WaitLimit};
+use crate::domain::{Command, Failure, ReadyRequest, WaitLimit};
 use crate::store::Store;
 
 /// Whether to wait for whoever fetches the model.
@@ -96,21 +96,7 @@ fn request(args: &ReadyArgs, patience: Patience<'_>) -> Result<ReadyRequest, Box
     let wait = match patience {
         Patience::None => None,
         Patience::UpTo(None) => Some(WaitLimit { limit_ms: None }),
-        Patience::UpTo(Some(text)) => {
-            let limit_ms = text
-                .parse::<jiff::SignedDuration>()
-                .ok()
-                .and_then(|limit| u64::try_from(limit.as_millis()).ok())
-                .ok_or_else(|| {
-                    Failure::new(
-                        FailureCode::Usage,
-                        format!("`{text}` is no duration, such as 90s, 5m or 2h"),
-                    )
-                })?;
-            Some(WaitLimit {
-                limit_ms: Some(limit_ms),
-            })
-        }
+        Patience::UpTo(Some(text)) => Some(wait_limit(text)?),
     };
     Ok(ReadyRequest {
         repo: reference.repo,

@@ -27,6 +27,8 @@ pub struct PullRequest {
     pub dry_run: bool,
     /// Believe the size of a blob that is already here instead of hashing it.
     pub trust_size: bool,
+    /// How long to wait for programs that download the same; `None` as long as they make progress.
+    pub wait: Option<WaitLimit>,
 }
 
 impl PullRequest {
@@ -42,6 +44,7 @@ impl PullRequest {
             force: false,
             dry_run: false,
             trust_size: false,
+            wait: None,
         }
     }
 }

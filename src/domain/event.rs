@@ -111,6 +111,44 @@ pub struct LockWait {
     pub other_bytes: Option<u64>,
 }
 
+/// Another program's download of the repo that a pull is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OtherPull {
+    /// Its process id, where that is known.
+    pub pid: Option<u32>,
+    /// Its program, where that is known; sanitised.
+    pub program: Option<String>,
+    /// How far it is, where it says so.
+    pub progress: Option<OtherProgress>,
+    /// How it is known to be at work, in a sentence; sanitised.
+    pub proof: String,
+}
+
+/// How far another program's download is, as its marker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OtherProgress {
+    /// Files that are in place.
+    pub files_done: u64,
+    /// Files of its selection.
+    pub files_total: u64,
+    /// Bytes that are here.
+    pub bytes_done: u64,
+    /// Bytes of its selection.
+    pub bytes_total: u64,
+}
+
+impl OtherPull {
+    /// Who it is, as a sentence has it.
+    pub fn name(&self) -> String {
+        match (&self.program, self.pid) {
+            (Some(program), Some(pid)) => format!("`{program}` (process {pid})"),
+            (Some(program), None) => format!("`{program}`"),
+            (None, Some(pid)) => format!("process {pid}"),
+            (None, None) => "another program".to_owned(),
+        }
+    }
+}
+
 /// When the next attempt starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RetryIn {
@@ -266,6 +304,8 @@ pub enum Event {
         /// How many files the repo has.
         files: usize,
     },
+    /// Another program downloads the repo; the pull goes on when that has ended.
+    WaitingForPull(OtherPull),
     /// The plan was made; no byte was written before this.
     Planned(PullPlan),
     /// Another program holds the blob's lock.

@@ -18,8 +18,8 @@ mod text;
 
 pub use command::{Command, FileSelection, PullRequest, ReadyRequest, VerifyTarget, WaitLimit};
 pub use event::{
-    Event, FileId, Healing, HealingKind, JobId, LockWait, Origin, Outcome, PlannedFile, PullPlan,
-    PullResult, RefMove, RetryIn, Stamped,
+    Event, FileId, Healing, HealingKind, JobId, LockWait, Origin, OtherProgress, OtherPull,
+    Outcome, PlannedFile, PullPlan, PullResult, RefMove, RetryIn, Stamped,
 };
 pub use failure::{Failure, FailureCode, Remedy, exit_code};
 pub use file::{Etag, NameError, RemoteFile, RepoPath, Want};

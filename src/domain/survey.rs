@@ -97,6 +97,24 @@ pub struct LockRow {
     pub proof: String,
 }
 
+impl LockRow {
+    /// Whether it is a program that holds no lock, and not a lock file.
+    pub const fn is_program(&self) -> bool {
+        matches!(self.kind, LockKind::Downloader | LockKind::Loader)
+    }
+
+    /// The word for its state.
+    pub const fn state_name(&self) -> &'static str {
+        match self.kind {
+            LockKind::Downloader => "downloads",
+            LockKind::Loader => "loads",
+            LockKind::Marker | LockKind::Hub | LockKind::Swift | LockKind::Legacy => {
+                self.state.name()
+            }
+        }
+    }
+}
+
 /// Whether anybody is at work on an unfinished blob.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]

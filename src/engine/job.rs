@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,8 @@ pub(super) struct Job {
     pub(super) is_forced: bool,
     /// Whether a right size is believed.
     pub(super) trust_size: bool,
+    /// How long to wait for a lock; `None` as long as its holder makes progress.
+    pub(super) wait: Option<Duration>,
     /// Files whose content is proven.
     pub(super) files_done: AtomicU64,
     /// Bytes that came over the network, repeats included.

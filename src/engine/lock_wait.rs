@@ -56,6 +56,7 @@ impl Attempt<'_> {
         let mut other_bytes = None;
         let mut moved = Instant::now();
         let mut told: Option<Instant> = None;
+        let mut began: Option<Instant> = None;
         loop {
             let queued = Instant::now();
             let slot_held = match slot.take() {
@@ -142,14 +143,26 @@ impl Attempt<'_> {
                 }
             };
             drop((slot_held, connection));
-            if moved.elapsed() >= LOCK_PATIENCE {
-                return Err(Halt::Failed(self.lock_busy(&busy)));
+            let waited = began.get_or_insert_with(Instant::now).elapsed();
+            if let Some(why) = self.has_waited_enough(waited, moved.elapsed()) {
+                return Err(Halt::Failed(self.lock_busy(&busy, why)));
             }
             if told.is_none_or(|at| at.elapsed() >= LOCK_TOLD) {
                 told = Some(Instant::now());
                 self.say_waiting(&busy, other_bytes).await;
             }
             or_stop(&self.stop, tokio::time::sleep(LOCK_POLL)).await?;
+        }
+    }
+
+    /// Why a wait ends, if it does: after `waited` in all, and `still` without progress.
+    fn has_waited_enough(&self, waited: Duration, still: Duration) -> Option<&'static str> {
+        if self.job.wait.is_some_and(|limit| waited >= limit) {
+            Some("is still at work")
+        } else if still >= LOCK_PATIENCE {
+            Some("its download has not grown for five minutes")
+        } else {
+            None
         }
     }
 
@@ -172,7 +185,7 @@ impl Attempt<'_> {
             .await;
     }
 
-    fn lock_busy(&self, busy: &Busy) -> Failure {
+    fn lock_busy(&self, busy: &Busy, why: &str) -> Failure {
         let who = match &busy.holder {
             Some(holder) => match &holder.program {
                 Some(program) => format!("process {} ({program}) holds it", holder.pid),
@@ -184,9 +197,7 @@ impl Attempt<'_> {
             FailureCode::LockBusy,
             format!("`{}` is locked by another program", self.remote.path),
         )
-        .because(format!(
-            "{who} and its download has not grown for five minutes"
-        ))
+        .because(format!("{who} and {why}"))
         .at_path(busy.path.display().to_string())
     }
 }

@@ -31,6 +31,7 @@ mod programs;
 mod publish;
 mod pull;
 mod purge;
+mod queue;
 mod ranged;
 mod ranges;
 mod rate;

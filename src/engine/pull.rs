@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use super::plan::DISK_MARGIN_BYTES;
 use super::prepare::{Prepared, prepare};
 use super::programs::Observer;
 use super::publish::Publication;
+use super::queue::wait_for_others;
 use crate::cache;
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, HistoryRow, Outcome, PullPlan,
@@ -56,12 +57,14 @@ pub(super) async fn run(
         .await;
     loop {
         let halt = match prepare_hearing(shared, emitter, request, commands).await {
-            Ok(prepared) => {
+            // What the other has fetched is not to be fetched again.
+            Ok(Begun::Waited) => continue,
+            Ok(Begun::Prepared(prepared)) => {
                 tell_trouble(shared, emitter).await;
                 emitter.fact(Event::Planned(prepared.plan.clone())).await;
                 match admit(request, &prepared.plan) {
                     Ok(true) => {
-                        return fetch(shared, emitter, request, prepared, commands, has_ended)
+                        return fetch(shared, emitter, request, *prepared, commands, has_ended)
                             .await;
                     }
                     Ok(false) => {
@@ -112,15 +115,42 @@ fn outcome_of(halt: Halt) -> Outcome {
     }
 }
 
-/// Prepares while hearing a cancel.
+/// What the beginning of a pull came to.
+enum Begun {
+    /// Its files can be fetched.
+    Prepared(Box<Prepared>),
+    /// Another program has just ended its download of the same: nothing that was seen before counts.
+    Waited,
+}
+
+/// Prepares, and waits for whoever downloads the same.
+async fn begin(
+    shared: &Shared,
+    emitter: &Emitter,
+    request: &PullRequest,
+    stop: &CancellationToken,
+) -> Result<Begun, Halt> {
+    let prepared = prepare(shared, emitter, request, stop).await?;
+    let (layout, repo) = (&prepared.layout, &prepared.plan.repo);
+    let fetches = prepared.plan.fetch_bytes > 0 || request.force;
+    if fetches && !request.dry_run && !shared.config.is_offline {
+        let waited = wait_for_others(shared, emitter, layout, repo, request.wait, stop).await?;
+        if waited {
+            return Ok(Begun::Waited);
+        }
+    }
+    Ok(Begun::Prepared(Box::new(prepared)))
+}
+
+/// Begins while hearing a cancel.
 async fn prepare_hearing(
     shared: &Shared,
     emitter: &Emitter,
     request: &PullRequest,
     commands: &mut mpsc::Receiver<Command>,
-) -> Result<Prepared, Halt> {
+) -> Result<Begun, Halt> {
     let stop = CancellationToken::new();
-    let preparing = prepare(shared, emitter, request, &stop);
+    let preparing = begin(shared, emitter, request, &stop);
     tokio::pin!(preparing);
     let mut is_open = true;
     loop {
@@ -248,6 +278,9 @@ async fn fetch(
         at_work: Arc::clone(&shared.at_work),
         is_forced: request.force,
         trust_size: request.trust_size,
+        wait: request
+            .wait
+            .and_then(|wait| Some(Duration::from_millis(wait.limit_ms?))),
         files_done: AtomicU64::new(0),
         fetched_bytes: AtomicU64::new(0),
         remembered_bytes: AtomicU64::new(0),

@@ -30,4 +30,4 @@ pub use reduce::reduce;
 pub use select::{Counts, FileView, Intent, Verdict};
 pub use shelf::{Shelf, Verified, Verifying};
 pub use state::{Listing, Phase, Pull, Store, Target};
-pub use words::{count, duration, short, size};
+pub use words::{count, duration, other_pull_line, short, size};

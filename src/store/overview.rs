@@ -106,10 +106,10 @@ impl Shelf {
         locks.filter(move |row| is_about(&row.repo, repo))
     }
 
-    /// Locks by state: all that were asked, or those of one repo.
+    /// Lock files by state: all that were asked, or those of one repo. Programs are not among them.
     pub fn lock_counts(&self, repo: Option<&RepoId>) -> LockCounts {
         let mut counts = LockCounts::default();
-        for lock in self.locks_of(repo) {
+        for lock in self.locks_of(repo).filter(|lock| !lock.is_program()) {
             *match lock.state {
                 LockState::Held => &mut counts.held,
                 LockState::Free => &mut counts.free,

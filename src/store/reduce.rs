@@ -10,7 +10,9 @@ use super::log::{Level, Log};
 use super::scene;
 use super::state::{Listing, Phase, Pull, Store, Target};
 use super::words;
-use crate::domain::{Event, Failure, JobId, Network, Outcome, PullPlan, Stamped, Verification};
+use crate::domain::{
+    Event, Failure, JobId, Network, OtherPull, Outcome, PullPlan, Stamped, Verification,
+};
 
 /// Pulls that are remembered; only ended ones are forgotten.
 const PULLS_KEPT: usize = 64;
@@ -75,6 +77,7 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         | Event::ModelVerified(_) => fold_look(store, job, at_ms, &stamped.event),
         Event::ListingRetried { .. }
         | Event::Resolved { .. }
+        | Event::WaitingForPull(_)
         | Event::Planned(_)
         | Event::Waiting { .. }
         | Event::Reusing { .. }
@@ -143,6 +146,7 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
         Event::PullStarted { .. }
         | Event::ListingRetried { .. }
         | Event::Resolved { .. }
+        | Event::WaitingForPull(_)
         | Event::Planned(_)
         | Event::Waiting { .. }
         | Event::Reusing { .. }
@@ -304,6 +308,7 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
             );
             log.write(at_ms, Level::Debug, None, &line);
         }
+        Event::WaitingForPull(other) => waiting(pull, log, at_ms, other),
         Event::Planned(plan) => planned(pull, log, at_ms, plan),
         Event::Healed(healing) => {
             log.write(at_ms, Level::Warning, None, &words::healing_line(healing));
@@ -362,10 +367,23 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
     }
 }
 
+/// Another program downloads the same: a line at first, for another program, and for every tenth.
+fn waiting(pull: &mut Pull, log: &mut Log, at_ms: u64, other: &OtherPull) {
+    let is_news = pull.waits_for.as_ref().is_none_or(|before| {
+        before.pid != other.pid || words::tenths(before) != words::tenths(other)
+    });
+    if is_news {
+        let line = words::other_pull_line(other);
+        log.write(at_ms, Level::Info, None, &line);
+    }
+    pull.waits_for = Some(other.clone());
+}
+
 fn planned(pull: &mut Pull, log: &mut Log, at_ms: u64, plan: &PullPlan) {
     pull.target.repo = plan.repo.clone();
     pull.target.commit = Some(plan.commit);
     pull.phase = Phase::Fetching;
+    pull.waits_for = None;
     pull.entries = plan.files.iter().cloned().map(Entry::new).collect();
     pull.plan = Some(plan.clone());
     log.write(at_ms, Level::Info, None, &words::plan_line(plan));
@@ -380,6 +398,7 @@ fn planned(pull: &mut Pull, log: &mut Log, at_ms: u64, plan: &PullPlan) {
 
 fn ended(pull: &mut Pull, log: &mut Log, at_ms: u64, outcome: &Outcome) {
     pull.phase = Phase::Ended;
+    pull.waits_for = None;
     pull.ended_ms = Some(at_ms);
     pull.outcome = Some(outcome.clone());
     match outcome {

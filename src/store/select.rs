@@ -7,8 +7,8 @@ use super::log::Log;
 use super::shelf::Shelf;
 use super::state::{Listing, Phase, Pull, Store, Target};
 use crate::domain::{
-    Etag, Failure, FileId, Healing, JobId, Network, Outcome, PlannedFile, PullPlan, PullResult,
-    RepoPath,
+    Etag, Failure, FileId, Healing, JobId, Network, OtherPull, Outcome, PlannedFile, PullPlan,
+    PullResult, RepoPath,
 };
 
 /// An ETA from less history than this would be a guess.
@@ -229,6 +229,11 @@ impl Store {
         self.newest().map(Pull::target)
     }
 
+    /// Whom the newest pull waits for before it begins.
+    pub fn waits_for(&self) -> Option<&OtherPull> {
+        self.newest()?.waits_for()
+    }
+
     /// How far the newest pull is.
     pub fn phase(&self) -> Option<Phase> {
         self.newest().map(Pull::phase)
@@ -334,6 +339,11 @@ impl Pull {
     /// What it is about.
     pub const fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Whom it waits for before it begins.
+    pub const fn waits_for(&self) -> Option<&OtherPull> {
+        self.waits_for.as_ref()
     }
 
     /// How far it is.

@@ -8,8 +8,8 @@ use super::log::Log;
 use super::rate::Rate;
 use super::shelf::Shelf;
 use crate::domain::{
-    Commit, FileId, FileRow, Healing, HistoryRow, JobId, ModelRow, Outcome, PullPlan, RepoId,
-    Revision,
+    Commit, FileId, FileRow, Healing, HistoryRow, JobId, ModelRow, OtherPull, Outcome, PullPlan,
+    RepoId, Revision,
 };
 
 /// Everything known of this run. Filled by [`super::reduce()`] alone.
@@ -65,6 +65,8 @@ pub struct Pull {
     pub(super) phase: Phase,
     pub(super) started_ms: u64,
     pub(super) ended_ms: Option<u64>,
+    /// Whoever downloads the same, and goes first.
+    pub(super) waits_for: Option<OtherPull>,
     pub(super) plan: Option<PullPlan>,
     pub(super) entries: Vec<Entry>,
     pub(super) healed: Vec<Healing>,
@@ -82,6 +84,7 @@ impl Pull {
             phase: Phase::Listing,
             started_ms: at_ms,
             ended_ms: None,
+            waits_for: None,
             plan: None,
             entries: Vec::new(),
             healed: Vec::new(),

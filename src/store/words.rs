@@ -6,8 +6,8 @@ use humansize::{DECIMAL, format_size};
 
 use super::log::Level;
 use crate::domain::{
-    Commit, Failure, Finding, Healing, HealingKind, LockWait, Origin, PullPlan, PullResult,
-    PurgeResult, RefMove, RetryIn, Verification,
+    Commit, Failure, Finding, Healing, HealingKind, LockWait, Origin, OtherPull, PullPlan,
+    PullResult, PurgeResult, RefMove, RetryIn, Verification,
 };
 
 /// A size as Finder shows it: decimal units, e.g. `1.35 GB`.
@@ -103,6 +103,29 @@ pub(super) fn wait_line(lock: &LockWait) -> String {
         "waiting for {holder}{progress}; it holds the lock {}",
         lock.lock
     )
+}
+
+/// Whom a pull waits for, and how far they are.
+pub fn other_pull_line(other: &OtherPull) -> String {
+    let progress = other.progress.map_or_else(String::new, |progress| {
+        format!(
+            ": {} of {}, {} of {}",
+            progress.files_done,
+            count(
+                usize::try_from(progress.files_total).unwrap_or(usize::MAX),
+                "file"
+            ),
+            size(progress.bytes_done),
+            size(progress.bytes_total)
+        )
+    });
+    format!("waiting for {}, which downloads it{progress}", other.name())
+}
+
+/// How many tenths of its bytes another program has.
+pub(super) fn tenths(other: &OtherPull) -> Option<u64> {
+    let progress = other.progress?;
+    Some(progress.bytes_done.saturating_mul(10) / progress.bytes_total.max(1))
 }
 
 /// Where reused bytes came from.

@@ -277,6 +277,10 @@ fn partial_state(partial: &PartialRow, now_ms: u64) -> String {
 pub(super) fn lock_name(lock: &LockRow) -> String {
     match (lock.kind, &lock.file, &lock.etag) {
         (LockKind::Marker, ..) => format!("download marker {}", split_name(lock.repo.name()).1),
+        (LockKind::Downloader | LockKind::Loader, ..) => {
+            let name = split_name(lock.repo.name()).1;
+            format!("{} {name}", lock.state_name())
+        }
         (_, Some(file), _) => file.clone(),
         (_, None, Some(etag)) => {
             let start: String = etag.chars().take(8).collect();
@@ -302,6 +306,9 @@ pub(super) fn lock_state(lock: &LockRow, glyphs: &Glyphs, theme: &Theme) -> (Sig
         LockState::Unknown => ("?", theme.warning),
         LockState::Stale => (glyphs.alert, theme.warning),
     };
+    if lock.is_program() {
+        return (sign, who.trim_start().to_owned());
+    }
     (sign, format!("{}{who}", lock.state.name()))
 }
 

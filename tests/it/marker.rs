@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use larder::cache::{Layout, MarkerRecord, read_marker};
 use larder::domain::{RepoId, RepoKind};
@@ -33,9 +33,14 @@ impl Scene {
     }
 
     fn pull(&self) -> Larder {
+        Larder(self.command(&[]).spawn().unwrap())
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
         command
             .args(["pull", "--all", catalogue::GEMMA])
+            .args(more)
             .env_clear()
             .env("HOME", self.scratch.path())
             .env("HF_HUB_CACHE", self.cache())
@@ -43,7 +48,12 @@ impl Scene {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        Larder(command.spawn().unwrap())
+        command
+    }
+
+    /// What a pull says on standard error goes here.
+    fn talk(&self) -> PathBuf {
+        self.scratch.path().join("talk")
     }
 
     fn path(&self) -> PathBuf {
@@ -182,17 +192,48 @@ async fn a_second_larder_is_next_when_the_first_dies() {
     let scene = Scene::new(300_000).await;
     let mut first = scene.pull();
     scene.record(first.pid());
-    let mut second = scene.pull();
-    wait_for("bytes", || {
+    let talk = File::create(scene.talk()).unwrap();
+    let mut second = Larder(scene.command(&[]).stderr(talk).spawn().unwrap());
+    wait_for("all but the weights", || {
         let now = scene.record(first.pid()).progress?;
-        (now.files_done > 0).then_some(())
+        (now.files_done + 1 == now.files_total).then_some(())
     });
+    let whom = format!(
+        "waiting for `larder` (process {}), which downloads it: ",
+        first.pid()
+    );
+    wait_for("the second to say for whom it waits", || {
+        let said = fs::read_to_string(scene.talk()).unwrap();
+        said.contains(&whom).then_some(())
+    });
+    // Not everybody has the patience.
+    let third_says = scene.talk().with_extension("third");
+    let talk = File::create(&third_says).unwrap();
+    let mut third = Larder(
+        scene
+            .command(&["--wait", "0s"])
+            .stderr(talk)
+            .spawn()
+            .unwrap(),
+    );
+    assert_eq!(third.end(), Some(4));
+    let said = fs::read_to_string(third_says).unwrap();
+    assert!(said.contains("still being downloaded"), "{said}");
+    let before = scene.hub.requests().len();
     first.signal(Signal::KILL);
     first.end();
     scene.record(second.pid());
     assert_eq!(second.end(), Some(0));
     assert!(absent(&scene.path()));
     assert_all_visible_bytes_proven(&scene.cache());
+    let requests = scene.hub.requests().split_off(before);
+    let small = requests
+        .iter()
+        .find(|one| one.path.ends_with("/config.json"));
+    assert!(
+        small.is_none(),
+        "what was in place is not fetched again: {small:?}"
+    );
 }
 
 /// The old download script's marker holds no `flock`, and names nobody.
@@ -201,7 +242,17 @@ async fn a_scripts_marker_is_left_alone() {
     let scene = Scene::new(10_000_000).await;
     fs::create_dir_all(scene.path().parent().unwrap()).unwrap();
     fs::write(scene.path(), "Manual download started at noon\n").unwrap();
-    assert_eq!(scene.pull().end(), Some(0));
+    let talk = File::create(scene.talk()).unwrap();
+    let mut larder = Larder(scene.command(&[]).stderr(talk).spawn().unwrap());
+    wait_for("larder to wait for the script", || {
+        let said = fs::read_to_string(scene.talk()).unwrap();
+        said.contains("waiting for").then_some(())
+    });
+    // No program downloads, and nothing grows.
+    let marker = File::options().write(true).open(scene.path()).unwrap();
+    let then = SystemTime::now() - Duration::from_mins(1);
+    marker.set_modified(then).unwrap();
+    assert_eq!(larder.end(), Some(0));
     let text = fs::read_to_string(scene.path()).unwrap();
     assert_eq!(text, "Manual download started at noon\n");
 }

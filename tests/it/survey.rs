@@ -443,7 +443,7 @@ async fn markers_are_told_with_their_proof() {
         ),
         (
             "Manual download started at Mon".to_owned(),
-            LockState::Unknown,
+            LockState::Held,
             "a script",
         ),
         (String::new(), LockState::Free, "empty"),

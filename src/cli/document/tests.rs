@@ -6,8 +6,8 @@ use super::super::schema::EVENT_SCHEMA;
 use super::super::stage;
 use super::*;
 use crate::domain::{
-    FailureCode, FileId, Finding, HealingKind, JobId, LockKind, LockRow, LockState, Outcome,
-    PlanStep, PullResult, RepoId, RetryIn, Rule,
+    FailureCode, FileId, Finding, HealingKind, JobId, LockKind, LockRow, LockState, OtherProgress,
+    OtherPull, Outcome, PlanStep, PullResult, RepoId, RetryIn, Rule,
 };
 use crate::store::script::{Script, commit, file_row, model_row, reset};
 
@@ -36,6 +36,17 @@ fn every_event() -> Vec<Event> {
         Event::Noted {
             note: "x".to_owned(),
         },
+        Event::WaitingForPull(OtherPull {
+            pid: Some(4121),
+            program: None,
+            progress: Some(OtherProgress {
+                files_done: 3,
+                files_total: 5,
+                bytes_done: 10,
+                bytes_total: 20,
+            }),
+            proof: "its `flock` is taken".to_owned(),
+        }),
         Event::Failed {
             file,
             attempt,

@@ -9,8 +9,8 @@ use super::Canvas;
 use super::log::clock;
 use super::text::{Text, failure_lines};
 use crate::domain::{
-    Basis, Etag, Failure, FailureCode, FileState, Finding, LockRow, Origin, PartialState, PlanStep,
-    RefMove,
+    Basis, Etag, Failure, FailureCode, FileState, Finding, LockKind, LockRow, LockState, Origin,
+    PartialState, PlanStep, RefMove,
 };
 use crate::store::{AttemptEnd, AttemptRecord, FileStatus, FileView, Pull, count, duration, size};
 
@@ -460,7 +460,7 @@ fn lock(text: &mut Text, canvas: Canvas<'_>, lock: &LockRow) {
     let (theme, styles, view) = (&canvas.ui.theme, plain(canvas), canvas.view);
     let (sign, _) = words::lock_state(lock, canvas.glyphs, theme);
     text.field("kind", lock.kind.name(), styles);
-    text.field("state", lock.state.name(), (theme.dim, sign.1));
+    text.field("state", lock.state_name(), (theme.dim, sign.1));
     text.field("model", &lock.repo.to_string(), styles);
     if let Some(file) = &lock.file {
         text.field("file", file, styles);
@@ -468,7 +468,8 @@ fn lock(text: &mut Text, canvas: Canvas<'_>, lock: &LockRow) {
     if let Some(etag) = &lock.etag {
         text.field("blob", etag, styles);
     }
-    text.field("lock", &view.facts.short_path(&lock.path), styles);
+    let path = if lock.is_program() { "file" } else { "lock" };
+    text.field(path, &view.facts.short_path(&lock.path), styles);
     let holder = match (lock.is_ours, &lock.program, lock.pid) {
         (true, _, Some(pid)) => Some(format!("this larder, process {pid}")),
         (true, _, None) => Some("this larder".to_owned()),
@@ -478,7 +479,12 @@ fn lock(text: &mut Text, canvas: Canvas<'_>, lock: &LockRow) {
         (false, None, None) => None,
     };
     if let Some(holder) = holder {
-        text.field("holder", &holder, styles);
+        let name = if lock.is_program() {
+            "process"
+        } else {
+            "holder"
+        };
+        text.field(name, &holder, styles);
     }
     if let Some(command_line) = &lock.command_line {
         text.field("command", command_line, styles);
@@ -489,4 +495,12 @@ fn lock(text: &mut Text, canvas: Canvas<'_>, lock: &LockRow) {
     text.blank();
     heading(text, canvas, "How that is known");
     text.wrapped(2, &lock.proof, theme.text);
+    if lock.kind == LockKind::Hub && lock.state == LockState::Held {
+        text.blank();
+        heading(text, canvas, "Who waits for it");
+        // hub.md 2.4.
+        let words = "huggingface_hub and larder wait for as long as it takes; hf-hub 1.x and hfrs \
+                     give up after 10 seconds.";
+        text.wrapped(2, words, theme.text);
+    }
 }

@@ -11,7 +11,7 @@ use super::super::{fit, words};
 use super::text::Text;
 use super::{Canvas, Cells, row_style, to_u16};
 use crate::domain::{FileState, RefMove};
-use crate::store::{FileStatus, Phase};
+use crate::store::{FileStatus, Phase, other_pull_line};
 
 /// Title: how far the model is.
 pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>, width: u16) -> String {
@@ -345,10 +345,13 @@ fn empty(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) {
             super::text::failures(buf, area, canvas, &failures, &repo);
             return;
         }
-        let words = format!(
-            "asking {} for its files",
-            words::host(&pull.target().endpoint)
-        );
+        let words = match pull.waits_for() {
+            Some(other) => other_pull_line(other),
+            None => format!(
+                "asking {} for its files",
+                words::host(&pull.target().endpoint)
+            ),
+        };
         super::text::paragraph(buf, area, &words, theme.dim);
         return;
     }

@@ -15,7 +15,7 @@ pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>) -> String {
     let held = scene
         .locks
         .iter()
-        .filter(|lock| lock.state == LockState::Held)
+        .filter(|lock| lock.state == LockState::Held && !lock.is_program())
         .count();
     let mut rest = match (scene.locks.len(), held) {
         (0, _) => String::new(),
