@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::script::{self, Script};
 use super::{FileStatus, Level, Phase, Store, reduce};
 use crate::domain::{
-    Event, Failure, FailureCode, FileId, JobId, Outcome, RetryIn, Revision, Stamped,
+    Event, Failure, FailureCode, FileId, JobId, OtherProgress, OtherPull, Outcome, RetryIn,
+    Revision, Stamped,
 };
 
 fn texts(store: &Store) -> Vec<String> {
@@ -173,6 +174,35 @@ fn a_stall_has_two_lines_however_often_it_is_told() {
         .filter(|text| text.contains("stalled") || text.contains("arrive again"))
         .count();
     assert_eq!(stalls, 2);
+}
+
+#[test]
+fn waiting_for_another_download_has_a_line_for_each_tenth() {
+    let of = |pid, bytes_done| OtherPull {
+        pid: Some(pid),
+        program: None,
+        progress: Some(OtherProgress {
+            files_done: 0,
+            files_total: 2,
+            bytes_done,
+            bytes_total: 1_000,
+        }),
+        proof: String::new(),
+    };
+    let mut script = Script::started();
+    for other in [of(1, 0), of(1, 50), of(1, 99), of(1, 100), of(2, 100)] {
+        script = script.then(10, Event::WaitingForPull(other));
+    }
+    let store = script.clone().fold();
+    let told = |store: &Store| {
+        let lines = texts(store);
+        let waits = lines.iter().filter(|text| text.contains("waiting for"));
+        waits.count()
+    };
+    assert_eq!(told(&store), 3, "{:?}", texts(&store));
+    assert_eq!(store.waits_for().unwrap().pid, Some(2));
+    let planned = script.then(1, Event::Planned(script::plan()));
+    assert_eq!(planned.fold().waits_for(), None);
 }
 
 #[test]

@@ -86,19 +86,23 @@ impl Script {
         }
     }
 
+    /// A pull that was accepted.
+    pub(crate) fn started() -> Self {
+        Self::new().then(
+            0,
+            Event::PullStarted {
+                repo: repo(),
+                revision: Revision::main(),
+                endpoint: "huggingface.co".to_owned(),
+                cache_dir: "/cache".to_owned(),
+                is_dry_run: false,
+            },
+        )
+    }
+
     /// A pull that was planned.
     pub(crate) fn planned() -> Self {
-        Self::new()
-            .then(
-                0,
-                Event::PullStarted {
-                    repo: repo(),
-                    revision: Revision::main(),
-                    endpoint: "huggingface.co".to_owned(),
-                    cache_dir: "/cache".to_owned(),
-                    is_dry_run: false,
-                },
-            )
+        Self::started()
             .then(
                 210,
                 Event::Resolved {

@@ -16,7 +16,8 @@ use super::ui::Ui;
 use super::update::{self, View};
 use crate::domain::{
     Disk, Event, Failure, FailureCode, FileId, FileRow, FileState, Finding, JobId, Network,
-    Outcome, PlannedFile, PullPlan, RepoId, RepoKind, RetryIn, Rule, Stamped, Verification,
+    OtherProgress, OtherPull, Outcome, PlannedFile, PullPlan, RepoId, RepoKind, RetryIn, Rule,
+    Stamped, Verification,
 };
 use crate::store::script::{START_MS, Script, file_row, model_row, plan, planned_file, reset};
 use crate::store::{Level, Store};
@@ -362,6 +363,25 @@ fn health() {
             },
         );
     check(&Screen::of("verifying", &verifying).after(&[Action::Focus(Pane::Health)]));
+}
+
+#[test]
+fn another_download_goes_first() {
+    let waiting = Script::started().then(
+        1,
+        Event::WaitingForPull(OtherPull {
+            pid: Some(4_121),
+            program: Some("larder".to_owned()),
+            progress: Some(OtherProgress {
+                files_done: 3,
+                files_total: 5,
+                bytes_done: 812_000_000,
+                bytes_total: 1_350_000_000,
+            }),
+            proof: "its `flock` is taken".to_owned(),
+        }),
+    );
+    check(&Screen::of("waiting_for_pull", &waiting).after(&[Action::Focus(Pane::Files)]));
 }
 
 #[test]

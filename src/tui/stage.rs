@@ -228,7 +228,8 @@ pub(crate) fn findings() -> Vec<Finding> {
     ]
 }
 
-/// Locks: one of Python's, one of Swift's, a free one, the marker of the old script.
+/// Locks: one of Python's, one of Swift's, a free one, the marker of the old script; and two programs
+/// without one.
 pub(crate) fn locks() -> Vec<LockRow> {
     let repo = script::repo();
     let base = "/home/me/.cache/huggingface/hub";
@@ -263,6 +264,22 @@ pub(crate) fn locks() -> Vec<LockRow> {
     locks[3].path = format!("{base}/{}/.manual_download_lock", repo.folder());
     locks[3].etag = None;
     locks[3].proof = "nobody holds its flock, and process 777 that it names is gone".to_owned();
+    for (kind, state, program, pid) in [
+        (LockKind::Downloader, LockState::Held, "curl", 5_150),
+        (LockKind::Loader, LockState::Free, "mlx_lm.server", 4_999),
+    ] {
+        let path = format!("{base}/{}", repo.folder());
+        locks.push(LockRow {
+            path,
+            etag: None,
+            pid: Some(pid),
+            program: Some(program.to_owned()),
+            command_line: Some(format!("{program} {repo}")),
+            since_ms: Some(START_MS - 60_000),
+            proof: "its arguments name the model".to_owned(),
+            ..lock(kind, "-", state)
+        });
+    }
     locks
 }
 

@@ -87,7 +87,11 @@ pub(super) fn model_state(
         match pull.phase() {
             Phase::Listing => {
                 let sign = (glyphs.spin(canvas.view.now_ms), theme.accent);
-                return (sign, word("listing", "list"));
+                let words = match pull.waits_for() {
+                    Some(_) => word("waiting", "waits"),
+                    None => word("listing", "list"),
+                };
+                return (sign, words);
             }
             Phase::Fetching => {
                 let counts = pull.counts();
@@ -278,8 +282,9 @@ pub(super) fn lock_name(lock: &LockRow) -> String {
     match (lock.kind, &lock.file, &lock.etag) {
         (LockKind::Marker, ..) => format!("download marker {}", split_name(lock.repo.name()).1),
         (LockKind::Downloader | LockKind::Loader, ..) => {
-            let name = split_name(lock.repo.name()).1;
-            format!("{} {name}", lock.state_name())
+            let program = lock.program.as_deref().unwrap_or("process");
+            let pid = lock.pid.map_or_else(String::new, |pid| format!(" {pid}"));
+            format!("{program}{pid} on {}", split_name(lock.repo.name()).1)
         }
         (_, Some(file), _) => file.clone(),
         (_, None, Some(etag)) => {
@@ -307,7 +312,7 @@ pub(super) fn lock_state(lock: &LockRow, glyphs: &Glyphs, theme: &Theme) -> (Sig
         LockState::Stale => (glyphs.alert, theme.warning),
     };
     if lock.is_program() {
-        return (sign, who.trim_start().to_owned());
+        return (sign, lock.state_name().to_owned());
     }
     (sign, format!("{}{who}", lock.state.name()))
 }
