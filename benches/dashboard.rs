@@ -279,6 +279,7 @@ fn facts() -> Facts {
         offered: Vec::new(),
         open: None,
         pull: None,
+        resumes: false,
         story: Vec::new(),
         exit_when_done: false,
         interpret: |_| Ok(Wish::ShellOnly),

@@ -52,6 +52,9 @@ fn main() -> ExitCode {
 
 fn run(args: &Args, environment: &Environment, mut output: Output) -> u8 {
     let started_ms = now_ms();
+    if let Some(failure) = cli::no_resume(args) {
+        return cli::refuse(args, failure, output, started_ms, None);
+    }
     match &args.verb {
         Some(Verb::Completions { shell }) => return cli::completions(*shell, output),
         Some(Verb::Man { command }) => return cli::man(command.as_deref(), output),

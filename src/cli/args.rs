@@ -31,6 +31,9 @@ pub struct Args {
     /// Open the dashboard on this model: ORG/NAME, or a link pasted from the browser.
     #[arg(value_name = "REPO")]
     pub repo: Option<String>,
+    /// In the dashboard: go on with downloads that were not fetched to the end, without asking.
+    #[arg(long)]
+    pub resume: bool,
     /// What holds for every command.
     #[command(flatten)]
     pub globals: Globals,

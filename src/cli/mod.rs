@@ -56,7 +56,7 @@ pub use progress::say;
 pub use pull::pull;
 pub use purge::purge;
 pub use ready::{ready, wait};
-pub use refuse::{no_dashboard, refuse};
+pub use refuse::{no_dashboard, no_resume, refuse};
 pub use report::{Desk, report};
 pub use schema::{
     CONFIG_SCHEMA, EVENT_SCHEMA, HISTORY_SCHEMA, LS_SCHEMA, PULL_SCHEMA, PURGE_SCHEMA,

@@ -30,6 +30,17 @@ pub fn no_dashboard(args: &Args, output: &Output) -> Option<Failure> {
     Some(Failure::new(FailureCode::Usage, "the dashboard cannot be shown here").because(why))
 }
 
+/// Why the flags of the dashboard cannot stand beside a command; `None` if they do not.
+pub fn no_resume(args: &Args) -> Option<Failure> {
+    (args.resume && args.verb.is_some()).then(|| {
+        Failure::new(
+            FailureCode::Usage,
+            "`--resume` is for the dashboard, not for a command",
+        )
+        .because("a pull goes on by itself with what is here")
+    })
+}
+
 /// Ends a command that could not even begin.
 pub fn refuse(
     args: &Args,
@@ -137,6 +148,7 @@ mod tests {
 
     fn call(verb: Option<Verb>) -> Args {
         Args {
+            resume: false,
             globals: super::super::args::Globals::default(),
             repo: None,
             verb,

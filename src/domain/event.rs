@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::file::{Etag, RepoPath};
 use super::finding::Finding;
-use super::history::HistoryRow;
+use super::history::{HistoryRow, UnfinishedPull};
 use super::repo::{Commit, RepoId, Revision};
 use super::report::{FileRow, ModelRow};
 use super::survey::{Disk, LockRow, Network, PartialRow, PurgeResult, Verification};
@@ -469,6 +469,11 @@ pub enum Event {
     FindingsSeen {
         /// All of it, the worst first.
         findings: Vec<Finding>,
+    },
+    /// Pulls of earlier runs that did not end.
+    UnfinishedSeen {
+        /// All of them, the newest first.
+        pulls: Vec<UnfinishedPull>,
     },
     /// Locks that were asked.
     LocksSeen {

@@ -1,6 +1,9 @@
-//! Owns what is remembered of a past transfer.
+//! Owns what is remembered of past transfers, and of pulls that did not end.
 
 use serde::Serialize;
+
+use super::command::PullRequest;
+use super::repo::{RepoId, Revision};
 
 /// A pull, a verification or a purge that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,4 +26,49 @@ pub struct HistoryRow {
     pub outcome: String,
     /// Why it failed, or what was found.
     pub reason: Option<String>,
+}
+
+/// A pull that began and has not become complete: it was stopped, it failed, or its process died.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnfinishedPull {
+    /// The repo.
+    pub repo: RepoId,
+    /// The revision as typed.
+    pub revision: Revision,
+    /// Files named one by one.
+    pub files: Vec<String>,
+    /// Patterns of which a file must match one.
+    pub include: Vec<String>,
+    /// Patterns of which a file must match none.
+    pub exclude: Vec<String>,
+    /// Every file of the repo.
+    pub all: bool,
+    /// When it began, in milliseconds since the Unix epoch.
+    pub begun_ms: u64,
+}
+
+impl UnfinishedPull {
+    /// What is to be remembered of a pull that begins.
+    pub fn of(request: &PullRequest, begun_ms: u64) -> Self {
+        Self {
+            repo: request.repo.clone(),
+            revision: request.revision.clone(),
+            files: request.files.clone(),
+            include: request.include.clone(),
+            exclude: request.exclude.clone(),
+            all: request.all,
+            begun_ms,
+        }
+    }
+
+    /// The pull that goes on with it. What was fetched once by force is not fetched by force again.
+    pub fn request(&self) -> PullRequest {
+        PullRequest {
+            files: self.files.clone(),
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            all: self.all,
+            ..PullRequest::new(self.repo.clone(), self.revision.clone())
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub use event::{
 pub use failure::{Failure, FailureCode, Remedy, exit_code};
 pub use file::{Etag, NameError, RemoteFile, RepoPath, Want};
 pub use finding::{Evidence, Finding, Plan, PlanStep, Rule, Severity};
-pub use history::HistoryRow;
+pub use history::{HistoryRow, UnfinishedPull};
 pub use repo::{Commit, RepoId, RepoKind, RepoReference, Revision};
 pub use report::{Basis, FileRow, FileState, ModelRow, ModelState, Setting};
 pub use survey::{

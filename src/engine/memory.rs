@@ -12,7 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::emit::millis;
 use crate::cache::ChunkDigest;
-use crate::domain::{Commit, Etag, HistoryRow, RemoteFile, RepoId, sanitize};
+use crate::domain::{
+    Commit, Etag, HistoryRow, RemoteFile, RepoId, Revision, UnfinishedPull, sanitize,
+};
 use crate::host;
 use crate::ledger::{Ledger, Proven, Result, Sample, Stamp};
 
@@ -228,6 +230,29 @@ impl Memory {
     /// Remembers what has ended.
     pub(super) fn keep_transfer(&self, row: &HistoryRow) {
         self.with(|ledger| ledger.keep_transfer(row));
+    }
+
+    /// Remembers that a pull began.
+    pub(super) fn keep_unfinished(&self, cache: &Path, pull: &UnfinishedPull) {
+        if let Some(cache) = cache.to_str() {
+            self.with(|ledger| ledger.keep_unfinished(cache, pull));
+        }
+    }
+
+    /// Forgets it: it is complete.
+    pub(super) fn forget_unfinished(&self, cache: &Path, repo: &RepoId, revision: &Revision) {
+        if let Some(cache) = cache.to_str() {
+            self.with(|ledger| ledger.forget_unfinished(cache, repo, revision));
+        }
+    }
+
+    /// Pulls into a cache that began after a moment and have not become complete.
+    pub(super) fn unfinished(&self, cache: &Path, since: SystemTime) -> Vec<UnfinishedPull> {
+        let since_ms = millis(since_epoch(since));
+        cache
+            .to_str()
+            .and_then(|cache| self.with(|ledger| ledger.unfinished(cache, since_ms)))
+            .unwrap_or_default()
     }
 
     /// Remembers how fast a host was.

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::board::{Board, Settled};
-use super::emit::Emitter;
+use super::emit::{Emitter, millis};
 use super::gather::Gather;
 use super::history;
 use super::job::{Halt, Job, blocking};
@@ -23,7 +23,7 @@ use super::queue::wait_for_others;
 use crate::cache;
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, HistoryRow, Outcome, PullPlan,
-    PullRequest, PullResult,
+    PullRequest, PullResult, UnfinishedPull,
 };
 use crate::ledger::Sample;
 
@@ -286,6 +286,7 @@ async fn fetch(
         remembered_bytes: AtomicU64::new(0),
     });
     sweep(&job).await;
+    keep_open(&job, request).await;
     let mut board = Board::new(&plan.files, &selected);
     let publication = Arc::new(Publication {
         layout,
@@ -333,6 +334,18 @@ async fn fetch(
     }
 }
 
+/// Remembers that the pull began, so that the next larder can offer to go on with it.
+async fn keep_open(job: &Arc<Job>, request: &PullRequest) {
+    let (memory, root) = (Arc::clone(&job.memory), job.layout.root().to_owned());
+    let now = job.emitter.now().duration_since(UNIX_EPOCH);
+    let mut pull = UnfinishedPull::of(request, millis(now.unwrap_or_default()));
+    // In the Hub's spelling, by which it is found when it is complete.
+    pull.repo = job.repo.clone();
+    if let Err(failure) = blocking(move || memory.keep_unfinished(&root, &pull)).await {
+        tracing::warn!(%failure, "that the pull began was not remembered");
+    }
+}
+
 /// Keeps what the pull learned, and that it was.
 async fn remember(
     shared: &Shared,
@@ -371,7 +384,11 @@ async fn remember(
     });
     let memory = Arc::clone(&shared.memory);
     let job = job.map(Arc::clone);
+    let complete = matches!(outcome, Outcome::Complete(_)).then(|| request.revision.clone());
     let kept = blocking(move || {
+        if let (Some(job), Some(revision)) = (&job, &complete) {
+            memory.forget_unfinished(job.layout.root(), &job.repo, revision);
+        }
         if let Some(job) = &job {
             memory.keep(&job.diary, now);
         }

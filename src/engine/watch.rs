@@ -3,7 +3,7 @@
 //! Never writes and never hashes; the looking itself is `lookout.rs`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -12,9 +12,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::Shared;
 use super::emit::Emitter;
 use super::job::blocking;
-use super::lookout::{Glance, Lookout, Sighting, network};
+use super::lookout::{CacheSighting, Glance, Lookout, Sighting, network};
+use crate::cache;
 use crate::domain::{
-    Command, Disk, Event, Failure, Finding, LockRow, ModelRow, Network, Outcome, PartialRow, RepoId,
+    Command, Disk, Event, Failure, Finding, LockKind, LockRow, LockState, ModelRow, ModelState,
+    Network, Outcome, PartialRow, RepoId, UnfinishedPull,
 };
 
 /// How often it is looked.
@@ -26,6 +28,8 @@ const PING_EVERY: Duration = Duration::from_mins(1);
 const PING_AGAIN: Duration = Duration::from_secs(10);
 /// Answers faster than this are all the same, in milliseconds.
 const PING_FLOOR_MS: u64 = 10;
+/// A pull that did not end is offered for so long.
+const OFFERED_FOR: Duration = Duration::from_hours(30 * 24);
 /// A change of the free space that is worth a word: this, or a two-hundredth of the disk.
 const DISK_STEP_BYTES: u64 = 200_000_000;
 const DISK_STEP_PART: u64 = 200;
@@ -71,6 +75,8 @@ struct Watch {
 /// What was last said.
 #[derive(Default)]
 struct Said {
+    /// Pulls that did not end are told once.
+    unfinished: bool,
     models: Option<Vec<ModelRow>>,
     findings: Option<Vec<Finding>>,
     partials: Option<Vec<PartialRow>>,
@@ -108,7 +114,17 @@ impl Watch {
                     if is_whole {
                         last_whole = Some(Instant::now());
                     }
+                    let unfinished = match &sighting.cache {
+                        Some(cache) if !std::mem::replace(&mut self.said.unfinished, true) => {
+                            self.unfinished(cache, &sighting.locks).await
+                        }
+                        _ => Vec::new(),
+                    };
                     self.say_cache(sighting).await;
+                    if !unfinished.is_empty() {
+                        let pulls = unfinished;
+                        self.emitter.fact(Event::UnfinishedSeen { pulls }).await;
+                    }
                 }
                 Err(failure) => {
                     // All of it is looked at and told again once it can be.
@@ -150,6 +166,39 @@ impl Watch {
                 _ = ticks.tick() => return true,
             }
         }
+    }
+
+    /// Pulls of earlier runs that nobody has finished since, and nobody is at.
+    async fn unfinished(&self, cache: &CacheSighting, locks: &[LockRow]) -> Vec<UnfinishedPull> {
+        let now = self.emitter.now();
+        let since = now.checked_sub(OFFERED_FOR).unwrap_or(UNIX_EPOCH);
+        let (memory, config) = (
+            Arc::clone(&self.shared.memory),
+            Arc::clone(&self.shared.config),
+        );
+        let known = blocking(move || {
+            let root = cache::resolve_root(&config.cache_dir);
+            root.map(|root| memory.unfinished(&root, since))
+        });
+        let mut pulls = match known.await {
+            Ok(Ok(pulls)) => pulls,
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        };
+        pulls.retain(|pull| {
+            let is_complete = cache.models.iter().any(|model| {
+                let is_it = model.repo == pull.repo && model.state == ModelState::Complete;
+                is_it && model.refs.iter().any(|name| name == pull.revision.as_str())
+            });
+            let is_of_it = |repo: &RepoId| *repo == pull.repo;
+            let is_begun = cache.partials.iter().any(|partial| is_of_it(&partial.repo))
+                || cache.models.iter().any(|model| is_of_it(&model.repo));
+            let is_at_work = locks.iter().any(|lock| {
+                let is_marker = lock.kind == LockKind::Marker && lock.state == LockState::Held;
+                lock.repo == pull.repo && is_marker
+            });
+            is_begun && !is_complete && !is_at_work
+        });
+        pulls
     }
 
     async fn say_cache(&mut self, sighting: Sighting) {

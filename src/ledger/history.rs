@@ -1,14 +1,18 @@
-//! Owns what happened: past transfers, and how fast hosts were.
+//! Owns what happened: past transfers, pulls that did not end, and how fast hosts were.
 
 use rusqlite::{OptionalExtension as _, params};
+use serde_json::{Value, json};
 
 use super::{Ledger, Result};
-use crate::domain::HistoryRow;
+use crate::domain::{HistoryRow, RepoId, Revision, UnfinishedPull};
 
 /// Transfers that are kept; the oldest give way.
 const TRANSFERS: u32 = 5_000;
 /// Samples that are kept; the oldest give way.
 const SAMPLES: u32 = 2_000;
+
+/// Pulls that did not end and are kept; the oldest give way.
+const UNFINISHED: u32 = 200;
 
 /// What a transfer says about the way to a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +80,63 @@ impl Ledger {
         rows.map(|row| row.map_err(super::Error::from)).collect()
     }
 
+    /// Remembers a pull that begins, into a cache.
+    pub fn keep_unfinished(&self, cache: &str, pull: &UnfinishedPull) -> Result<()> {
+        let selection = json!({
+            "files": pull.files,
+            "include": pull.include,
+            "exclude": pull.exclude,
+            "all": pull.all,
+        });
+        let connection = self.lock();
+        connection.execute(
+            "insert or replace into unfinished (cache, repo, revision, selection, begun_ms)
+             values (?1, ?2, ?3, ?4, ?5)",
+            params![
+                cache,
+                pull.repo.folder(),
+                pull.revision.as_str(),
+                selection.to_string(),
+                pull.begun_ms.cast_signed()
+            ],
+        )?;
+        connection.execute(
+            "delete from unfinished where (cache, repo, revision) in
+             (select cache, repo, revision from unfinished order by begun_ms desc
+              limit -1 offset ?1)",
+            [UNFINISHED],
+        )?;
+        Ok(())
+    }
+
+    /// Forgets a pull that has become complete.
+    pub fn forget_unfinished(&self, cache: &str, repo: &RepoId, revision: &Revision) -> Result<()> {
+        self.lock().execute(
+            "delete from unfinished where cache = ?1 and repo = ?2 and revision = ?3",
+            params![cache, repo.folder(), revision.as_str()],
+        )?;
+        Ok(())
+    }
+
+    /// Pulls into a cache that began at `since_ms` or later and have not become complete, the newest
+    /// first.
+    pub fn unfinished(&self, cache: &str, since_ms: u64) -> Result<Vec<UnfinishedPull>> {
+        let connection = self.lock();
+        let mut ask = connection.prepare(
+            "select repo, revision, selection, begun_ms from unfinished
+             where cache = ?1 and begun_ms >= ?2 order by begun_ms desc, repo",
+        )?;
+        let rows = ask.query_map(params![cache, since_ms.cast_signed()], |row| {
+            let (repo, revision): (String, String) = (row.get(0)?, row.get(1)?);
+            let selection: String = row.get(2)?;
+            let begun_ms = row.get::<_, i64>(3)?.cast_unsigned();
+            Ok(read_unfinished(&repo, &revision, &selection, begun_ms))
+        })?;
+        // What cannot be read is a newer larder's, which is to go on with it.
+        rows.filter_map(|row| row.map_err(super::Error::from).transpose())
+            .collect()
+    }
+
     /// Remembers how fast a host was.
     pub fn keep_sample(&self, sample: &Sample) -> Result<()> {
         let connection = self.lock();
@@ -118,4 +179,28 @@ impl Ledger {
             .optional()?;
         Ok(found)
     }
+}
+
+/// A remembered pull; `None` where it says something else than this larder would write.
+fn read_unfinished(
+    repo: &str,
+    revision: &str,
+    selection: &str,
+    begun_ms: u64,
+) -> Option<UnfinishedPull> {
+    let selection: Value = serde_json::from_str(selection).ok()?;
+    let words = |name: &str| -> Option<Vec<String>> {
+        let all = selection.get(name)?.as_array()?.iter();
+        all.map(|word| word.as_str().map(ToOwned::to_owned))
+            .collect()
+    };
+    Some(UnfinishedPull {
+        repo: RepoId::from_folder(repo)?,
+        revision: Revision::new(revision).ok()?,
+        files: words("files")?,
+        include: words("include")?,
+        exclude: words("exclude")?,
+        all: selection.get("all")?.as_bool()?,
+        begun_ms,
+    })
 }

@@ -45,6 +45,10 @@ create index transfers_by_repo on transfers (repo, id);
 create index samples_by_host on samples (host, id);
 ";
 
+const UNFINISHED: &str = "unfinished (
+    cache text not null, repo text not null, revision text not null, selection text not null,
+    begun_ms integer not null, primary key (cache, repo, revision)) without rowid";
+
 impl Ledger {
     /// Opens the ledger at `path`, or begins one. One that is damaged is set aside, never deleted;
     /// its new name is returned.
@@ -180,9 +184,18 @@ fn connect_once(path: &Path) -> Result<Connection> {
         }
         change.commit()?;
     }
+    // Came later, and older larders do not mind it.
+    connection.execute_batch(&format!("create table if not exists {UNFINISHED}"))?;
     // A look at each table: one that is missing or cannot be read shows here and not in the middle
     // of a pull.
-    for table in ["proven", "chunks", "listings", "transfers", "samples"] {
+    for table in [
+        "proven",
+        "chunks",
+        "listings",
+        "transfers",
+        "samples",
+        "unfinished",
+    ] {
         connection
             .prepare(&format!("select * from {table} limit 1"))?
             .query([])?

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Etag, HistoryRow, RemoteFile, RepoPath};
+use crate::domain::{
+    Etag, HistoryRow, RemoteFile, RepoId, RepoKind, RepoPath, Revision, UnfinishedPull,
+};
 
 fn etag(seed: u8) -> Etag {
     Etag::Sha256([seed; 32])
@@ -27,6 +29,43 @@ fn proven(path: &str, seed: u8) -> Proven {
         stamp: stamp(seed.into()),
         etag: etag(seed),
     }
+}
+
+#[test]
+fn a_pull_that_began_is_remembered_until_it_is_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(&dir.path().join("ledger")).unwrap();
+    let pull = |name: &str, begun_ms| UnfinishedPull {
+        repo: RepoId::new(RepoKind::Model, name).unwrap(),
+        revision: Revision::new("refs/pr/1").unwrap(),
+        files: vec!["a \"b\".json".to_owned()],
+        include: vec!["*.x".to_owned()],
+        exclude: Vec::new(),
+        all: false,
+        begun_ms,
+    };
+    let (one, other) = (pull("org/one", 5), pull("org/other", 7));
+    for pull in [&pull("org/one", 1), &one, &other] {
+        ledger.keep_unfinished("/hub", pull).unwrap();
+    }
+    assert_eq!(ledger.unfinished("/elsewhere", 0).unwrap(), []);
+    assert_eq!(
+        ledger.unfinished("/hub", 6).unwrap(),
+        std::slice::from_ref(&other)
+    );
+    assert_eq!(ledger.unfinished("/hub", 0).unwrap(), [other.clone(), one]);
+    let connection = ledger.lock();
+    let newer = "update unfinished set selection = '{}' where repo like '%other'";
+    connection.execute(newer, []).unwrap();
+    drop(connection);
+    assert_eq!(ledger.unfinished("/hub", 0).unwrap().len(), 1);
+    let revision = Revision::new("refs/pr/1").unwrap();
+    for pull in [pull("org/one", 0), other] {
+        ledger
+            .forget_unfinished("/hub", &pull.repo, &revision)
+            .unwrap();
+    }
+    assert_eq!(ledger.unfinished("/hub", 0).unwrap(), []);
 }
 
 fn row(repo: &str, at_ms: u64) -> HistoryRow {

@@ -103,6 +103,7 @@ fn facts(run: &Run, args: &Args, terminal: &TerminalFacts) -> Facts {
         offered: offered(),
         open: None,
         pull: None,
+        resumes: args.resume,
         story: Vec::new(),
         exit_when_done: false,
         interpret,

@@ -68,6 +68,7 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         }
         Event::FindingsSeen { .. }
         | Event::LocksSeen { .. }
+        | Event::UnfinishedSeen { .. }
         | Event::PartialsSeen { .. }
         | Event::DiskSeen(_)
         | Event::NetworkSeen(_)
@@ -117,6 +118,13 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
     match event {
         Event::FindingsSeen { findings } => store.shelf.findings.clone_from(findings),
         Event::LocksSeen { locks } => store.shelf.locks.clone_from(locks),
+        Event::UnfinishedSeen { pulls } => {
+            for pull in pulls {
+                store
+                    .log
+                    .write(at_ms, Level::Info, None, &words::unfinished_line(pull));
+            }
+        }
         Event::PartialsSeen { partials } => store.shelf.partials.clone_from(partials),
         Event::DiskSeen(disk) => store.shelf.disk = Some(*disk),
         Event::NetworkSeen(network) => saw_network(store, at_ms, network),
@@ -357,6 +365,7 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
         | Event::FilesListed { .. }
         | Event::FindingsSeen { .. }
         | Event::LocksSeen { .. }
+        | Event::UnfinishedSeen { .. }
         | Event::PartialsSeen { .. }
         | Event::DiskSeen(_)
         | Event::NetworkSeen(_)

@@ -88,6 +88,7 @@ pub(super) fn play(
         | Event::FilesListed { .. }
         | Event::FindingsSeen { .. }
         | Event::LocksSeen { .. }
+        | Event::UnfinishedSeen { .. }
         | Event::WaitingForPull(_)
         | Event::PartialsSeen { .. }
         | Event::DiskSeen(_)

@@ -7,7 +7,7 @@ use humansize::{DECIMAL, format_size};
 use super::log::Level;
 use crate::domain::{
     Commit, Failure, Finding, Healing, HealingKind, LockWait, Origin, OtherPull, PullPlan,
-    PullResult, PurgeResult, RefMove, RetryIn, Verification,
+    PullResult, PurgeResult, RefMove, RetryIn, UnfinishedPull, Verification,
 };
 
 /// A size as Finder shows it: decimal units, e.g. `1.35 GB`.
@@ -120,6 +120,14 @@ pub fn other_pull_line(other: &OtherPull) -> String {
         )
     });
     format!("waiting for {}, which downloads it{progress}", other.name())
+}
+
+/// A pull of an earlier run that did not end.
+pub(super) fn unfinished_line(pull: &UnfinishedPull) -> String {
+    format!(
+        "{} @ {} was not fetched to the end; a pull goes on with what is here",
+        pull.repo, pull.revision
+    )
 }
 
 /// How many tenths of its bytes another program has.

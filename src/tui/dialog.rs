@@ -28,10 +28,17 @@ pub(super) fn answer(
         KeyCode::Char('y' | 'Y') => match question {
             Question::Quit => vec![Effect::Quit],
             Question::Purge(plan) => wish::purged(view.facts, plan),
+            Question::Resume(pulls) => wish::resume(ui, view.facts, &pulls),
         },
         KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc | KeyCode::Enter => {
             if matches!(question, Question::Purge(_)) {
                 ui.say("nothing was removed", view.now_ms);
+            }
+            if matches!(question, Question::Resume(_)) {
+                ui.say(
+                    "it stays as it is, and is offered again at the next start",
+                    view.now_ms,
+                );
             }
             Vec::new()
         }

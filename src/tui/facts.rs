@@ -107,6 +107,8 @@ pub struct Facts {
     pub open: Option<RepoReference>,
     /// A pull that starts at once: the demo's.
     pub pull: Option<PullRequest>,
+    /// Whether pulls of earlier runs go on without a question.
+    pub resumes: bool,
     /// The demo's story; empty elsewhere.
     pub story: Vec<Chapter>,
     /// Whether to leave when the first pull has ended.

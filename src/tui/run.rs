@@ -262,6 +262,10 @@ impl Dashboard<'_> {
 
     /// What an event means for the dashboard itself.
     fn heed(&mut self, stamped: &Stamped) {
+        if let Event::UnfinishedSeen { pulls } = &stamped.event {
+            let effects = update::unfinished(&mut self.ui, &self.store, &self.facts, pulls);
+            self.perform(effects);
+        }
         let Event::Ended(outcome) = &stamped.event else {
             return;
         };

@@ -16,8 +16,8 @@ use super::ui::Ui;
 use super::update::{self, View};
 use crate::domain::{
     Disk, Event, Failure, FailureCode, FileId, FileRow, FileState, Finding, JobId, Network,
-    OtherProgress, OtherPull, Outcome, PlannedFile, PullPlan, RepoId, RepoKind, RetryIn, Rule,
-    Stamped, Verification,
+    OtherProgress, OtherPull, Outcome, PlannedFile, PullPlan, PullRequest, RepoId, RepoKind,
+    RetryIn, Revision, Rule, Stamped, UnfinishedPull, Verification,
 };
 use crate::store::script::{START_MS, Script, file_row, model_row, plan, planned_file, reset};
 use crate::store::{Level, Store};
@@ -35,6 +35,8 @@ pub(super) struct Screen {
     actions: Vec<Action>,
     /// Text typed after those.
     typed: &'static str,
+    /// Pulls of an earlier run that did not end.
+    unfinished: Vec<UnfinishedPull>,
 }
 
 impl Screen {
@@ -46,6 +48,7 @@ impl Screen {
             facts: facts(),
             actions: Vec::new(),
             typed: "",
+            unfinished: Vec::new(),
         }
     }
 
@@ -76,6 +79,7 @@ impl Screen {
         // As the loop does: a picture before each key, since pages depend on the size.
         let mut buffer = Buffer::empty(Rect::new(0, 0, size.0, size.1));
         update::follow(&mut ui, view);
+        update::unfinished(&mut ui, view.store, view.facts, &self.unfinished);
         super::view::draw(&mut buffer, &mut ui, view);
         for action in &self.actions {
             update::act(&mut ui, view, *action);
@@ -430,6 +434,16 @@ fn questions() {
     // Down to the model with an abandoned partial.
     check(&purge.after(&[Action::Down, Action::Purge]));
     check(&Screen::of("quit", &downloading()).after(&[Action::Quit]));
+    let mut resume = Screen::of("resume", &sick());
+    let pull = |name: &str, begun_ms| {
+        let repo = RepoId::new(RepoKind::Model, name).unwrap();
+        UnfinishedPull::of(&PullRequest::new(repo, Revision::main()), begun_ms)
+    };
+    resume.unfinished = vec![
+        pull("mlx-community/gemma-2-2b-it-4bit", START_MS - 7_200_000),
+        pull("someone/other", START_MS - 90_000_000),
+    ];
+    check(&resume);
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(crate) fn facts() -> Facts {
         }],
         open: None,
         pull: None,
+        resumes: false,
         story: Vec::new(),
         exit_when_done: false,
         interpret,

@@ -13,7 +13,7 @@ use super::pane::Pane;
 use super::rows::ModelKey;
 use super::theme::{Theme, ThemeName};
 use crate::domain::Level;
-use crate::domain::{JobId, Plan, PullRequest, RepoId};
+use crate::domain::{JobId, Plan, PullRequest, RepoId, UnfinishedPull};
 
 /// A selection that stays on its row while rows come and go around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +110,8 @@ pub enum Question {
     Quit,
     /// Carry out the removals of a plan.
     Purge(Plan),
+    /// Go on with pulls of earlier runs.
+    Resume(Vec<UnfinishedPull>),
 }
 
 /// Adding a model.

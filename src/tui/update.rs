@@ -13,8 +13,8 @@ use super::pane::Pane;
 use super::rows::{ModelKey, Scene};
 use super::ui::{Add, CommandLine, Overlay, Question, Subject, Ui};
 use super::{dialog, wish};
-use crate::domain::Command;
-use crate::store::{Level, Store};
+use crate::domain::{Command, UnfinishedPull};
+use crate::store::{Level, Pull, Store};
 
 /// What the loop is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,35 @@ pub struct View<'a> {
     pub facts: &'a Facts,
     /// Now, milliseconds since the Unix epoch.
     pub now_ms: u64,
+}
+
+/// Pulls of earlier runs did not end: they go on where that was asked for at the start, else the
+/// user is asked, unless something else is being answered.
+pub(super) fn unfinished(
+    ui: &mut Ui,
+    store: &Store,
+    facts: &Facts,
+    pulls: &[UnfinishedPull],
+) -> Vec<Effect> {
+    let is_new = |pull: &&UnfinishedPull| {
+        let mut targets = store.pulls().map(Pull::target);
+        targets.all(|target| target.repo != pull.repo || target.revision != pull.revision)
+    };
+    let pulls: Vec<UnfinishedPull> = pulls.iter().filter(is_new).cloned().collect();
+    if pulls.is_empty() || facts.is_read_only {
+        return Vec::new();
+    }
+    if facts.resumes {
+        return wish::resume(ui, facts, &pulls);
+    }
+    if ui.overlay.is_none() {
+        let question = Question::Resume(pulls);
+        ui.overlay = Some(Overlay::Ask {
+            question,
+            scroll: 0,
+        });
+    }
+    Vec::new()
 }
 
 /// A key was pressed.

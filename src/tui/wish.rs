@@ -13,7 +13,7 @@ use super::update::{Effect, View};
 use super::words;
 use crate::domain::{
     Command, FileId, FileSelection, JobId, ModelRow, Plan, PlanStep, PullRequest, RepoId, Revision,
-    VerifyTarget, shell_word,
+    UnfinishedPull, VerifyTarget, shell_word,
 };
 use crate::store::{FileStatus, Phase, Pull, Store, count, size};
 
@@ -98,6 +98,13 @@ pub(super) fn pull(facts: &Facts, request: PullRequest) -> Vec<Effect> {
         Effect::Log(format!("$ {}", pull_call(facts, &request))),
         Effect::Send(Command::Pull(request)),
     ]
+}
+
+/// Goes on with pulls of earlier runs.
+pub(super) fn resume(ui: &mut Ui, facts: &Facts, pulls: &[UnfinishedPull]) -> Vec<Effect> {
+    ui.focus_on(Pane::Files);
+    let requests = pulls.iter().map(UnfinishedPull::request);
+    requests.flat_map(|request| pull(facts, request)).collect()
 }
 
 /// The pull that completes or heals what is on disk of a model.

@@ -11,7 +11,7 @@ use larder::tui::{Action, Keymap};
 use rustix::process::Signal;
 
 use crate::support::catalogue::GEMMA;
-use crate::support::program::{Home, wait_until};
+use crate::support::program::{Home, Running, wait_until};
 use crate::support::terminal::Terminal;
 use crate::support::{assert_all_visible_bytes_proven, catalogue};
 
@@ -337,6 +337,53 @@ async fn leaving_in_the_middle_asks_and_keeps_what_is_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_killed_is_offered_at_the_next_start_and_goes_on() {
+    let home = home(slow(400_000)).await;
+    let mut pull = Running(home.larder(&["pull", "--all", GEMMA]).spawn().unwrap());
+    home.wait_for_partial(200_000);
+    // Somebody is at it: there is nothing to offer.
+    let mut terminal = Terminal::start(&home, &[]);
+    terminal.wait_for("the model", |screen| screen.contains("gemma"));
+    terminal.press("q");
+    assert_eq!(terminal.wait(), 0);
+    pull.0.kill().unwrap();
+    pull.wait();
+
+    let mut terminal = Terminal::start(&home, &[]);
+    terminal.wait_for("the offer", |screen| {
+        screen.contains("Go on?") && screen.contains(GEMMA) && screen.contains("kB of unfinished")
+    });
+    terminal.press("\r");
+    terminal.wait_for("the answer No", |screen| !screen.contains("Go on?"));
+    terminal.press("q");
+    assert_eq!(terminal.wait(), 0);
+
+    let mut terminal = Terminal::start(&home, &[]);
+    terminal.wait_for("the offer", |screen| screen.contains("Go on?"));
+    terminal.press("y");
+    terminal.wait_for("its command", |screen| screen.contains("--all"));
+    terminal.wait_for("bytes", |screen| screen.contains("/s"));
+    // As when the connection is lost.
+    terminal.kill(Signal::HUP);
+    assert_eq!(terminal.wait(), 129);
+
+    home.hub.set_faults(Vec::new());
+    let mut terminal = Terminal::start(&home, &["--resume"]);
+    terminal.wait_for("the end", |screen| screen.contains("complete and verified"));
+    terminal.press("q");
+    assert_eq!(terminal.wait(), 0);
+    assert_all_visible_bytes_proven(&home.cache());
+
+    let mut terminal = Terminal::start(&home, &["--resume"]);
+    opened(&terminal);
+    terminal.wait_for("the model", |screen| screen.contains("ok"));
+    terminal.press("q");
+    assert_eq!(terminal.wait(), 0);
+    let shown = terminal.shown();
+    assert!(!shown.text().contains("$ larder pull"), "{}", shown.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signals_give_the_terminal_back_and_keep_what_is_here() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
         let home = home(slow(400_000)).await;
@@ -546,6 +593,7 @@ async fn panicking_dashboard() {
         offered: Vec::new(),
         open: None,
         pull: None,
+        resumes: false,
         story: Vec::new(),
         exit_when_done: false,
         interpret: |_| Err("nothing".to_owned()),

@@ -152,6 +152,27 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
             );
             ("Purge?", "purge")
         }
+        Question::Resume(pulls) => {
+            text.wrapped(0, "This was not fetched to the end:", theme.text);
+            text.blank();
+            for pull in pulls {
+                let name = format!("{} @ {}", pull.repo, pull.revision);
+                text.wrapped(2, &name, theme.text);
+                let begun = words::ago(pull.begun_ms, canvas.view.now_ms);
+                let partials = canvas.view.store.shelf().partials_of(Some(&pull.repo));
+                let here: u64 = partials.iter().map(|partial| partial.bytes).sum();
+                let facts = if here > 0 {
+                    format!("begun {begun}; {} of unfinished files are here", size(here))
+                } else {
+                    format!("begun {begun}")
+                };
+                text.wrapped(4, &facts, theme.dim);
+            }
+            text.blank();
+            let words = "What is here is kept, and only the rest is fetched.";
+            text.wrapped(0, words, theme.dim);
+            ("Go on?", "go on")
+        }
     };
     text.blank();
     // The answer stays in sight below however long a plan.
