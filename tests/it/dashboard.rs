@@ -361,7 +361,8 @@ async fn what_was_killed_is_offered_at_the_next_start_and_goes_on() {
     let mut terminal = Terminal::start(&home, &[]);
     terminal.wait_for("the offer", |screen| screen.contains("Go on?"));
     terminal.press("y");
-    terminal.wait_for("its command", |screen| screen.contains("--all"));
+    // Only with `--all`, as it was asked for.
+    terminal.wait_for("the files", |screen| screen.contains(".gitattributes"));
     terminal.wait_for("bytes", |screen| screen.contains("/s"));
     // As when the connection is lost.
     terminal.kill(Signal::HUP);
