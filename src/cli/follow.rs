@@ -9,11 +9,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::ask::Answers;
-use super::document;
-use super::exit::{Signal, Work};
+use super::document::{self, Closing};
+use super::exit::{Ending, Signal, Work};
 use super::output::{Format, Output};
 use super::print::Printer;
 use super::progress::Talk;
+use super::remedy::Subject;
 use crate::domain::{Command, Event, FileSelection, Outcome, Stamped};
 use crate::store::{Store, reduce};
 
@@ -34,6 +35,23 @@ pub struct Session<'a> {
     pub log_file: Option<PathBuf>,
     /// When the command began, milliseconds since the Unix epoch: time enters as data.
     pub started_ms: u64,
+}
+
+impl Session<'_> {
+    /// What the end of a command is told with.
+    pub(super) fn closing<'a>(
+        &'a self,
+        store: &Store,
+        ending: &'a Ending,
+        subject: Subject<'a>,
+    ) -> Closing<'a> {
+        Closing {
+            ending,
+            subject,
+            at_ms: store.last_ms().unwrap_or(self.started_ms),
+            log_file: self.log_file.as_deref(),
+        }
+    }
 }
 
 /// The streams of a command.
@@ -79,13 +97,28 @@ impl Console<'_> {
         self
     }
 
+    /// Ends a command: the document where one is wanted, what failed, and the exit code.
+    pub(super) fn finish(
+        mut self,
+        closing: &Closing<'_>,
+        document: impl FnOnce(&Closing<'_>, bool) -> String,
+    ) -> u8 {
+        if self.output.format != Format::Human {
+            let is_line = self.output.format == Format::Events;
+            let document = document(closing, is_line);
+            self.printer.line(&document);
+        }
+        self.talk
+            .failures(closing.ending, closing.subject, closing.log_file);
+        self.close(closing.ending.exit_code)
+    }
+
     /// Ends a command: a stdout that could not be written makes a good end bad.
     pub(super) fn close(mut self, exit_code: u8) -> u8 {
         match self.printer.failure() {
             Some(failure) if exit_code == 0 => {
-                let ending = super::exit::Ending::refused(failure);
-                self.talk
-                    .failures(&ending, super::remedy::Subject::default(), None);
+                let ending = Ending::refused(failure);
+                self.talk.failures(&ending, Subject::default(), None);
                 ending.exit_code
             }
             _ => exit_code,

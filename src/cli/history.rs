@@ -3,7 +3,7 @@
 //! Never reads the ledger: the engine does, and says what is remembered.
 
 use super::args::{HistoryArgs, parse_repo};
-use super::document::{self, Closing};
+use super::document;
 use super::exit::{Ending, Work, judge};
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
@@ -37,34 +37,19 @@ async fn run(mut session: Session<'_>, args: &HistoryArgs, mut console: Console<
         command: "history",
         call: None,
     };
-    match console.output.format {
-        Format::Human if ending.exit_code == 0 => {
-            if rows.is_empty() {
-                console.talk.remark("nothing is remembered yet");
-            } else {
-                let table = table(rows, console.output.stdout.columns, session.started_ms);
-                console.printer.text(&table);
-                console.talk.remark(&count(rows.len(), "transfer"));
-            }
-        }
-        Format::Human => {}
-        Format::Json | Format::Events => {
-            let closing = Closing {
-                ending: &ending,
-                subject,
-                at_ms: store.last_ms().unwrap_or(session.started_ms),
-                log_file: session.log_file.as_deref(),
-            };
-            let is_line = console.output.format == Format::Events;
-            console
-                .printer
-                .line(&document::history(rows, &closing, is_line));
+    if console.output.format == Format::Human && ending.exit_code == 0 {
+        if rows.is_empty() {
+            console.talk.remark("nothing is remembered yet");
+        } else {
+            let table = table(rows, console.output.stdout.columns, session.started_ms);
+            console.printer.text(&table);
+            console.talk.remark(&count(rows.len(), "transfer"));
         }
     }
-    console
-        .talk
-        .failures(&ending, subject, session.log_file.as_deref());
-    console.close(ending.exit_code)
+    let closing = session.closing(&store, &ending, subject);
+    console.finish(&closing, |closing, is_line| {
+        document::history(rows, closing, is_line)
+    })
 }
 
 fn table(rows: &[HistoryRow], columns: Option<u16>, now_ms: u64) -> String {

@@ -3,7 +3,7 @@
 //! Never scans: the engine does, and says what it found.
 
 use super::args::{LsArgs, parse_repo};
-use super::document::{self, Closing};
+use super::document;
 use super::exit::{Ending, Work, judge};
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
@@ -48,42 +48,27 @@ async fn run(mut session: Session<'_>, args: &LsArgs, mut console: Console<'_>) 
         command: "ls",
         call: None,
     };
-    match console.output.format {
-        Format::Human if ending.exit_code == 0 => {
-            let columns = console.output.stdout.columns;
-            if rows.is_empty() {
-                console.talk.remark(if args.filter.is_empty() {
-                    "no models in the cache"
-                } else {
-                    "no model matches"
-                });
-            } else if wanted.is_some() {
-                let text = files_text(&rows, columns, session.started_ms);
-                console.printer.text(&text);
+    if console.output.format == Format::Human && ending.exit_code == 0 {
+        let columns = console.output.stdout.columns;
+        if rows.is_empty() {
+            console.talk.remark(if args.filter.is_empty() {
+                "no models in the cache"
             } else {
-                let table = models_table(&rows, columns, session.started_ms);
-                console.printer.text(&table);
-                console.talk.remark(&count(rows.len(), "snapshot"));
-            }
-        }
-        Format::Human => {}
-        Format::Json | Format::Events => {
-            let closing = Closing {
-                ending: &ending,
-                subject,
-                at_ms: store.last_ms().unwrap_or(session.started_ms),
-                log_file: session.log_file.as_deref(),
-            };
-            let is_line = console.output.format == Format::Events;
-            console
-                .printer
-                .line(&document::ls(&rows, &closing, is_line));
+                "no model matches"
+            });
+        } else if wanted.is_some() {
+            let text = files_text(&rows, columns, session.started_ms);
+            console.printer.text(&text);
+        } else {
+            let table = models_table(&rows, columns, session.started_ms);
+            console.printer.text(&table);
+            console.talk.remark(&count(rows.len(), "snapshot"));
         }
     }
-    console
-        .talk
-        .failures(&ending, subject, session.log_file.as_deref());
-    console.close(ending.exit_code)
+    let closing = session.closing(&store, &ending, subject);
+    console.finish(&closing, |closing, is_line| {
+        document::ls(&rows, closing, is_line)
+    })
 }
 
 /// The rows asked for, in the order asked for.

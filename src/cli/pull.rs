@@ -3,7 +3,7 @@
 //! On success stdout gets the snapshot's path and nothing else; with `--dry-run` the plan.
 
 use super::args::{PullArgs, parse_repo};
-use super::document::{self, Closing};
+use super::document;
 use super::exit::{Ending, judge};
 use super::follow::{Console, Followed, Session, follow};
 use super::output::{Format, Output};
@@ -43,24 +43,13 @@ async fn run(mut session: Session<'_>, args: &PullArgs, mut console: Console<'_>
         command: "pull",
         call: Some(&call),
     };
-    match console.output.format {
-        Format::Human => human(&store, args, &mut console),
-        Format::Json | Format::Events => {
-            let closing = Closing {
-                ending: &ending,
-                subject,
-                at_ms: store.last_ms().unwrap_or(session.started_ms),
-                log_file: session.log_file.as_deref(),
-            };
-            let is_line = console.output.format == Format::Events;
-            let document = document::pull(&store, &closing, is_line);
-            console.printer.line(&document);
-        }
+    if console.output.format == Format::Human {
+        human(&store, args, &mut console);
     }
-    console
-        .talk
-        .failures(&ending, subject, session.log_file.as_deref());
-    console.close(ending.exit_code)
+    let closing = session.closing(&store, &ending, subject);
+    console.finish(&closing, |closing, is_line| {
+        document::pull(&store, closing, is_line)
+    })
 }
 
 fn human(store: &Store, args: &PullArgs, console: &mut Console<'_>) {

@@ -4,7 +4,7 @@
 
 use super::args::{PurgeArgs, call_of, parse_repo};
 use super::ask::{Answer, ask};
-use super::document::{self, Closing, Removals};
+use super::document::{self, Removals};
 use super::exit::{Ending, Work, judge};
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
@@ -43,33 +43,21 @@ async fn run(mut session: Session<'_>, args: &PurgeArgs, mut console: Console<'_
         command: "purge",
         call: Some(&call),
     };
-    match (console.output.format, result) {
-        (Format::Human, Some(result)) => {
-            let text = result_text(result);
-            console.printer.text(&text);
-        }
-        (Format::Human, None) => {}
-        (Format::Json | Format::Events, result) => {
-            let closing = Closing {
-                ending: &ending,
-                subject,
-                at_ms: store.last_ms().unwrap_or(session.started_ms),
-                log_file: session.log_file.as_deref(),
-            };
-            let removals = Removals {
-                plan: &plan,
-                result,
-                is_dry_run: args.dry_run,
-            };
-            let is_line = console.output.format == Format::Events;
-            let document = document::purge(removals, &closing, is_line);
-            console.printer.line(&document);
-        }
+    if console.output.format == Format::Human
+        && let Some(result) = result
+    {
+        let text = result_text(result);
+        console.printer.text(&text);
     }
-    console
-        .talk
-        .failures(&ending, subject, session.log_file.as_deref());
-    console.close(ending.exit_code)
+    let removals = Removals {
+        plan: &plan,
+        result,
+        is_dry_run: args.dry_run,
+    };
+    let closing = session.closing(&store, &ending, subject);
+    console.finish(&closing, |closing, is_line| {
+        document::purge(removals, closing, is_line)
+    })
 }
 
 fn repos(args: &PurgeArgs) -> Result<Vec<RepoId>, Box<Failure>> {

@@ -3,7 +3,7 @@
 //! Never looks at the disk: the engine does.
 
 use super::args::{ReadyArgs, WaitArgs, parse_repo, revision_of, wait_limit};
-use super::document::{self, Closing};
+use super::document;
 use super::exit::{Ending, Work, judge};
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
@@ -64,30 +64,16 @@ async fn run(
         call: None,
     };
     let model = store.listing().models.first();
-    match console.output.format {
-        Format::Human => {
-            if ending.exit_code == 0
-                && let Some(model) = model
-            {
-                console.printer.line(&model.snapshot);
-            }
-        }
-        Format::Json | Format::Events => {
-            let closing = Closing {
-                ending: &ending,
-                subject,
-                at_ms: store.last_ms().unwrap_or(session.started_ms),
-                log_file: session.log_file.as_deref(),
-            };
-            let is_line = console.output.format == Format::Events;
-            let document = document::ready(command, asked.as_ref().ok(), model, &closing, is_line);
-            console.printer.line(&document);
-        }
+    if console.output.format == Format::Human
+        && ending.exit_code == 0
+        && let Some(model) = model
+    {
+        console.printer.line(&model.snapshot);
     }
-    console
-        .talk
-        .failures(&ending, subject, session.log_file.as_deref());
-    console.close(ending.exit_code)
+    let closing = session.closing(&store, &ending, subject);
+    console.finish(&closing, |closing, is_line| {
+        document::ready(command, asked.as_ref().ok(), model, closing, is_line)
+    })
 }
 
 fn request(args: &ReadyArgs, patience: Patience<'_>) -> Result<ReadyRequest, Box<Failure>> {

@@ -3,7 +3,7 @@
 //! Never counts and never judges: numbers and findings are the store's, their words are `page`'s.
 
 use super::args::{StatusArgs, call_of, parse_repo};
-use super::document::{self, Closing, Look};
+use super::document::{self, Look};
 use super::exit::{Ending, Work, judge};
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
@@ -58,35 +58,21 @@ async fn run(
         command: "status",
         call: Some(&call),
     };
-    match console.output.format {
-        Format::Human if has_looked(&store) => {
-            let page = Page {
-                look,
-                now_ms,
-                columns: console.output.stdout.columns,
-                is_whole: console.output.verbose > 0,
-                places: &args.places,
-            };
-            let text = console.output.drawn(&page.text());
-            console.printer.text(&text);
-        }
-        Format::Human => {}
-        Format::Json | Format::Events => {
-            let closing = Closing {
-                ending: &ending,
-                subject,
-                at_ms: now_ms,
-                log_file: session.log_file.as_deref(),
-            };
-            let is_line = console.output.format == Format::Events;
-            let document = document::status(look, &closing, is_line);
-            console.printer.line(&document);
-        }
+    if console.output.format == Format::Human && has_looked(&store) {
+        let page = Page {
+            look,
+            now_ms,
+            columns: console.output.stdout.columns,
+            is_whole: console.output.verbose > 0,
+            places: &args.places,
+        };
+        let text = console.output.drawn(&page.text());
+        console.printer.text(&text);
     }
-    console
-        .talk
-        .failures(&ending, subject, session.log_file.as_deref());
-    console.close(ending.exit_code)
+    let closing = session.closing(&store, &ending, subject);
+    console.finish(&closing, |closing, is_line| {
+        document::status(look, closing, is_line)
+    })
 }
 
 /// Looks at everything once. A cache that cannot be read is a failure, whatever else was seen.

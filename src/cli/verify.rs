@@ -3,7 +3,7 @@
 //! Never hashes: the engine does. Progress goes to stderr, the verdicts to stdout.
 
 use super::args::{VerifyArgs, call_of};
-use super::document::{self, Closing};
+use super::document;
 use super::exit::{Ending, Work, judge};
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
@@ -43,33 +43,20 @@ async fn run(mut session: Session<'_>, args: &VerifyArgs, mut console: Console<'
         command: "verify",
         call: Some(&call),
     };
-    match console.output.format {
-        Format::Human => {
-            let seen = store.shelf().verifications();
-            if !seen.is_empty() {
-                let text = verdicts(seen, console.output.stdout.columns, &args.places);
-                console.printer.text(&console.output.drawn(&text));
-                console.talk.remark(&summary(&store));
-            } else if ending.exit_code == 0 {
-                console.talk.remark("no models in the cache");
-            }
-        }
-        Format::Json | Format::Events => {
-            let closing = Closing {
-                ending: &ending,
-                subject,
-                at_ms: store.last_ms().unwrap_or(session.started_ms),
-                log_file: session.log_file.as_deref(),
-            };
-            let is_line = console.output.format == Format::Events;
-            let document = document::verify(&store, &closing, is_line);
-            console.printer.line(&document);
+    if console.output.format == Format::Human {
+        let seen = store.shelf().verifications();
+        if !seen.is_empty() {
+            let text = verdicts(seen, console.output.stdout.columns, &args.places);
+            console.printer.text(&console.output.drawn(&text));
+            console.talk.remark(&summary(&store));
+        } else if ending.exit_code == 0 {
+            console.talk.remark("no models in the cache");
         }
     }
-    console
-        .talk
-        .failures(&ending, subject, session.log_file.as_deref());
-    console.close(ending.exit_code)
+    let closing = session.closing(&store, &ending, subject);
+    console.finish(&closing, |closing, is_line| {
+        document::verify(&store, closing, is_line)
+    })
 }
 
 fn summary(store: &Store) -> String {
