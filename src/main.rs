@@ -342,6 +342,7 @@ fn listen(tasks: &mut JoinSet<()>) -> Result<watch::Receiver<Option<Signal>>, Fa
     let (sender, receiver) = watch::channel(None);
     let mut kinds = vec![
         (SignalKind::interrupt(), Signal::Interrupt),
+        (SignalKind::quit(), Signal::Quit),
         (SignalKind::terminate(), Signal::Terminate),
     ];
     if !host::sighup_is_ignored() {

@@ -12,6 +12,8 @@ pub enum Signal {
     Interrupt,
     /// The terminal went away.
     Hangup,
+    /// Ctrl-\\.
+    Quit,
     /// Asked to end.
     Terminate,
 }
@@ -22,6 +24,7 @@ impl Signal {
         match self {
             Self::Interrupt => 130,
             Self::Hangup => 129,
+            Self::Quit => 131,
             Self::Terminate => 143,
         }
     }
@@ -30,6 +33,7 @@ impl Signal {
         match self {
             Self::Interrupt => "interrupted (SIGINT)",
             Self::Hangup => "hung up (SIGHUP)",
+            Self::Quit => "ended (SIGQUIT)",
             Self::Terminate => "terminated (SIGTERM)",
         }
     }

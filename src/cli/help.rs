@@ -14,7 +14,7 @@ Exit codes:
   7    the disk: full, not writable, or a name it cannot hold
   8    fetched bytes do not match what the Hub promised
   70   a bug in larder
-  129  hung up; 130 interrupted; 143 terminated: what is here is resumed later";
+  129  hung up; 130, 131 interrupted; 143 terminated: what is here is resumed";
 
 pub(super) const ROOT_EXAMPLES: &str = "\
 Examples:

@@ -148,6 +148,7 @@ async fn it_goes_with_every_exit_that_can_be_caught() {
         (Signal::INT, false, 130),
         (Signal::TERM, false, 143),
         (Signal::HUP, false, 129),
+        (Signal::QUIT, false, 131),
         (Signal::INT, true, 130),
     ] {
         let mut larder = scene.pull();
