@@ -12,7 +12,7 @@ pub enum Signal {
     Interrupt,
     /// The terminal went away.
     Hangup,
-    /// Ctrl-\\.
+    /// Ctrl-\.
     Quit,
     /// Asked to end.
     Terminate,
