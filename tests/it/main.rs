@@ -24,6 +24,8 @@ mod marker;
 mod ranges;
 mod ready;
 mod script;
+#[cfg(target_os = "linux")]
+mod seam;
 mod serve;
 mod stubborn;
 mod support;

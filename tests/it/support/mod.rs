@@ -4,11 +4,17 @@
 pub(crate) mod catalogue;
 pub(crate) mod program;
 mod reader;
+#[cfg(target_os = "linux")]
+pub(crate) mod scene;
+#[cfg(target_os = "linux")]
+pub(crate) mod seam;
 pub(crate) mod terminal;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use reader::{assert_all_visible_bytes_proven, files_below};
+#[cfg(target_os = "linux")]
+pub(crate) use reader::wrong_bytes;
 
 /// A folder that goes away with the test.
 pub(crate) struct Scratch {

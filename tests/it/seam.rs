@@ -1,0 +1,244 @@
+//! Faults at every step of a pull, at the seam between larder and the file system: a call fails, the
+//! process dies. Whatever happens, nothing is shown that is not proven, nothing is lost that could be
+//! read, the failure is one of the disk's, and the next run completes.
+//!
+//! By default each kind of step is tried, with errors in turn; `LARDER_TEST_EVERY_STEP=1` tries every
+//! step with every error.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+
+use crate::support::program::Ran;
+use crate::support::scene::{Beginning, Kitchen, Table};
+use crate::support::seam::{Fault, Log, Step};
+
+/// Cases that run at once.
+const AT_ONCE: usize = 3;
+
+/// One thing that goes wrong.
+#[derive(Clone, Debug)]
+struct Case {
+    beginning: Beginning,
+    step: Step,
+    fault: Fault,
+}
+
+fn is_long() -> bool {
+    std::env::var_os("LARDER_TEST_EVERY_STEP").is_some()
+}
+
+/// What a step may meet. From an error on, the calls behind it fail as well where a full disk, a
+/// disk that is going and one that was made read-only do that.
+fn faults_of(step: &Step) -> Vec<Fault> {
+    const TAKES_SPACE: &str = "write,create,mkdir,symlink,link,allocate";
+    const CHANGES: &str =
+        "openw,create,write,truncate,mkdir,symlink,link,rename,unlink,rmdir,chmod,allocate";
+    const BYTES: &str = "write,sync";
+
+    let once = |errno| Fault::Fails { errno, onwards: "" };
+    let full = |errno| Fault::Fails {
+        errno,
+        onwards: TAKES_SPACE,
+    };
+    let read_only = Fault::Fails {
+        errno: libc::EROFS,
+        onwards: CHANGES,
+    };
+    let going = Fault::Fails {
+        errno: libc::EIO,
+        onwards: BYTES,
+    };
+    match step.call() {
+        "open" => vec![once(libc::EACCES), once(libc::EIO)],
+        "openw" => vec![once(libc::EACCES), read_only],
+        "create" | "mkdir" => vec![full(libc::ENOSPC), once(libc::EACCES), read_only, once(libc::EIO)],
+        "write" => vec![full(libc::ENOSPC), once(libc::EIO), full(libc::EDQUOT), going, Fault::Short],
+        "sync" => vec![once(libc::EIO), going, once(libc::ENOSPC)],
+        "rename" => vec![once(libc::EACCES), once(libc::EIO), full(libc::ENOSPC), read_only],
+        "symlink" => vec![once(libc::EPERM), once(libc::EACCES), full(libc::ENOSPC), read_only],
+        "link" => vec![once(libc::EPERM), once(libc::EMLINK), read_only],
+        "unlink" | "rmdir" => vec![once(libc::EACCES), once(libc::EIO), read_only],
+        "truncate" | "allocate" => vec![once(libc::EIO), full(libc::ENOSPC)],
+        _ => vec![once(libc::EPERM), once(libc::EROFS)],
+    }
+}
+
+/// A step without the names of blobs and commits: one kind of step.
+fn kind_of(step: &Step) -> String {
+    let hexadecimal = |word: &str| {
+        let is_name = matches!(word.len(), 40 | 64);
+        is_name && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let words = step.name.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
+    words
+        .map(|word| {
+            let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            if hexadecimal(bare) {
+                word.replace(bare, "E")
+            } else {
+                word.to_owned()
+            }
+        })
+        .collect()
+}
+
+/// The steps to be tried: every one, or of each kind the first and, from nothing, one more.
+fn chosen(steps: &BTreeMap<&'static str, (Beginning, Vec<Step>)>, random: &mut fastrand::Rng) -> Vec<(Beginning, Step)> {
+    let mut chosen = Vec::new();
+    let mut known = BTreeSet::new();
+    for (beginning, steps) in steps.values() {
+        if is_long() {
+            chosen.extend(steps.iter().map(|step| (*beginning, step.clone())));
+            continue;
+        }
+        let mut kinds: BTreeMap<String, Vec<&Step>> = BTreeMap::new();
+        for step in steps {
+            kinds.entry(kind_of(step)).or_default().push(step);
+        }
+        for (kind, steps) in kinds {
+            let is_new = known.insert(kind);
+            let first = if is_new { 0 } else { random.usize(..steps.len()) };
+            chosen.push((*beginning, steps[first].clone()));
+            if is_new && steps.len() > 1 {
+                let other = steps[random.usize(1..steps.len())];
+                chosen.push((*beginning, other.clone()));
+            }
+        }
+    }
+    chosen
+}
+
+/// The steps of a pull from each beginning.
+fn steps_of(kitchen: &mut Kitchen, is_wanted: impl Fn(&str, &str) -> bool) -> BTreeMap<&'static str, (Beginning, Vec<Step>)> {
+    let mut all = BTreeMap::new();
+    for beginning in Beginning::ALL {
+        let log = steps_from(kitchen, beginning);
+        let steps = log.steps().into_iter().zip(&log.0);
+        let wanted = steps
+            .filter(|(step, line)| is_wanted(step.call(), &line.outcome))
+            .map(|(step, _)| step)
+            .collect();
+        all.insert(beginning.name(), (beginning, wanted));
+    }
+    all
+}
+
+fn steps_from(kitchen: &mut Kitchen, beginning: Beginning) -> Log {
+    let table = kitchen.table(beginning);
+    let seam = table.seam(&table.cache());
+    table.pull_model(Some(&seam)).expect_complete();
+    table.assert_whole("without a fault");
+    seam.log()
+}
+
+/// Tries all cases and tells of every one that fails.
+fn try_all<C: Clone + std::fmt::Debug + Send + Sync>(cases: &[C], attempt: impl Fn(&mut Kitchen, &C) -> bool + Sync) {
+    let next = Mutex::new(cases.iter());
+    let (failed, reached) = (Mutex::new(Vec::new()), Mutex::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                let mut kitchen = Kitchen::new();
+                loop {
+                    let Some(case) = next.lock().unwrap().next() else {
+                        return;
+                    };
+                    match catch_unwind(AssertUnwindSafe(|| attempt(&mut kitchen, case))) {
+                        Ok(is_reached) => *reached.lock().unwrap() += usize::from(is_reached),
+                        Err(_) => failed.lock().unwrap().push(case.clone()),
+                    }
+                }
+            });
+        }
+    });
+    let (failed, reached) = (failed.into_inner().unwrap(), reached.into_inner().unwrap());
+    assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
+    // Of writes there are now more, now fewer.
+    let all = cases.len();
+    println!("{reached} of {all} steps were reached");
+    assert!(reached * 10 >= all * 9, "only {reached} of {all} steps were reached");
+}
+
+#[track_caller]
+fn assert_told(ran: &Ran, table: &Table, what: &str) {
+    assert!(!ran.stderr.contains("panicked"), "{what}: {ran:#?}");
+    assert!(matches!(ran.code, Some(0 | 7)), "{what}: {ran:#?}");
+    if ran.code == Some(0) {
+        return;
+    }
+    let path = table.path().to_str().unwrap();
+    assert!(ran.stderr.contains(path), "{what}: {ran:#?}");
+    assert!(ran.stderr.contains("--cache-dir"), "{what}: {ran:#?}");
+}
+
+#[test]
+fn a_call_that_fails_costs_nothing_that_was_there_and_the_next_run_completes() {
+    let mut kitchen = Kitchen::new();
+    let mut random = fastrand::Rng::with_seed(5);
+    let steps = steps_of(&mut kitchen, |_, _| true);
+    let mut cases = Vec::new();
+    for (at, (beginning, step)) in chosen(&steps, &mut random).into_iter().enumerate() {
+        let faults = faults_of(&step);
+        let turn = at % faults.len();
+        let faults = faults.into_iter().enumerate();
+        let wanted = faults.filter(|(number, _)| is_long() || *number == turn);
+        cases.extend(wanted.map(|(_, fault)| Case {
+            beginning,
+            step: step.clone(),
+            fault,
+        }));
+    }
+    for (name, (_, steps)) in &steps {
+        println!("{name}: {} steps", steps.len());
+    }
+    drop(kitchen);
+    try_all(&cases, |kitchen, case| {
+        let what = format!("{case:?}");
+        let table = kitchen.table(case.beginning);
+        let before = table.look();
+        let seam = table.seam(&table.cache()).with(&case.step, case.fault);
+        let ran = table.pull_model(Some(&seam));
+        assert_told(&ran, &table, &what);
+        table.assert_no_worse_than(&before, &what);
+        let is_reached = seam.log().has_happened();
+        assert!(is_reached || ran.code == Some(0), "{what}: {ran:#?}");
+        table.pull_model(None).expect_complete();
+        table.assert_whole(&what);
+        is_reached
+    });
+}
+
+/// Which file a case is about, for the messages.
+#[test]
+fn killed_at_any_step_the_cache_is_readable_and_no_more_is_fetched_than_was_missing() {
+    let mut kitchen = Kitchen::new();
+    let mut random = fastrand::Rng::with_seed(6);
+    let steps = steps_of(&mut kitchen, |call, outcome| call != "open" && outcome == "ok");
+    let cases: Vec<Case> = chosen(&steps, &mut random)
+        .into_iter()
+        .map(|(beginning, step)| Case {
+            beginning,
+            step,
+            fault: Fault::KillAfter,
+        })
+        .collect();
+    drop(kitchen);
+    try_all(&cases, |kitchen, case| {
+        let what = format!("{case:?}");
+        let table = kitchen.table(case.beginning);
+        let before = table.look();
+        let seam = table.seam(&table.cache()).with(&case.step, case.fault);
+        let ran = table.pull_model(Some(&seam));
+        let is_reached = seam.log().has_happened();
+        assert_eq!(ran.code.is_none(), is_reached, "{what}: {ran:#?}");
+        table.assert_no_worse_than(&before, &what);
+        let missing = table.missing_bytes();
+        kitchen.sent_bytes();
+        table.pull_model(None).expect_complete();
+        let sent = kitchen.sent_bytes();
+        assert!(sent <= missing, "{what}: {sent} bytes sent, {missing} missing");
+        table.assert_whole(&what);
+        is_reached
+    });
+}

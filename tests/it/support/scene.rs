@@ -1,0 +1,467 @@
+//! One model in two commits, the states of a cache from which larder brings it, and what has to be
+//! true of that cache whatever goes wrong.
+//!
+//! Caches lie in memory where there is room: hundreds of runs are made, each with many syncs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::LazyLock;
+
+use larder::domain::{RepoId, RepoKind};
+use larder::serve::{Catalogue, Content, Serving, SourceFile};
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Runtime;
+
+use super::program::{Ran, finish};
+use super::seam::Seam;
+use super::{files_below, wrong_bytes};
+
+const MODEL: &str = "someone/model";
+const OTHER: &str = "someone/other";
+/// Of the weights: two chunks.
+const WEIGHTS_BYTES: usize = (9 << 20) + 4_321;
+/// Of the tokenizer: one chunk, and more than what comes in memory.
+const TOKENIZER_BYTES: usize = (1 << 20) + 300_000;
+/// A chunk of a partial's map.
+const CHUNK_BYTES: u64 = 8 << 20;
+/// Short patience: what is tried again is tried soon.
+const SETTINGS: &str = "retry_base_ms = 1\nretry_cap_s = 1\nretry_attempts = 3\n";
+
+static WEIGHTS: LazyLock<bytes::Bytes> = LazyLock::new(|| generated(1, WEIGHTS_BYTES));
+static TOKENIZER: LazyLock<bytes::Bytes> = LazyLock::new(|| generated(2, TOKENIZER_BYTES));
+
+fn generated(seed: u64, length: usize) -> bytes::Bytes {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut bytes = vec![0; length];
+    random.fill(&mut bytes);
+    bytes.into()
+}
+
+fn lfs(path: &str, bytes: &bytes::Bytes) -> SourceFile {
+    SourceFile::lfs(path, Content::Memory(bytes.clone()))
+}
+
+fn model(name: &str) -> RepoId {
+    RepoId::new(RepoKind::Model, name).unwrap()
+}
+
+/// The model: weights in two chunks, a file of one, small ones that come together, one of them deep
+/// inside, two of one content, and an empty one.
+fn catalogue() -> Catalogue {
+    let mut catalogue = Catalogue::new();
+    let repo = catalogue.repo(&model(MODEL));
+    let older = repo.commit(vec![
+        SourceFile::git("config.json", "{\"version\": 1}"),
+        SourceFile::git("sub dir/deep/nested.json", "{\"nested\": true}"),
+        lfs("model.safetensors", &generated(3, 2_000)),
+    ]);
+    let main = repo.commit(vec![
+        SourceFile::git("config.json", "{\"version\": 2}"),
+        SourceFile::git("README.md", "# Model\n"),
+        SourceFile::git("merges.txt", "a b\n"),
+        SourceFile::git("same.txt", "a b\n"),
+        SourceFile::git("empty.txt", ""),
+        SourceFile::git("sub dir/deep/nested.json", "{\"nested\": true}"),
+        lfs("tokenizer.json", &TOKENIZER),
+        lfs("model.safetensors", &WEIGHTS),
+    ]);
+    repo.branch("older", older).branch("main", main);
+    let other = catalogue.repo(&model(OTHER));
+    let commit = other.commit(vec![
+        SourceFile::git("config.json", "{\"version\": 2}"),
+        lfs("tokenizer.json", &TOKENIZER),
+    ]);
+    other.branch("main", commit);
+    catalogue
+}
+
+/// What is in the cache when larder begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// Nothing, not even its folder.
+    Nothing,
+    /// `main` names an older commit, which is whole.
+    Older,
+    /// `main` is whole but for: weights of which a partial is there, a blob with wrong bytes, a link
+    /// that is missing, one that leads nowhere, a file in the place of a link; and another repo has
+    /// a content that is missing here.
+    Damaged,
+}
+
+impl Beginning {
+    pub(crate) const ALL: [Self; 3] = [Self::Nothing, Self::Older, Self::Damaged];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "from nothing",
+            Self::Older => "from an older commit",
+            Self::Damaged => "from damage",
+        }
+    }
+}
+
+/// A Hub and the caches in every state to begin with, of one thread.
+pub(crate) struct Kitchen {
+    runtime: Runtime,
+    hub: Serving,
+    folder: tempfile::TempDir,
+    made: usize,
+}
+
+/// A cache and a home, to be spoilt.
+pub(crate) struct Table {
+    path: PathBuf,
+    endpoint: String,
+}
+
+/// What a reader finds in a cache.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sight {
+    /// Files behind names, by their length: what they hold is proven by their names.
+    readable: BTreeMap<PathBuf, u64>,
+    /// What each ref leads to.
+    refs: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    /// What is not what its name says.
+    wrong: BTreeSet<PathBuf>,
+}
+
+/// In memory where there is room for it, else where other tests are.
+fn parent() -> PathBuf {
+    const ROOM_BYTES: u64 = 1 << 30;
+
+    let memory = PathBuf::from("/dev/shm");
+    match fs2::available_space(&memory) {
+        Ok(free) if free > ROOM_BYTES => memory,
+        _ => std::env::temp_dir(),
+    }
+}
+
+impl Kitchen {
+    pub(crate) fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let hub = runtime
+            .block_on(Serving::start(catalogue(), Vec::new()))
+            .unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("larder-seam-")
+            .tempdir_in(parent())
+            .unwrap();
+        let mut kitchen = Self {
+            runtime,
+            hub,
+            folder,
+            made: 0,
+        };
+        kitchen.lay_out();
+        kitchen
+    }
+
+    /// Makes the states to begin with.
+    fn lay_out(&mut self) {
+        let older = self.empty();
+        older.pull(&["--revision", "older", MODEL], None).expect_complete();
+        let repo = older.repo();
+        fs::copy(repo.join("refs/older"), repo.join("refs/main")).unwrap();
+        fs::rename(older.cache(), self.template(Beginning::Older)).unwrap();
+
+        let damaged = self.empty();
+        damaged.pull(&[MODEL], None).expect_complete();
+        damaged.pull(&["--revision", "older", MODEL], None).expect_complete();
+        damaged.pull(&[OTHER], None).expect_complete();
+        damaged.damage(&self.hub);
+        fs::rename(damaged.cache(), self.template(Beginning::Damaged)).unwrap();
+    }
+
+    fn template(&self, beginning: Beginning) -> PathBuf {
+        self.folder.path().join(format!("{beginning:?}"))
+    }
+
+    fn empty(&mut self) -> Table {
+        self.made += 1;
+        let path = self.folder.path().join(format!("table-{}", self.made));
+        let settings = path.join("home/.config/larder");
+        fs::create_dir_all(&settings).unwrap();
+        fs::write(settings.join("config.toml"), SETTINGS).unwrap();
+        Table {
+            path: fs::canonicalize(path).unwrap(),
+            endpoint: self.hub.endpoint(),
+        }
+    }
+
+    /// A cache in that state.
+    pub(crate) fn table(&mut self, beginning: Beginning) -> Table {
+        let table = self.empty();
+        if beginning != Beginning::Nothing {
+            copy(&self.template(beginning), &table.cache());
+        }
+        table
+    }
+
+    /// Bytes of contents that were sent since the last time that this was asked.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        let requests = self.hub.requests();
+        self.hub.clear_requests();
+        let contents = requests
+            .iter()
+            .filter(|request| request.method == "GET" && !request.path.starts_with("/api/"));
+        contents
+            .filter(|request| matches!(request.status, 200 | 206))
+            .map(|request| request.body_bytes_sent)
+            .sum()
+    }
+}
+
+impl Drop for Kitchen {
+    fn drop(&mut self) {
+        // The Hub's tasks are the runtime's.
+        let _guard = self.runtime.enter();
+    }
+}
+
+/// Copies a cache: a link is copied as one.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (kind, target) = (entry.file_type().unwrap(), to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &target);
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(entry.path()).unwrap(), &target).unwrap();
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn expect_complete(&self) {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+    }
+}
+
+impl Table {
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.path.join("hub")
+    }
+
+    pub(crate) fn repo(&self) -> PathBuf {
+        self.cache().join("models--someone--model")
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path.join("home/.local/state/larder")
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A seam before everything below `root`.
+    pub(crate) fn seam(&self, root: &Path) -> Seam {
+        Seam::at(root, &self.path.join("log"))
+    }
+
+    /// `larder pull` with these words; `None` as the code of one that was killed.
+    #[track_caller]
+    pub(crate) fn pull(&self, words: &[&str], seam: Option<&Seam>) -> Ran {
+        self.larder("pull", &[&["--all"], words].concat(), seam)
+    }
+
+    /// Brings the model, as it is at `main`.
+    #[track_caller]
+    pub(crate) fn pull_model(&self, seam: Option<&Seam>) -> Ran {
+        self.pull(&[MODEL], seam)
+    }
+
+    #[track_caller]
+    pub(crate) fn larder(&self, command: &str, words: &[&str], seam: Option<&Seam>) -> Ran {
+        let mut larder = std::process::Command::new(env!("CARGO_BIN_EXE_larder"));
+        larder
+            .arg(command)
+            .args(words)
+            .env_clear()
+            .env("HOME", self.path.join("home"))
+            .env("HF_HUB_CACHE", self.cache())
+            .env("HF_ENDPOINT", &self.endpoint)
+            .current_dir(&self.path)
+            .stdin(Stdio::null());
+        if let Some(seam) = seam {
+            seam.before(&mut larder);
+        }
+        finish(&mut larder)
+    }
+
+    /// What a reader finds.
+    pub(crate) fn look(&self) -> Sight {
+        let mut sight = Sight {
+            wrong: wrong_bytes(&self.cache()).into_keys().collect(),
+            ..Sight::default()
+        };
+        let repo = self.repo();
+        for path in below(&repo.join("snapshots")) {
+            if let Ok(found) = fs::metadata(&path) {
+                sight.readable.insert(path, found.len());
+            }
+        }
+        for reference in below(&repo.join("refs")) {
+            let commit = fs::read_to_string(&reference).unwrap();
+            assert_eq!(commit.len(), 40, "{}", reference.display());
+            let snapshot = repo.join("snapshots").join(commit);
+            let held = below(&snapshot)
+                .into_iter()
+                .filter(|path| path.is_file())
+                .map(|path| path.strip_prefix(&snapshot).unwrap().to_owned())
+                .collect();
+            sight.refs.insert(reference, held);
+        }
+        sight
+    }
+
+    /// Fails if a reader finds less than before, or anything wrong that was not wrong before.
+    #[track_caller]
+    pub(crate) fn assert_no_worse_than(&self, before: &Sight, what: &str) {
+        let now = self.look();
+        let wrong: Vec<_> = now.wrong.difference(&before.wrong).collect();
+        assert!(wrong.is_empty(), "{what}: shown and not proven: {wrong:?}");
+        for (path, bytes) in &before.readable {
+            // What was wrong may become right.
+            let is_kept = now.readable.get(path) == Some(bytes)
+                || before.wrong.contains(path) && now.readable.contains_key(path);
+            assert!(is_kept, "{what}: lost {}", path.display());
+        }
+        for (reference, held) in &before.refs {
+            let holds = now.refs.get(reference);
+            assert!(
+                holds.is_some_and(|holds| holds.is_superset(held)),
+                "{what}: {} led to {held:?} and leads to {holds:?}",
+                reference.display()
+            );
+        }
+    }
+
+    /// Fails unless `main` is all there, every byte is proven and nothing is left of the work.
+    #[track_caller]
+    pub(crate) fn assert_whole(&self, what: &str) {
+        let sight = self.look();
+        assert!(sight.wrong.is_empty(), "{what}: wrong {:?}", sight.wrong);
+        let held = sight.refs.get(&self.repo().join("refs/main"));
+        let names = held.map(BTreeSet::len);
+        assert_eq!(names, Some(8), "{what}: {held:?}");
+        let left: Vec<PathBuf> = below(&self.cache())
+            .into_iter()
+            .filter(|path| is_leftover(path))
+            .collect();
+        assert!(left.is_empty(), "{what}: left {left:?}");
+    }
+
+    /// Bytes of contents that the next run has to fetch: of all blobs that are not there, less the
+    /// whole chunks that their maps vouch for.
+    pub(crate) fn missing_bytes(&self) -> u64 {
+        let mut missing = 0;
+        for (path, bytes) in contents() {
+            let hash = hex::encode(Sha256::digest(&bytes));
+            let blobs = self.repo().join("blobs");
+            let is_there = below(&self.repo().join("snapshots"))
+                .iter()
+                .any(|found| found.ends_with(&path) && fs::read(found).is_ok_and(|it| it == bytes))
+                || blobs.join(&hash).exists()
+                || blobs.join(git_name(&bytes)).exists();
+            if is_there {
+                continue;
+            }
+            let length = bytes.len() as u64;
+            let vouched = below(&blobs)
+                .iter()
+                .filter(|map| map.to_string_lossy().ends_with(".map.incomplete"))
+                .filter(|map| map.to_string_lossy().contains(&hash))
+                .map(|map| vouched_bytes(map, length))
+                .max();
+            missing += length - vouched.unwrap_or(0);
+        }
+        missing
+    }
+
+    /// Spoils a whole cache: see [`Beginning::Damaged`].
+    fn damage(&self, hub: &Serving) {
+        let repo = self.repo();
+        let blobs = repo.join("blobs");
+        let commit = fs::read_to_string(repo.join("refs/main")).unwrap();
+        let snapshot = repo.join("snapshots").join(commit);
+        let blob = |name: &str| {
+            let target = fs::read_link(snapshot.join(name)).unwrap();
+            blobs.join(target.file_name().unwrap())
+        };
+        // Half of a chunk, with a map that says so, as a run leaves it that was asked to stop.
+        let (weights, readme, tokenizer) =
+            (blob("model.safetensors"), blob("README.md"), blob("tokenizer.json"));
+        fs::remove_file(&weights).unwrap();
+        fs::write(format!("{}.0badcafe.incomplete", weights.display()), &WEIGHTS[..4 << 20]).unwrap();
+        fs::remove_file(tokenizer).unwrap();
+        fs::write(readme, "# Modem\n").unwrap();
+        fs::remove_file(snapshot.join("merges.txt")).unwrap();
+        fs::remove_file(snapshot.join("config.json")).unwrap();
+        symlink("../../blobs/gone", snapshot.join("config.json")).unwrap();
+        let nested = snapshot.join("sub dir/deep/nested.json");
+        fs::remove_file(&nested).unwrap();
+        fs::write(nested, "{\"mine\": true}").unwrap();
+        hub.clear_requests();
+    }
+}
+
+/// The files of `main` by path.
+fn contents() -> Vec<(String, Vec<u8>)> {
+    let catalogue = catalogue();
+    let files = catalogue.get(&model(MODEL)).unwrap().files("main");
+    let contents = files.into_iter();
+    contents
+        .map(|(path, _, content)| (path, content.bytes().to_vec()))
+        .collect()
+}
+
+fn git_name(bytes: &[u8]) -> String {
+    let mut git = sha1::Sha1::new();
+    git.update(format!("blob {}\0", bytes.len()));
+    git.update(bytes);
+    hex::encode(git.finalize())
+}
+
+/// What the lines `chunk N …` of a map are about.
+fn vouched_bytes(map: &Path, length: u64) -> u64 {
+    let text = fs::read_to_string(map).unwrap_or_default();
+    let chunks: BTreeSet<u64> = text
+        .lines()
+        .filter(|line| line.split(' ').count() == 5)
+        .filter_map(|line| line.strip_prefix("chunk ")?.split(' ').next()?.parse().ok())
+        .collect();
+    let bytes = |chunk: &u64| (length - chunk * CHUNK_BYTES).min(CHUNK_BYTES);
+    chunks.iter().map(bytes).sum()
+}
+
+/// What only a run that is at work may have: partials, scratch files, folders in the making, the
+/// download marker.
+fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().unwrap().to_string_lossy();
+    let inside = path.to_string_lossy();
+    name.ends_with(".incomplete")
+        || name.ends_with(".tmp")
+        || name == ".manual_download_lock"
+        || inside.contains(".new/")
+        || (inside.contains("/.larder/") && !inside.contains("/.larder/trees/") && !inside.contains("/.larder/aside/"))
+}
+
+fn below(folder: &Path) -> Vec<PathBuf> {
+    if folder.is_dir() {
+        files_below(folder)
+    } else {
+        Vec::new()
+    }
+}
