@@ -99,14 +99,15 @@ pub fn sweep_staging(layout: &Layout, repo: &RepoId) -> Result<Vec<Healing>> {
         let is_dead = if is_staging(&name) {
             is_abandoned(&path, fs::Metadata::is_dir)? && holds_no_content(&path)?
         } else if is_scratch(&name) {
-            is_abandoned(&path, fs::Metadata::is_file)?
+            // A link of that name was a probe: what it was to show is known as soon as it is made.
+            path.is_symlink() || is_abandoned(&path, fs::Metadata::is_file)?
         } else {
             false
         };
         if !is_dead {
             continue;
         }
-        let removed = if path.is_dir() {
+        let removed = if path.is_dir() && !path.is_symlink() {
             fs::remove_dir_all(&path)
         } else {
             fs::remove_file(&path)
@@ -189,6 +190,8 @@ mod tests {
         let live = Staging::open(&layout, &repo, &commit).unwrap();
         let scratch = larder.join("0000000a.tmp");
         fs::write(&scratch, "half").unwrap();
+        let probe = larder.join("0000000b.tmp");
+        symlink("nothing", &probe).unwrap();
         let (live_scratch, _file) = durable::scratch(&larder).unwrap();
 
         let healed = sweep_staging(&layout, &repo).unwrap();
@@ -196,9 +199,9 @@ mod tests {
         locations.sort();
         assert_eq!(
             locations,
-            [scratch.to_str().unwrap(), dead.to_str().unwrap()]
+            [&scratch, &probe, &dead].map(|path| path.to_str().unwrap())
         );
-        assert!(!dead.exists() && !scratch.exists());
+        assert!(!dead.exists() && !scratch.exists() && !probe.is_symlink());
         assert!(live.path().exists() && live_scratch.exists());
         assert!(kept.iter().all(|path| path.join("sub").exists()));
         let live_path = live.path().to_owned();
