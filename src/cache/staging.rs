@@ -127,6 +127,22 @@ pub fn sweep_staging(layout: &Layout, repo: &RepoId) -> Result<Vec<Healing>> {
     Ok(healed)
 }
 
+/// Takes away scratch files in `dir` that nobody has open.
+pub(super) fn sweep_scratch(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).map_err(Error::at("read", dir))? {
+        let path = entry.map_err(Error::at("read", dir))?.path();
+        let is_dead = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(is_scratch)
+            && is_abandoned(&path, fs::Metadata::is_file)?;
+        if is_dead {
+            fs::remove_file(&path).map_err(Error::at("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 fn is_staging(name: &str) -> bool {
     name.split_once('.')
         .is_some_and(|(commit, number)| Commit::new(commit).is_ok() && is_number(number))
@@ -136,7 +152,7 @@ fn is_scratch(name: &str) -> bool {
     name.strip_suffix(SCRATCH_ENDING).is_some_and(is_number)
 }
 
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
