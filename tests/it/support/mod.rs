@@ -12,9 +12,9 @@ pub(crate) mod terminal;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use reader::{assert_all_visible_bytes_proven, files_below};
 #[cfg(target_os = "linux")]
 pub(crate) use reader::wrong_bytes;
+pub(crate) use reader::{assert_all_visible_bytes_proven, files_below};
 
 /// A folder that goes away with the test.
 pub(crate) struct Scratch {

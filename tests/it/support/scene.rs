@@ -12,7 +12,6 @@ use std::sync::LazyLock;
 
 use larder::domain::{RepoId, RepoKind};
 use larder::serve::{Catalogue, Content, Serving, SourceFile};
-use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
 
 use super::program::{Ran, finish};
@@ -166,14 +165,18 @@ impl Kitchen {
     /// Makes the states to begin with.
     fn lay_out(&mut self) {
         let older = self.empty();
-        older.pull(&["--revision", "older", MODEL], None).expect_complete();
+        older
+            .pull(&["--revision", "older", MODEL], None)
+            .expect_complete();
         let repo = older.repo();
         fs::copy(repo.join("refs/older"), repo.join("refs/main")).unwrap();
         fs::rename(older.cache(), self.template(Beginning::Older)).unwrap();
 
         let damaged = self.empty();
         damaged.pull(&[MODEL], None).expect_complete();
-        damaged.pull(&["--revision", "older", MODEL], None).expect_complete();
+        damaged
+            .pull(&["--revision", "older", MODEL], None)
+            .expect_complete();
         damaged.pull(&[OTHER], None).expect_complete();
         damaged.damage(&self.hub);
         fs::rename(damaged.cache(), self.template(Beginning::Damaged)).unwrap();
@@ -358,6 +361,7 @@ impl Table {
         assert_eq!(names, Some(8), "{what}: {held:?}");
         let left: Vec<PathBuf> = below(&self.cache())
             .into_iter()
+            .chain(folders_below(&self.cache()))
             .filter(|path| is_leftover(path))
             .collect();
         assert!(left.is_empty(), "{what}: left {left:?}");
@@ -366,28 +370,20 @@ impl Table {
     /// Bytes of contents that the next run has to fetch: of all blobs that are not there, less the
     /// whole chunks that their maps vouch for.
     pub(crate) fn missing_bytes(&self) -> u64 {
-        let mut missing = 0;
-        for (path, bytes) in contents() {
-            let hash = hex::encode(Sha256::digest(&bytes));
-            let blobs = self.repo().join("blobs");
-            let is_there = below(&self.repo().join("snapshots"))
-                .iter()
-                .any(|found| found.ends_with(&path) && fs::read(found).is_ok_and(|it| it == bytes))
-                || blobs.join(&hash).exists()
-                || blobs.join(git_name(&bytes)).exists();
-            if is_there {
-                continue;
-            }
-            let length = bytes.len() as u64;
-            let vouched = below(&blobs)
-                .iter()
-                .filter(|map| map.to_string_lossy().ends_with(".map.incomplete"))
-                .filter(|map| map.to_string_lossy().contains(&hash))
-                .map(|map| vouched_bytes(map, length))
-                .max();
-            missing += length - vouched.unwrap_or(0);
-        }
-        missing
+        let blobs = self.repo().join("blobs");
+        let partials = below(&blobs);
+        let missing = CONTENTS
+            .iter()
+            .filter(|(etag, _)| !blobs.join(etag).exists())
+            .map(|(etag, &length)| {
+                let maps = partials.iter().filter(|path| {
+                    let name = path.file_name().unwrap().to_string_lossy();
+                    name.starts_with(etag) && name.ends_with(".map.incomplete")
+                });
+                let vouched = maps.map(|map| vouched_bytes(map, length)).max();
+                length - vouched.unwrap_or(0)
+            });
+        missing.sum()
     }
 
     /// Spoils a whole cache: see [`Beginning::Damaged`].
@@ -401,10 +397,17 @@ impl Table {
             blobs.join(target.file_name().unwrap())
         };
         // Half of a chunk, with a map that says so, as a run leaves it that was asked to stop.
-        let (weights, readme, tokenizer) =
-            (blob("model.safetensors"), blob("README.md"), blob("tokenizer.json"));
+        let (weights, readme, tokenizer) = (
+            blob("model.safetensors"),
+            blob("README.md"),
+            blob("tokenizer.json"),
+        );
         fs::remove_file(&weights).unwrap();
-        fs::write(format!("{}.0badcafe.incomplete", weights.display()), &WEIGHTS[..4 << 20]).unwrap();
+        fs::write(
+            format!("{}.0badcafe.incomplete", weights.display()),
+            &WEIGHTS[..4 << 20],
+        )
+        .unwrap();
         fs::remove_file(tokenizer).unwrap();
         fs::write(readme, "# Modem\n").unwrap();
         fs::remove_file(snapshot.join("merges.txt")).unwrap();
@@ -417,22 +420,15 @@ impl Table {
     }
 }
 
-/// The files of `main` by path.
-fn contents() -> Vec<(String, Vec<u8>)> {
+/// The contents of `main`: name of the blob and length.
+static CONTENTS: LazyLock<BTreeMap<String, u64>> = LazyLock::new(|| {
     let catalogue = catalogue();
     let files = catalogue.get(&model(MODEL)).unwrap().files("main");
     let contents = files.into_iter();
     contents
-        .map(|(path, _, content)| (path, content.bytes().to_vec()))
+        .map(|(_, etag, content)| (etag.to_string(), content.len()))
         .collect()
-}
-
-fn git_name(bytes: &[u8]) -> String {
-    let mut git = sha1::Sha1::new();
-    git.update(format!("blob {}\0", bytes.len()));
-    git.update(bytes);
-    hex::encode(git.finalize())
-}
+});
 
 /// What the lines `chunk N …` of a map are about.
 fn vouched_bytes(map: &Path, length: u64) -> u64 {
@@ -451,11 +447,40 @@ fn vouched_bytes(map: &Path, length: u64) -> u64 {
 fn is_leftover(path: &Path) -> bool {
     let name = path.file_name().unwrap().to_string_lossy();
     let inside = path.to_string_lossy();
-    name.ends_with(".incomplete")
+    let is_of_larder = inside
+        .split_once("/.larder/")
+        .is_some_and(|(_, inside)| !inside.starts_with("trees") && !inside.starts_with("aside"));
+    is_of_larder
         || name.ends_with(".tmp")
-        || name == ".manual_download_lock"
-        || inside.contains(".new/")
-        || (inside.contains("/.larder/") && !inside.contains("/.larder/trees/") && !inside.contains("/.larder/aside/"))
+        || name.ends_with(".new")
+        || name.ends_with(".incomplete") && !is_known_waste(path)
+        // An empty one is left to whoever makes it for five seconds (cache/marker.rs).
+        || name == ".manual_download_lock" && path.metadata().unwrap().len() > 0
+}
+
+/// A partial of a content that another repo had and that was taken from there: it stays until
+/// somebody asks for a tidy cache (the finding `abandoned-partial`, `purge --incomplete`).
+fn is_known_waste(path: &Path) -> bool {
+    let name = path.file_name().unwrap().to_string_lossy();
+    let etag = name.split('.').next().unwrap();
+    let other = path
+        .ancestors()
+        .nth(3)
+        .unwrap()
+        .join("models--someone--other/blobs");
+    other.join(etag).exists() && path.with_file_name(etag).exists()
+}
+
+fn folders_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(folders_below(&entry.path()));
+            found.push(entry.path());
+        }
+    }
+    found
 }
 
 fn below(folder: &Path) -> Vec<PathBuf> {

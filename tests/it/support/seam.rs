@@ -66,10 +66,7 @@ impl Step {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     /// It fails with this error, and so do these calls from then on.
-    Fails {
-        errno: i32,
-        onwards: &'static str,
-    },
+    Fails { errno: i32, onwards: &'static str },
     /// It writes half of what it was given.
     Short,
     /// The process dies before it.
