@@ -21,6 +21,8 @@ mod house;
 mod interop;
 mod ledger;
 mod marker;
+#[cfg(target_os = "linux")]
+mod power;
 mod ranges;
 mod ready;
 mod script;

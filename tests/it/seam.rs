@@ -24,7 +24,7 @@ struct Case {
     fault: Fault,
 }
 
-fn is_long() -> bool {
+pub(crate) fn is_long() -> bool {
     std::env::var_os("LARDER_TEST_EVERY_STEP").is_some()
 }
 
@@ -106,41 +106,33 @@ fn kind_of(step: &Step) -> String {
         .collect()
 }
 
-/// The steps to be tried: every one, or of each kind the first and, from nothing, one more.
-fn chosen(
+/// The steps to be tried: every one, or the first of each kind and some of the others.
+pub(crate) fn chosen(
     steps: &BTreeMap<&'static str, (Beginning, Vec<Step>)>,
     random: &mut fastrand::Rng,
 ) -> Vec<(Beginning, Step)> {
-    let mut chosen = Vec::new();
+    const OTHERS: usize = 16;
+
+    let (mut chosen, mut others) = (Vec::new(), Vec::new());
     let mut known = BTreeSet::new();
     for (beginning, steps) in steps.values() {
-        if is_long() {
-            chosen.extend(steps.iter().map(|step| (*beginning, step.clone())));
-            continue;
-        }
-        let mut kinds: BTreeMap<String, Vec<&Step>> = BTreeMap::new();
         for step in steps {
-            kinds.entry(kind_of(step)).or_default().push(step);
-        }
-        for (kind, steps) in kinds {
-            let is_new = known.insert(kind);
-            let first = if is_new {
-                0
+            let is_new = known.insert(kind_of(step));
+            let list = if is_new || is_long() {
+                &mut chosen
             } else {
-                random.usize(..steps.len())
+                &mut others
             };
-            chosen.push((*beginning, steps[first].clone()));
-            if is_new && steps.len() > 1 {
-                let other = steps[random.usize(1..steps.len())];
-                chosen.push((*beginning, other.clone()));
-            }
+            list.push((*beginning, step.clone()));
         }
     }
+    random.shuffle(&mut others);
+    chosen.extend(others.into_iter().take(OTHERS));
     chosen
 }
 
 /// The steps of a pull from each beginning.
-fn steps_of(
+pub(crate) fn steps_of(
     kitchen: &mut Kitchen,
     is_wanted: impl Fn(&str, &str) -> bool,
 ) -> BTreeMap<&'static str, (Beginning, Vec<Step>)> {
@@ -166,7 +158,7 @@ fn steps_from(kitchen: &mut Kitchen, beginning: Beginning) -> Log {
 }
 
 /// Tries all cases and tells of every one that fails.
-fn try_all<C: Clone + std::fmt::Debug + Send + Sync>(
+pub(crate) fn try_all<C: Clone + std::fmt::Debug + Send + Sync>(
     cases: &[C],
     attempt: impl Fn(&mut Kitchen, &C) -> bool + Sync,
 ) {

@@ -2,6 +2,8 @@
 //! nothing and hashes everything.
 
 pub(crate) mod catalogue;
+#[cfg(target_os = "linux")]
+pub(crate) mod power;
 pub(crate) mod program;
 mod reader;
 #[cfg(target_os = "linux")]
