@@ -15,6 +15,8 @@
 mod cli;
 mod crash;
 mod dashboard;
+#[cfg(target_os = "linux")]
+mod disk;
 mod fetch;
 mod heal;
 mod house;

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use crate::support::program::Ran;
 use crate::support::scene::{Beginning, Kitchen, Table};
-use crate::support::seam::{Fault, Log, Step};
+use crate::support::seam::{EVERY_CHANGE, Fault, Log, Step};
 
 /// Cases that run at once.
 const AT_ONCE: usize = 3;
@@ -32,8 +32,6 @@ pub(crate) fn is_long() -> bool {
 /// disk that is going and one that was made read-only do that.
 fn faults_of(step: &Step) -> Vec<Fault> {
     const TAKES_SPACE: &str = "write,create,mkdir,symlink,link,allocate";
-    const CHANGES: &str =
-        "openw,create,write,truncate,mkdir,symlink,link,rename,unlink,rmdir,chmod,allocate";
     const BYTES: &str = "write,sync";
 
     let once = |errno| Fault::Fails { errno, onwards: "" };
@@ -43,7 +41,7 @@ fn faults_of(step: &Step) -> Vec<Fault> {
     };
     let read_only = Fault::Fails {
         errno: libc::EROFS,
-        onwards: CHANGES,
+        onwards: EVERY_CHANGE,
     };
     let going = Fault::Fails {
         errno: libc::EIO,

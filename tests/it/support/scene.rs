@@ -7,18 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use larder::domain::{RepoId, RepoKind};
-use larder::serve::{Catalogue, Content, Serving, SourceFile};
+use larder::serve::{Catalogue, Content, Effect, Fault, Matcher, Origin, Serving, SourceFile};
 use tokio::runtime::Runtime;
 
 use super::program::{Ran, finish};
 use super::seam::Seam;
 use super::{files_below, wrong_bytes};
 
-const MODEL: &str = "someone/model";
+pub(crate) const MODEL: &str = "someone/model";
 const OTHER: &str = "someone/other";
 /// Of the weights: two chunks.
 const WEIGHTS_BYTES: usize = (9 << 20) + 4_321;
@@ -142,6 +142,10 @@ fn parent() -> PathBuf {
 
 impl Kitchen {
     pub(crate) fn new() -> Self {
+        Self::below(&parent())
+    }
+
+    fn below(folder: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -152,7 +156,7 @@ impl Kitchen {
             .unwrap();
         let folder = tempfile::Builder::new()
             .prefix("larder-seam-")
-            .tempdir_in(parent())
+            .tempdir_in(folder)
             .unwrap();
         let mut kitchen = Self {
             runtime,
@@ -209,6 +213,18 @@ impl Kitchen {
         table
     }
 
+    /// Lets the weights come slowly.
+    pub(crate) fn slow_down(&self, bytes_per_s: u64) {
+        let requests = Matcher::path("model.safetensors").origin(Origin::Cdn);
+        self.hub
+            .set_faults(vec![Fault::new(requests, Effect::Slow { bytes_per_s })]);
+    }
+
+    /// Lets everything come as it can.
+    pub(crate) fn speed_up(&self) {
+        self.hub.set_faults(Vec::new());
+    }
+
     /// Bytes of contents that were sent since the last time that this was asked.
     pub(crate) fn sent_bytes(&self) -> u64 {
         let requests = self.hub.requests();
@@ -231,7 +247,7 @@ impl Drop for Kitchen {
 }
 
 /// Copies a cache: a link is copied as one.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -289,20 +305,24 @@ impl Table {
 
     #[track_caller]
     pub(crate) fn larder(&self, command: &str, words: &[&str], seam: Option<&Seam>) -> Ran {
-        let mut larder = std::process::Command::new(env!("CARGO_BIN_EXE_larder"));
-        larder
-            .arg(command)
-            .args(words)
+        let mut larder = Command::new(env!("CARGO_BIN_EXE_larder"));
+        larder.arg(command).args(words);
+        self.at_home(&mut larder);
+        if let Some(seam) = seam {
+            seam.before(&mut larder);
+        }
+        finish(&mut larder)
+    }
+
+    /// Gives a command this home and this cache, and nothing of the caller's.
+    pub(crate) fn at_home(&self, command: &mut Command) {
+        command
             .env_clear()
             .env("HOME", self.path.join("home"))
             .env("HF_HUB_CACHE", self.cache())
             .env("HF_ENDPOINT", &self.endpoint)
             .current_dir(&self.path)
             .stdin(Stdio::null());
-        if let Some(seam) = seam {
-            seam.before(&mut larder);
-        }
-        finish(&mut larder)
     }
 
     /// What a reader finds.
@@ -462,8 +482,8 @@ fn is_leftover(path: &Path) -> bool {
         || name.ends_with(".tmp")
         || name.ends_with(".new")
         || name.ends_with(".incomplete") && !is_known_waste(path)
-        // An empty one is left to whoever makes it for five seconds (cache/marker.rs).
-        || name == ".manual_download_lock" && path.metadata().unwrap().len() > 0
+        // One that names no process may be a script's, or one in the making: it is left to its writer.
+        || name == ".manual_download_lock" && fs::read(path).unwrap().starts_with(b"pid")
 }
 
 /// A partial of a content that was then taken from another repo, or that could not be opened, so that

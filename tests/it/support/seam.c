@@ -14,7 +14,7 @@
  *   SEAM_LOG      where lines go; outside of the folder
  *   SEAM_WHAT     fail, short, kill-before, kill-after; nothing happens without it
  *   SEAM_STEP     at which step: "<call> <path below the folder>", eight random characters in a
- *                 name written as '#'
+ *                 name written as '#'; "*": it has happened before the first
  *   SEAM_NTH      at the how manieth such step, from 1
  *   SEAM_ERRNO    the error of a step that fails
  *   SEAM_ONWARDS  calls that fail in the same way from then on: "write,create"
@@ -74,6 +74,7 @@ __attribute__((constructor)) static void make_ready(void) {
     if ((value = getenv("SEAM_KEEP"))) snprintf(keep, sizeof keep, "%s", value);
     if ((value = getenv("SEAM_ONWARDS"))) snprintf(onwards, sizeof onwards, ",%s,", value);
     if ((value = getenv("SEAM_STEP"))) snprintf(wanted, sizeof wanted, "%s", value);
+    if (!strcmp(wanted, "*")) has_happened = 1;
     if ((value = getenv("SEAM_WHAT"))) what = value;
     if ((value = getenv("SEAM_NTH"))) nth = atol(value);
     if ((value = getenv("SEAM_ERRNO"))) wanted_errno = atol(value);
@@ -237,7 +238,9 @@ static long run(struct step *step) {
     if ((is_it && !strcmp(what, "fail")) || (has_happened && !is_it && goes_on(step->call))) {
         say(step, name, is_it ? "failed" : "failed-too");
         pthread_mutex_unlock(&turn);
-        errno = wanted_errno;
+        /* What is there is told before what is forbidden. */
+        int is_there = step->kept[0] && !strcmp(step->call, "mkdir");
+        errno = is_there && wanted_errno == EROFS ? EEXIST : wanted_errno;
         return -1;
     }
     if (is_it && !strcmp(what, "short") && step->length > 1) {

@@ -42,6 +42,10 @@ static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     library
 });
 
+/// Every call that changes something.
+pub(crate) const EVERY_CHANGE: &str =
+    "openw,create,write,truncate,mkdir,symlink,link,rename,unlink,rmdir,chmod,allocate";
+
 /// One step: the call and its path, and the how manieth of its kind, from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Step {
@@ -54,11 +58,6 @@ impl Step {
     /// The call alone.
     pub(crate) fn call(&self) -> &str {
         self.name.split(' ').next().unwrap()
-    }
-
-    /// Whether anything is changed by it: a kill around it is another kill than at the step before.
-    pub(crate) fn is_change(&self) -> bool {
-        self.call() != "open"
     }
 }
 
@@ -100,6 +99,15 @@ impl Seam {
     pub(crate) fn with(mut self, step: &Step, fault: Fault) -> Self {
         self.at = Some((step.clone(), fault));
         self
+    }
+
+    /// What is wrong from the beginning.
+    pub(crate) fn always(self, errno: i32, onwards: &'static str) -> Self {
+        let any = Step {
+            name: "*".to_owned(),
+            nth: 1,
+        };
+        self.with(&any, Fault::Fails { errno, onwards })
     }
 
     /// Gives files that lose their last name another one in `folder`, so that it can be undone.
