@@ -262,6 +262,13 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
+impl Drop for Table {
+    fn drop(&mut self) {
+        // Hundreds of them would fill the memory; the last go with the kitchen.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
 impl Ran {
     #[track_caller]
     pub(crate) fn expect_complete(&self) {

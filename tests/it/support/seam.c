@@ -243,6 +243,7 @@ static long run(struct step *step) {
         errno = is_there && wanted_errno == EROFS ? EEXIST : wanted_errno;
         return -1;
     }
+    int kills = is_it && !strcmp(what, "kill-after");
     if (is_it && !strcmp(what, "short") && step->length > 1) {
         is_short = 1;
         step->length /= 2;
@@ -253,8 +254,10 @@ static long run(struct step *step) {
         look_after(step);
         if (step->fd >= 0 && !strcmp(step->call, "write")) step->length = result;
     }
-    say(step, name, result < 0 ? "error" : is_short ? "short" : is_it ? "killed-after" : "ok");
-    if (is_it && !strcmp(what, "kill-after")) die();
+    const char *outcome = is_short ? "short" : is_it ? "killed-after" : "ok";
+    if (result < 0) outcome = kills ? "killed-after-error" : "error";
+    say(step, name, outcome);
+    if (kills) die();
     pthread_mutex_unlock(&turn);
     errno = error;
     return result;
