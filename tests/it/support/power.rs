@@ -109,30 +109,29 @@ fn is_folder_of(folder: &str, path: &str) -> bool {
     parent == folder
 }
 
-/// Whether a step is about a name that an earlier one made or took away, or lies below one.
+/// Whether a step is about a name that an earlier one made or took away, or about one above or below
+/// it: a folder that was moved took with it what had been done inside.
 fn builds_on(later: &Line, earlier: &Line) -> bool {
-    let named = |line: &'_ Line| {
-        let others = [line.path.clone(), line.other.clone()];
-        others
-            .into_iter()
-            .filter(|path| path != "-")
-            .collect::<Vec<_>>()
-    };
+    let names = |line: &Line| [line.path.clone(), line.other.clone()];
     let is_below = |inner: &str, outer: &str| {
-        inner == outer
-            || inner
-                .strip_prefix(outer)
-                .is_some_and(|rest| rest.starts_with('/'))
+        let rest = inner.strip_prefix(outer);
+        outer == "." || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let earlier = named(earlier);
-    let later = named(later);
-    later.iter().any(|inner| earlier.iter().any(|outer| is_below(inner, outer)))
-        // A folder that was moved or removed had what was done in it.
-        || later.iter().any(|outer| earlier.iter().any(|inner| is_below(inner, outer)))
+    let is_related = |one: &str, other: &str| {
+        one != "-" && other != "-" && (is_below(one, other) || is_below(other, one))
+    };
+    let earlier = names(earlier);
+    names(later)
+        .iter()
+        .any(|later| earlier.iter().any(|earlier| is_related(later, earlier)))
 }
 
 fn undo(root: &Path, kept: &Path, line: &Line) {
-    let path = root.join(&line.path);
+    let place = |path: &str| match path {
+        "." => root.to_owned(),
+        path => root.join(path),
+    };
+    let path = place(&line.path);
     let bring_back = || {
         if line.kept != "-" && line.kept != "there" {
             fs::hard_link(kept.join(&line.kept), &path).unwrap();
@@ -143,7 +142,7 @@ fn undo(root: &Path, kept: &Path, line: &Line) {
         "mkdir" => fs::remove_dir(&path).unwrap(),
         "rmdir" => fs::create_dir(&path).unwrap(),
         "rename" => {
-            fs::rename(&path, root.join(&line.other)).unwrap();
+            fs::rename(&path, place(&line.other)).unwrap();
             bring_back();
         }
         _ => bring_back(),
@@ -215,7 +214,12 @@ fn spoil(path: &Path, unsynced: &Unsynced, random: &mut fastrand::Rng) -> bool {
 /// Every file below a folder by one of its names.
 fn every_file(root: &Path) -> Vec<PathBuf> {
     let mut seen = BTreeSet::new();
-    super::files_below(root)
+    let files = if root.is_dir() {
+        super::files_below(root)
+    } else {
+        Vec::new()
+    };
+    files
         .into_iter()
         .filter(|path| {
             let found = path.symlink_metadata().unwrap();
