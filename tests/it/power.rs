@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use crate::seam::{chosen, is_long, steps_of, try_all};
 use crate::support::power;
 use crate::support::scene::{Beginning, Kitchen, Table};
-use crate::support::seam::{Fault, Log, Step};
+use crate::support::seam::{Fault, Log, Step, tell};
 
 /// Cuts in the short run.
 const SOME: usize = 50;
@@ -89,7 +89,9 @@ fn after_a_power_cut_at_any_step_nothing_is_shown_that_is_not_proven_and_the_nex
         is_reached
     });
     let Losses { names, files } = losses.into_inner().unwrap();
-    println!("{names} steps on names undone, {files} files spoilt");
+    tell(&format!(
+        "{names} steps on names undone, {files} files spoilt"
+    ));
     assert!(names > cuts.len() && files > cuts.len() / 4);
 }
 

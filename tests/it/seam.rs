@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use crate::support::program::Ran;
 use crate::support::scene::{Beginning, Kitchen, Table};
-use crate::support::seam::{EVERY_CHANGE, Fault, Log, Step};
+use crate::support::seam::{EVERY_CHANGE, Fault, Log, Step, tell};
 
 /// Cases that run at once.
 const AT_ONCE: usize = 3;
@@ -182,7 +182,7 @@ pub(crate) fn try_all<C: Clone + std::fmt::Debug + Send + Sync>(
     assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
     // Of writes there are now more, now fewer.
     let all = cases.len();
-    println!("{reached} of {all} steps were reached");
+    tell(&format!("{reached} of {all} steps were reached"));
     assert!(
         reached * 10 >= all * 9,
         "only {reached} of {all} steps were reached"
@@ -219,7 +219,7 @@ fn a_call_that_fails_costs_nothing_that_was_there_and_the_next_run_completes() {
         }));
     }
     for (name, (_, steps)) in &steps {
-        println!("{name}: {} steps", steps.len());
+        tell(&format!("{name}: {} steps", steps.len()));
     }
     drop(kitchen);
     try_all(&cases, |kitchen, case| {

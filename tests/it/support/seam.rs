@@ -42,6 +42,15 @@ static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     library
 });
 
+/// Says what was tried, to whoever runs the tests with `--nocapture`.
+#[expect(
+    clippy::print_stdout,
+    reason = "figures are for the reader of a long run"
+)]
+pub(crate) fn tell(words: &str) {
+    println!("{words}");
+}
+
 /// Every call that changes something.
 pub(crate) const EVERY_CHANGE: &str =
     "openw,create,write,truncate,mkdir,symlink,link,rename,unlink,rmdir,chmod,allocate";
