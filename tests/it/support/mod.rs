@@ -10,6 +10,8 @@ mod reader;
 pub(crate) mod scene;
 #[cfg(target_os = "linux")]
 pub(crate) mod seam;
+#[cfg(target_os = "linux")]
+mod sight;
 pub(crate) mod terminal;
 
 use std::path::{Path, PathBuf};
