@@ -9,10 +9,11 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::blob;
 use super::durable::is_same_file;
-use super::incomplete::{self, Partial};
+use super::incomplete::{self, Partial, Salvage};
 use super::lock::BlobLock;
 use super::promote::{Promoted, SetAside};
 use super::{Error, Layout, Result};
@@ -65,8 +66,12 @@ pub fn place_empty(
     repo: &RepoId,
     etag: &Etag,
     lock: &BlobLock,
+    now: SystemTime,
 ) -> Result<Promoted> {
-    let mut partial = Partial::fresh(layout, repo, etag, 0)?;
+    let from = Salvage { now, seed: None };
+    let mut on = |_| ControlFlow::Continue(());
+    // What a larder left that died is as empty as a new one.
+    let (mut partial, _) = Partial::start(layout, repo, etag, 0, lock, from, &mut on)?;
     partial.promote(lock, SetAside::Keep).inspect_err(|_| {
         drop(partial.discard());
     })
@@ -184,7 +189,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;
-    use crate::cache::fixture::{self, content, etag, held, on, repo};
+    use crate::cache::fixture::{self, content, etag, held, now, on, repo};
 
     fn place(layout: &Layout, source: &Path, good: &[u8]) -> Result<Promoted> {
         let repo = repo("org/m");
@@ -266,9 +271,11 @@ mod tests {
         let repo = repo("org/m");
         let empty = Etag::new("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391").unwrap();
         let lock = held(&layout, &repo, &empty);
-        place_empty(&layout, &repo, &empty, &lock).unwrap();
+        // A larder that died before it had named it.
+        drop(Partial::fresh(&layout, &repo, &empty, 0).unwrap());
+        place_empty(&layout, &repo, &empty, &lock, now()).unwrap();
         assert_eq!(fs::read(layout.blob(&repo, &empty)).unwrap(), b"");
-        let error = place_empty(&layout, &repo, &etag(b"x"), &lock).unwrap_err();
+        let error = place_empty(&layout, &repo, &etag(b"x"), &lock, now()).unwrap_err();
         assert!(matches!(error, Error::HashMismatch { .. }));
         assert_eq!(fixture::names(&layout.blobs(&repo)), [empty.to_string()]);
     }

@@ -78,9 +78,10 @@ impl Partial {
         for _ in 0..MAX_RACES {
             self.check_alive()?;
             self.prove()?;
-            self.file
-                .sync_all()
-                .map_err(Error::at("sync", &self.path))?;
+            if let Err(error) = self.file.sync_all() {
+                self.give_up_unsynced();
+                return Err(Error::from_io("sync", &self.path, error));
+            }
             if set_aside.is_none() && aside == SetAside::Keep {
                 set_aside = self.keep_old(&target)?;
             }
@@ -102,6 +103,21 @@ impl Partial {
         let set_aside = self.keep_old(&target)?;
         let is_named = self.take_name(&target)?;
         Ok(is_named.then(|| self.promoted(set_aside)))
+    }
+
+    /// Takes away a partial that could not be synced: after such an error systems hold pages for
+    /// written that are not, show them to whoever reads, and call the next sync a success (fsync(2)).
+    /// No proof by reading is one then, so these bytes are fetched anew.
+    fn give_up_unsynced(&mut self) {
+        let removed = self.remove_map().and_then(|()| {
+            if durable::is_same_file(&self.file, &self.path) {
+                fs::remove_file(&self.path).map_err(Error::at("remove", &self.path))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = removed {
+            tracing::warn!(%error, "a partial that could not be synced stays");
+        }
     }
 
     fn promoted(&self, set_aside: Option<PathBuf>) -> Promoted {

@@ -74,8 +74,8 @@ impl Publication<'_> {
     }
 
     fn refuse_collisions(&self, files: &[(RepoPath, Etag)]) -> Result<()> {
-        let scratch = scratch_dir(self.layout, self.repo)?;
-        let folds = host::folds_case(&scratch).map_err(Error::at("look at", &scratch))?;
+        let folder = self.layout.repo(self.repo);
+        let folds = host::folds_case(&folder).map_err(Error::at("look at", &folder))?;
         match find_collision(files.iter().map(|(path, _)| path), folds) {
             Some((path, other)) => Err(Error::Collision {
                 path: self.pointer(&path),

@@ -8,9 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::durable;
+use super::staging::{is_number, sweep_scratch};
 use super::{Error, Layout, Result};
 use crate::domain::RepoId;
 use crate::host;
+
+/// The folders without which a repo's folder is corrupt to Python.
+const PARTS: [&str; 2] = ["snapshots", "blobs"];
 
 /// How many links in a row are followed before the path is called a loop, as kernels do.
 const MAX_LINKS: usize = 40;
@@ -72,6 +76,9 @@ pub fn prepare_root(root: &Path) -> Result<()> {
     // Written where no scan looks: a file of any other name in the root is reported by Python.
     let locks = Layout::new(root.to_owned()).locks();
     fs::create_dir_all(&locks).map_err(Error::at("create", &locks))?;
+    if let Err(error) = sweep_scratch(&locks) {
+        tracing::debug!(%error, "a leftover among the locks stays");
+    }
     durable::write_whole(&locks, &tag, CACHEDIR_TAG)
 }
 
@@ -93,20 +100,39 @@ fn stage_repo(layout: &Layout, repo: &RepoId, folder: &Path) -> Result<()> {
     let locks = layout.locks();
     fs::create_dir_all(&locks).map_err(Error::at("create", &locks))?;
     let staged = locks.join(format!("{}.{:08x}.new", repo.folder(), fastrand::u32(..)));
-    for part in ["snapshots", "blobs"] {
-        let part = staged.join(part);
-        fs::create_dir_all(&part).map_err(Error::at("create", &part))?;
+    let made = PARTS
+        .iter()
+        .map(|part| staged.join(part))
+        .try_for_each(|part| fs::create_dir_all(&part).map_err(Error::at("create", &part)))
+        .and_then(|()| fs::rename(&staged, folder).map_err(Error::at("create", folder)));
+    // Somebody made it meanwhile: theirs is completed by the caller.
+    if let Err(error) = made
+        && !folder.is_dir()
+    {
+        drop(fs::remove_dir_all(&staged));
+        return Err(error);
     }
-    match fs::rename(&staged, folder) {
-        Ok(()) => host::sync_dir(layout.root()).map_err(Error::at("sync", layout.root())),
-        // Somebody made it meanwhile: theirs is completed by the caller.
-        Err(error) => {
-            fs::remove_dir_all(&staged).map_err(Error::at("remove", &staged))?;
-            if folder.is_dir() {
-                Ok(())
-            } else {
-                Err(Error::from_io("create", folder, error))
-            }
+    sweep_staged(&locks, repo);
+    host::sync_dir(layout.root()).map_err(Error::at("sync", layout.root()))
+}
+
+/// Takes away folders that were staged for this repo and not moved: its own is there now, so whoever
+/// still stages one needs it no more. Only empty ones can be removed.
+fn sweep_staged(locks: &Path, repo: &RepoId) {
+    let start = format!("{}.", repo.folder());
+    let entries = fs::read_dir(locks).into_iter().flatten().flatten();
+    let staged = entries.filter(|entry| {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let number = name
+            .strip_prefix(&start)
+            .and_then(|rest| rest.strip_suffix(".new"));
+        number.is_some_and(is_number)
+    });
+    for entry in staged {
+        let folders = PARTS.map(|part| entry.path().join(part));
+        for folder in folders.iter().chain([&entry.path()]) {
+            // What cannot be removed stays: it is empty, or not ours.
+            drop(fs::remove_dir(folder));
         }
     }
 }
@@ -133,6 +159,27 @@ mod tests {
         symlink("loop-b", base.join("loop-a")).unwrap();
         symlink("loop-a", base.join("loop-b")).unwrap();
         assert!(resolve_root(&base.join("loop-a")).is_err());
+    }
+
+    #[test]
+    fn what_a_larder_left_that_died_while_it_made_the_folders_goes_away() {
+        let (_dir, layout) = fixture::cache();
+        let repo = repo("org/m");
+        let locks = layout.locks();
+        let staged = locks.join(format!("{}.0badcafe.new", repo.folder()));
+        let other = locks.join("models--org--other.0badcafe.new");
+        for folder in [&staged, &other] {
+            fs::create_dir_all(folder.join("blobs")).unwrap();
+        }
+        let (dead, live) = (
+            locks.join("0badcafe.tmp"),
+            durable::scratch(&locks).unwrap(),
+        );
+        fs::write(&dead, "Signature: 8a47").unwrap();
+        prepare_repo(&layout, &repo).unwrap();
+        assert!(!dead.exists() && live.0.exists());
+        assert!(!staged.exists() && other.exists());
+        assert!(layout.blobs(&repo).is_dir() && layout.snapshots(&repo).is_dir());
     }
 
     #[test]

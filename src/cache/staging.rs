@@ -99,14 +99,15 @@ pub fn sweep_staging(layout: &Layout, repo: &RepoId) -> Result<Vec<Healing>> {
         let is_dead = if is_staging(&name) {
             is_abandoned(&path, fs::Metadata::is_dir)? && holds_no_content(&path)?
         } else if is_scratch(&name) {
-            is_abandoned(&path, fs::Metadata::is_file)?
+            // A link of that name was a probe: what it was to show is known as soon as it is made.
+            path.is_symlink() || is_abandoned(&path, fs::Metadata::is_file)?
         } else {
             false
         };
         if !is_dead {
             continue;
         }
-        let removed = if path.is_dir() {
+        let removed = if path.is_dir() && !path.is_symlink() {
             fs::remove_dir_all(&path)
         } else {
             fs::remove_file(&path)
@@ -126,6 +127,22 @@ pub fn sweep_staging(layout: &Layout, repo: &RepoId) -> Result<Vec<Healing>> {
     Ok(healed)
 }
 
+/// Takes away scratch files in `dir` that nobody has open.
+pub(super) fn sweep_scratch(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).map_err(Error::at("read", dir))? {
+        let path = entry.map_err(Error::at("read", dir))?.path();
+        let is_dead = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(is_scratch)
+            && is_abandoned(&path, fs::Metadata::is_file)?;
+        if is_dead {
+            fs::remove_file(&path).map_err(Error::at("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 fn is_staging(name: &str) -> bool {
     name.split_once('.')
         .is_some_and(|(commit, number)| Commit::new(commit).is_ok() && is_number(number))
@@ -135,7 +152,7 @@ fn is_scratch(name: &str) -> bool {
     name.strip_suffix(SCRATCH_ENDING).is_some_and(is_number)
 }
 
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
@@ -189,6 +206,8 @@ mod tests {
         let live = Staging::open(&layout, &repo, &commit).unwrap();
         let scratch = larder.join("0000000a.tmp");
         fs::write(&scratch, "half").unwrap();
+        let probe = larder.join("0000000b.tmp");
+        symlink("nothing", &probe).unwrap();
         let (live_scratch, _file) = durable::scratch(&larder).unwrap();
 
         let healed = sweep_staging(&layout, &repo).unwrap();
@@ -196,9 +215,9 @@ mod tests {
         locations.sort();
         assert_eq!(
             locations,
-            [scratch.to_str().unwrap(), dead.to_str().unwrap()]
+            [&scratch, &probe, &dead].map(|path| path.to_str().unwrap())
         );
-        assert!(!dead.exists() && !scratch.exists());
+        assert!(!dead.exists() && !scratch.exists() && !probe.is_symlink());
         assert!(live.path().exists() && live_scratch.exists());
         assert!(kept.iter().all(|path| path.join("sub").exists()));
         let live_path = live.path().to_owned();

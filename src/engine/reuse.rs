@@ -199,8 +199,9 @@ impl Attempt<'_> {
             self.job.commit,
         );
         if remote.size_bytes == 0 {
+            let now = self.job.emitter.now();
             let promoted =
-                blocking(move || cache::place_empty(&layout, &repo, &remote.etag, &lock))
+                blocking(move || cache::place_empty(&layout, &repo, &remote.etag, &lock, now))
                     .await?
                     .map_err(Halt::of_cache)?;
             return Ok(Ok(Done::Reused {

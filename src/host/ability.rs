@@ -4,11 +4,27 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
-/// Whether two names that differ only by letter case are one file in `dir`.
+/// Whether two names that differ only by letter case are one file in `dir`: asked of a name that is
+/// there, since a probe is left behind by whoever dies meanwhile.
 pub fn folds_case(dir: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        let Ok(name) = entry?.file_name().into_string() else {
+            continue;
+        };
+        let other = in_other_case(&name);
+        let identity = |name: &str| {
+            let found = dir.join(name).symlink_metadata().ok()?;
+            Some((found.dev(), found.ino()))
+        };
+        if other != name
+            && let Some(found) = identity(&name)
+        {
+            return Ok(identity(&other) == Some(found));
+        }
+    }
     let probe = tempfile::Builder::new()
         .prefix("probe-a")
         .rand_bytes(8)
@@ -19,17 +35,30 @@ pub fn folds_case(dir: &Path) -> io::Result<bool> {
     Ok(dir.join(other).symlink_metadata().is_ok())
 }
 
-/// Whether a symbolic link can be made in `dir`.
+fn in_other_case(name: &str) -> String {
+    let other = |c: char| {
+        if c.is_ascii_lowercase() {
+            c.to_ascii_uppercase()
+        } else {
+            c.to_ascii_lowercase()
+        }
+    };
+    name.chars().map(other).collect()
+}
+
+/// Whether a symbolic link can be made in `dir`; a link that is left behind by whoever dies meanwhile
+/// is named as a scratch file is.
 ///
 /// `Ok(false)` only where the file system says that it has none; no space or no right to write is
 /// an error, never a reason to copy models.
 pub fn supports_symlinks(dir: &Path) -> io::Result<bool> {
-    let probe = dir.join(format!("probe-{:08x}", fastrand::u32(..)));
+    let probe = dir.join(format!("{:08x}.tmp", fastrand::u32(..)));
     match symlink("nothing", &probe) {
-        Ok(()) => {
-            fs::remove_file(&probe)?;
-            Ok(true)
-        }
+        Ok(()) => match fs::remove_file(&probe) {
+            // A sweep was faster.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(true),
+        },
         // Linux answers EPERM on file systems without links (vfat, exFAT) and macOS ENOTSUP. EPERM
         // may also be a sandbox's no, but then a file cannot be made either.
         Err(error) if is_no_links(&error) => tempfile::tempfile_in(dir).map(|_| false),
@@ -51,8 +80,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(supports_symlinks(dir.path()).unwrap());
         // Both answers are right somewhere; that the folder is empty afterwards is right everywhere.
-        folds_case(dir.path()).unwrap();
+        let is_folded = folds_case(dir.path()).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        // A name that is there says the same, and no other is made.
+        fs::write(dir.path().join("1"), "").unwrap();
+        fs::write(dir.path().join("Name"), "").unwrap();
+        assert_eq!(folds_case(dir.path()).unwrap(), is_folded);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        if !is_folded {
+            fs::write(dir.path().join("nAME"), "another").unwrap();
+            assert!(!folds_case(dir.path()).unwrap());
+        }
     }
 
     #[test]

@@ -16,15 +16,21 @@ mod cli;
 mod contract;
 mod crash;
 mod dashboard;
+#[cfg(target_os = "linux")]
+mod disk;
 mod fetch;
 mod heal;
 mod house;
 mod interop;
 mod ledger;
 mod marker;
+#[cfg(target_os = "linux")]
+mod power;
 mod ranges;
 mod ready;
 mod script;
+#[cfg(target_os = "linux")]
+mod seam;
 mod serve;
 mod stubborn;
 mod support;

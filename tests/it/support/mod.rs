@@ -2,12 +2,22 @@
 //! nothing and hashes everything.
 
 pub(crate) mod catalogue;
+#[cfg(target_os = "linux")]
+pub(crate) mod power;
 pub(crate) mod program;
 mod reader;
+#[cfg(target_os = "linux")]
+pub(crate) mod scene;
+#[cfg(target_os = "linux")]
+pub(crate) mod seam;
+#[cfg(target_os = "linux")]
+mod sight;
 pub(crate) mod terminal;
 
 use std::path::{Path, PathBuf};
 
+#[cfg(target_os = "linux")]
+pub(crate) use reader::wrong_bytes;
 pub(crate) use reader::{assert_all_visible_bytes_proven, files_below};
 
 /// A folder that goes away with the test.

@@ -1,6 +1,7 @@
 //! A reader of caches with its own idea of the layout, so that a mistake in larder's is not
 //! repeated here: every blob must hash to its name, every pointer must lead to such a blob.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,23 @@ use sha2::{Digest as _, Sha256};
 /// Fails if anything visible in the cache is not proven by its name.
 #[track_caller]
 pub(crate) fn assert_all_visible_bytes_proven(cache: &Path) {
-    let mut wrong = Vec::new();
+    let wrong: Vec<String> = wrong_bytes(cache).into_values().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is visible in the cache and not proven by its name, with words about it.
+pub(crate) fn wrong_bytes(cache: &Path) -> BTreeMap<PathBuf, String> {
+    let mut wrong = BTreeMap::new();
+    // A blob and its pointers are one file: it is read once for each name that it is to prove.
+    let mut seen: BTreeMap<(PathBuf, String), bool> = BTreeMap::new();
+    let mut is_content_of = |path: &Path, etag: &str| {
+        let Ok(real) = fs::canonicalize(path) else {
+            return false;
+        };
+        *seen
+            .entry((real, etag.to_owned()))
+            .or_insert_with_key(|(real, etag)| is_content_of(real, etag))
+    };
     for repo in folders(cache) {
         let name = repo.file_name().unwrap().to_string_lossy().into_owned();
         if !name.contains("--") {
@@ -19,7 +36,8 @@ pub(crate) fn assert_all_visible_bytes_proven(cache: &Path) {
         for blob in entries(&repo.join("blobs")) {
             let name = blob.file_name().unwrap().to_string_lossy().into_owned();
             if name.chars().all(|c| c.is_ascii_hexdigit()) && !is_content_of(&blob, &name) {
-                wrong.push(format!("{} does not hash to its name", blob.display()));
+                let words = format!("{} does not hash to its name", blob.display());
+                wrong.insert(blob, words);
             }
         }
         for snapshot in folders(&repo.join("snapshots")) {
@@ -38,12 +56,13 @@ pub(crate) fn assert_all_visible_bytes_proven(cache: &Path) {
                     },
                 };
                 if !is_content_of(&file, &etag) {
-                    wrong.push(format!("{} is not `{etag}`", file.display()));
+                    let words = format!("{} is not `{etag}`", file.display());
+                    wrong.insert(file, words);
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    wrong
 }
 
 fn listing_of(repo: &Path, snapshot: &Path) -> Option<serde_json::Value> {
