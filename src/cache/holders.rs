@@ -331,6 +331,16 @@ fn marker(layout: &Layout, repo: &RepoId, content: Option<Content>, eyes: &Eyes<
     };
     let record = MarkerRecord::of(&content.text);
     let age = age_of(&content);
+    if marker::is_torn(&content.text) {
+        return Known {
+            state: LockState::Stale,
+            holder: None,
+            proof: format!(
+                "it is cut off, as a power cut leaves it, and nobody holds its `flock`; it was \
+                 written {age}"
+            ),
+        };
+    }
     let is_here = record.host.as_deref() == Some(host::host_name().as_str());
     match record.pid {
         Some(pid) if is_here && !host::is_alive(pid) => Known {

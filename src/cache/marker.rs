@@ -106,17 +106,25 @@ impl Marker {
             Hold::NoFlock => return Ok(MarkerAttempt::NoFlock),
         };
         let text = read_all(&file).map_err(Error::at("read", &path))?;
-        let record = MarkerRecord::of(&text);
-        if is_foreign(&text) {
-            return Ok(MarkerAttempt::Foreign);
-        }
-        // A `flock` may not be seen between machines; what that one writes is.
-        let is_elsewhere = record.pid.is_some() && !record.is_here();
-        if is_elsewhere && is_young(&file, now, FRESH) {
-            return Ok(MarkerAttempt::Busy);
+        if !is_torn(&text) {
+            let record = MarkerRecord::of(&text);
+            if is_foreign(&text) {
+                return Ok(MarkerAttempt::Foreign);
+            }
+            // A `flock` may not be seen between machines; what that one writes is.
+            let is_elsewhere = record.pid.is_some() && !record.is_here();
+            if is_elsewhere && is_young(&file, now, FRESH) {
+                return Ok(MarkerAttempt::Busy);
+            }
         }
         // From here on, what is there is ours or somebody's who came later.
-        file.set_len(0).map_err(Error::at("empty", &path))?;
+        if let Err(error) = file.set_len(0) {
+            // One that was made just now says nothing, and nobody would take it away for a while.
+            if text.is_empty() && is_same_file(&file, &path) {
+                drop(fs::remove_file(&path));
+            }
+            return Err(Error::from_io("empty", &path, error));
+        }
         let held = Arc::new(Held {
             file,
             path,
@@ -198,7 +206,7 @@ pub fn remove_stale_marker(
         && script::judge(layout, repo, &programs(), now).is_abandoned;
     let is_left = |file: &File| {
         read_all(file).is_ok_and(|text| {
-            if text.is_empty() {
+            if text.is_empty() || is_torn(&text) {
                 return !is_young(file, now, CREATING);
             }
             let record = MarkerRecord::of(&text);
@@ -222,6 +230,23 @@ pub fn remove_stale_marker(
         fs::remove_file(&path).map_err(Error::at("remove", &path))?;
     }
     Ok(is_left)
+}
+
+/// Whether it is the beginning of a record of larder's, as a power cut leaves it: a writer that lives
+/// writes all of it at once.
+pub(super) fn is_torn(text: &str) -> bool {
+    let record = record(&head(SystemTime::UNIX_EPOCH), &MarkerProgress::default());
+    // The first line has always one width.
+    let width = "pid: \n".len() + PID;
+    let begins_alike = text.as_bytes().iter().zip(record.as_bytes()).take(width);
+    let is_digit_or_blank = |byte: &u8| byte.is_ascii_digit() || *byte == b' ';
+    let is_alike = begins_alike
+        .enumerate()
+        .all(|(at, (ours, theirs))| match at {
+            5..15 => is_digit_or_blank(ours),
+            _ => ours == theirs,
+        });
+    !text.is_empty() && is_alike && (text.len() < record.len() || text.contains('\0'))
 }
 
 /// Whether it names no process: its writer holds no `flock` either.
@@ -264,6 +289,10 @@ fn read_all(file: &File) -> std::io::Result<String> {
     let mut bytes = vec![0; MAX_BYTES];
     let count = file.read_at(&mut bytes, 0)?;
     bytes.truncate(count);
+    // What a power cut leaves of a file whose bytes were not written yet.
+    if bytes.iter().all(|byte| *byte == 0) {
+        bytes.clear();
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -114,6 +114,32 @@ fn what_the_dead_left_is_taken_over_or_removed() {
     }
 }
 
+/// A power cut leaves zeros, or a part of what was written.
+#[test]
+fn what_a_power_cut_left_is_nobodys() {
+    let scene = Scene::new();
+    let marker = scene.take();
+    marker.write(&progress(1)).unwrap();
+    let whole = fs::read(scene.path()).unwrap();
+    drop(marker);
+    let mut holed = whole.clone();
+    holed[100..200].fill(0);
+    let mut cuts = vec![vec![0; whole.len()], holed];
+    cuts.extend((1..whole.len()).step_by(7).map(|at| whole[..at].to_vec()));
+    for left in cuts {
+        fs::write(scene.path(), &left).unwrap();
+        assert!(!scene.remove_stale(&Programs::unknown()), "it is young");
+        let file = File::options().write(true).open(scene.path()).unwrap();
+        file.set_modified(now() - 2 * CREATING).unwrap();
+        assert!(scene.remove_stale(&Programs::unknown()), "{left:?}");
+        fs::write(scene.path(), &left).unwrap();
+        drop(scene.take());
+        assert!(!scene.path().exists());
+    }
+    assert!(!is_torn("pid: 7\nhost: elsewhere.example\n"));
+    assert!(!is_torn(std::str::from_utf8(&whole).unwrap()));
+}
+
 /// The old script's marker holds no `flock`, and may be at work all the same.
 #[test]
 fn what_names_no_process_or_another_machine_stays() {

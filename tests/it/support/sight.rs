@@ -133,14 +133,7 @@ fn is_leftover(path: &Path) -> bool {
         || name.ends_with(".tmp")
         || name.ends_with(".new")
         || name.ends_with(".incomplete") && !is_known_waste(path)
-        || name == ".manual_download_lock" && is_whole_record(path)
-}
-
-/// Whether a marker says all that larder writes. One of which a power cut took a part names nobody, or
-/// another machine: it is left alone as a script's or that machine's would be, at least for a while.
-fn is_whole_record(marker: &Path) -> bool {
-    let text = fs::read_to_string(marker).unwrap();
-    text.starts_with("pid: ") && text.lines().count() == 6
+        || name == ".manual_download_lock"
 }
 
 /// A partial of a content that was then taken from another repo, or that could not be opened, so that
