@@ -139,7 +139,7 @@ fn changing(random: &mut fastrand::Rng) -> Catalogue {
 }
 
 /// What a reader finds under each ref: path and bytes.
-fn by_ref(repo: &Path) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
+pub(crate) fn by_ref(repo: &Path) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
     files_below_if_there(&repo.join("refs"))
         .into_iter()
         .map(|reference| {

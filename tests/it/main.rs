@@ -12,6 +12,7 @@
     reason = "tests read the environment that CI gives them and measure real time"
 )]
 
+mod campaign;
 mod cli;
 mod crash;
 mod dashboard;

@@ -2,13 +2,32 @@
 //! nothing and hashes everything.
 
 pub(crate) mod catalogue;
+pub(crate) mod model;
 pub(crate) mod program;
 mod reader;
 pub(crate) mod terminal;
+pub(crate) mod watched;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use reader::{assert_all_visible_bytes_proven, files_below};
+use larder::serve::{Origin, Serving};
+
+pub(crate) use reader::{assert_all_visible_bytes_proven, files_below, unproven};
+
+/// Bytes of file bodies that the Hub sent since the last look.
+pub(crate) fn body_bytes(hub: &Serving) -> u64 {
+    let bytes = hub
+        .requests()
+        .iter()
+        .filter(|request| {
+            request.method == "GET"
+                && (request.origin == Origin::Cdn || request.path.contains("/resolve"))
+        })
+        .map(|request| request.body_bytes_sent)
+        .sum();
+    hub.clear_requests();
+    bytes
+}
 
 /// A folder that goes away with the test.
 pub(crate) struct Scratch {

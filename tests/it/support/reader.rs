@@ -1,6 +1,7 @@
 //! A reader of caches with its own idea of the layout, so that a mistake in larder's is not
 //! repeated here: every blob must hash to its name, every pointer must lead to such a blob.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,22 @@ use sha2::{Digest as _, Sha256};
 /// Fails if anything visible in the cache is not proven by its name.
 #[track_caller]
 pub(crate) fn assert_all_visible_bytes_proven(cache: &Path) {
-    let mut wrong = Vec::new();
+    let wrong: Vec<String> = unproven(cache).into_values().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Everything visible in the cache that is not proven by its name, and what is wrong with it.
+pub(crate) fn unproven(cache: &Path) -> BTreeMap<PathBuf, String> {
+    let mut wrong = BTreeMap::new();
+    // Many names lead to one blob: it is hashed once.
+    let mut known: BTreeMap<(Option<PathBuf>, String), bool> = BTreeMap::new();
+    let mut is_content_of = |path: &Path, etag: &str| {
+        let real = fs::canonicalize(path).ok();
+        let key = (real, etag.to_owned());
+        *known
+            .entry(key)
+            .or_insert_with(|| is_content_of(path, etag))
+    };
     for repo in folders(cache) {
         let name = repo.file_name().unwrap().to_string_lossy().into_owned();
         if !name.contains("--") {
@@ -19,7 +35,8 @@ pub(crate) fn assert_all_visible_bytes_proven(cache: &Path) {
         for blob in entries(&repo.join("blobs")) {
             let name = blob.file_name().unwrap().to_string_lossy().into_owned();
             if name.chars().all(|c| c.is_ascii_hexdigit()) && !is_content_of(&blob, &name) {
-                wrong.push(format!("{} does not hash to its name", blob.display()));
+                let what = format!("{} does not hash to its name", blob.display());
+                wrong.insert(blob, what);
             }
         }
         for snapshot in folders(&repo.join("snapshots")) {
@@ -38,12 +55,13 @@ pub(crate) fn assert_all_visible_bytes_proven(cache: &Path) {
                     },
                 };
                 if !is_content_of(&file, &etag) {
-                    wrong.push(format!("{} is not `{etag}`", file.display()));
+                    let what = format!("{} is not `{etag}`", file.display());
+                    wrong.insert(file, what);
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    wrong
 }
 
 fn listing_of(repo: &Path, snapshot: &Path) -> Option<serde_json::Value> {
