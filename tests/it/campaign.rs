@@ -12,6 +12,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use larder::domain::Commit;
 use larder::serve::{Effect, Fault, Matcher, Origin, Serving};
 use serde_json::Value;
 
@@ -63,13 +64,15 @@ enum Sight {
     NoMarker,
 }
 
+/// What is in a folder; it may change meanwhile.
+fn names(folder: &Path) -> impl Iterator<Item = String> + use<> {
+    let found = fs::read_dir(folder).into_iter().flatten().flatten();
+    found.filter_map(|entry| entry.file_name().into_string().ok())
+}
+
 impl Sight {
     fn look(self, repo: &Path) -> BTreeSet<String> {
-        let names = |folder: &str| {
-            let found = fs::read_dir(repo.join(folder));
-            let names = found.into_iter().flatten().flatten();
-            names.filter_map(|entry| entry.file_name().into_string().ok())
-        };
+        let names = |folder: &str| names(&repo.join(folder));
         match self {
             Self::Blob => names("blobs").filter(|name| !name.contains('.')).collect(),
             Self::Staging => names(".larder").collect(),
@@ -123,7 +126,9 @@ impl Aim {
         };
         let extra = match self {
             Self::Time => Duration::ZERO,
-            Self::Seen(_) | Self::Told("verifying" | "finished", _) => Duration::from_millis(4).mul_f64(random.f64()),
+            Self::Seen(_) | Self::Told("verifying" | "finished", _) => {
+                Duration::from_millis(4).mul_f64(random.f64())
+            }
             _ => Duration::from_millis(20).mul_f64(random.f64()),
         };
         let marker = repo.join(".manual_download_lock");
@@ -169,9 +174,8 @@ fn contents(plan: &Value) -> Vec<(&Value, &str)> {
 }
 
 fn has_said(said: &[Value], events: &[&str], file: &Value) -> bool {
-    said.iter().any(|said| {
-        said["file"] == *file && events.iter().any(|event| said["event"] == *event)
-    })
+    said.iter()
+        .any(|said| said["file"] == *file && events.iter().any(|event| said["event"] == *event))
 }
 
 fn is_all_there(said: &[Value]) -> bool {
@@ -286,7 +290,13 @@ impl<'a> Cache<'a> {
     fn start(&self, wish: &Wish) -> Watched {
         let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
         command
-            .args(["pull", model::NAME, "--events", "--revision", &wish.revision])
+            .args([
+                "pull",
+                model::NAME,
+                "--events",
+                "--revision",
+                &wish.revision,
+            ])
             .args(["--connections", &wish.connections.to_string()])
             .args(wish.is_all.then_some("--all"))
             .args(wish.is_forced.then_some("--force"))
@@ -388,8 +398,9 @@ impl<'a> Cache<'a> {
     /// Completes every revision.
     #[track_caller]
     fn complete(&mut self, what: &str) {
-        let mut revisions: Vec<String> =
-            (0..model::COMMITS).map(|number| format!("c{number}")).collect();
+        let mut revisions: Vec<String> = (0..model::COMMITS)
+            .map(|number| format!("c{number}"))
+            .collect();
         revisions.push("main".to_owned());
         for revision in revisions {
             let wish = Wish {
@@ -408,13 +419,22 @@ impl<'a> Cache<'a> {
             let unreadable = self.model.unreadable(&repo, commit);
             assert!(unreadable.is_empty(), "{what}: {commit}: {unreadable:?}");
         }
-        let left: Vec<String> = Sight::Staging
-            .look(&repo)
-            .into_iter()
-            .filter(|name| name != "trees")
-            .collect();
-        assert!(left.is_empty(), "{what}: leftovers {left:?}");
-        assert!(!repo.join(".manual_download_lock").exists(), "{what}");
+        for (folder, known) in [
+            ("..", &[".locks", "CACHEDIR.TAG", model::FOLDER][..]),
+            (".", &["blobs", "refs", "snapshots", "trees", ".larder"]),
+            (".larder", &["trees"]),
+        ] {
+            let left: Vec<String> = names(&repo.join(folder))
+                .filter(|name| !known.contains(&name.as_str()))
+                .collect();
+            assert!(left.is_empty(), "{what}: leftovers in {folder}: {left:?}");
+        }
+        let half = |name: &String| Commit::new(name.trim_end_matches(".json")).is_err();
+        for folder in ["snapshots", "trees"] {
+            let left: Vec<String> = names(&repo.join(folder)).filter(half).collect();
+            assert!(left.is_empty(), "{what}: leftovers in {folder}: {left:?}");
+        }
+        assert_eq!(names(&repo.join("refs")).count(), model::COMMITS + 1);
         let strange: Vec<PathBuf> = files_below(&repo.join("blobs"))
             .into_iter()
             .filter(|path| {
@@ -602,8 +622,7 @@ async fn campaign(kills: u64, with_python: bool) {
             let served = body_bytes(&hub);
             figures.runs += 1;
             figures.wrong_bytes += cache.check(&what);
-            let is_forced =
-                wish.is_forced || other.as_ref().is_some_and(|other| other.is_forced);
+            let is_forced = wish.is_forced || other.as_ref().is_some_and(|other| other.is_forced);
             cache.is_forced_ever |= is_forced;
             // A forced pull fetches what is there: how much of it is no waste cannot be told.
             if !is_forced {
@@ -652,7 +671,10 @@ async fn campaign(kills: u64, with_python: bool) {
     let late = ["pointers", "ref", "marker", "ledger"];
     let count = |phase: &&str| figures.phases.get(*phase).copied().unwrap_or(0);
     assert!(count(&"fetching") > 0, "{figures:?}");
-    assert!(late.iter().map(|phase| count(phase)).sum::<u64>() > 0, "{figures:?}");
+    assert!(
+        late.iter().map(|phase| count(phase)).sum::<u64>() > 0,
+        "{figures:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

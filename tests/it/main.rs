@@ -21,6 +21,7 @@ mod heal;
 mod house;
 mod interop;
 mod ledger;
+mod many;
 mod marker;
 mod ranges;
 mod ready;

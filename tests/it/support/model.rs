@@ -51,7 +51,10 @@ impl Model {
                 lfs("tokenizer.model", (3, 1_500_000)),
                 lfs("vocab.txt", (4 + number as u64 / 3, 300_000)),
                 SourceFile::git("config.json", format!("{{\"version\": {number}}}")),
-                SourceFile::git("sub dir/ünï/deep.json", format!("{{\"v\": {}}}", number / 2)),
+                SourceFile::git(
+                    "sub dir/ünï/deep.json",
+                    format!("{{\"v\": {}}}", number / 2),
+                ),
             ];
             for small in 0..8 {
                 let version = if small % 3 == 0 { number } else { 0 };
@@ -108,7 +111,8 @@ impl Model {
             .collect();
         let commit = catalogue.repo(&id()).commit(files);
         for (path, content, bytes) in named {
-            self.files.insert((commit.to_string(), path), content.clone());
+            self.files
+                .insert((commit.to_string(), path), content.clone());
             self.contents.insert(content, bytes);
         }
         self.commits.push(commit);
@@ -122,7 +126,10 @@ impl Model {
 
     /// Bytes of the contents that are fetched in one piece, into memory.
     pub(crate) fn small_bytes(&self) -> u64 {
-        self.contents.values().filter(|bytes| **bytes < 1 << 20).sum()
+        self.contents
+            .values()
+            .filter(|bytes| **bytes < 1 << 20)
+            .sum()
     }
 
     /// A content's length.

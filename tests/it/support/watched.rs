@@ -57,7 +57,38 @@ impl Watched {
 
     /// How often it said that event so far.
     pub(crate) fn count(&self, event: &str) -> usize {
-        self.said.iter().filter(|said| said["event"] == event).count()
+        self.said
+            .iter()
+            .filter(|said| said["event"] == event)
+            .count()
+    }
+
+    /// The last event of that kind about the file of that path.
+    pub(crate) fn last(&self, event: &str, path: &str) -> Option<&Value> {
+        let plan = self.said.iter().find(|said| said["event"] == "planned")?;
+        let files = plan["files"].as_array()?;
+        let file = &files.iter().find(|file| file["path"] == path)?["file"];
+        let mut said = self.said.iter().rev();
+        said.find(|said| said["event"] == event && said["file"] == *file)
+    }
+
+    /// Waits until it has said that of the file.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, event: &str, path: &str) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            self.hear();
+            if let Some(said) = self.last(event, path) {
+                return said.clone();
+            }
+            let what = self.said.last().cloned();
+            assert!(Instant::now() < until, "no {event} of {path}: {what:?}");
+            assert!(
+                !self.has_ended(),
+                "it ended without {event} of {path}: {what:?}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Whether the process has ended by itself.
