@@ -23,6 +23,7 @@ mod interop;
 mod ledger;
 mod many;
 mod marker;
+mod neighbours;
 mod ranges;
 mod ready;
 mod script;

@@ -93,6 +93,11 @@ impl Model {
         (model, catalogue)
     }
 
+    /// The weights of [`Self::of_weights`].
+    pub(crate) fn weights(len: u64) -> Vec<u8> {
+        Content::Generated { seed: 9, len }.bytes().into()
+    }
+
     fn add(&mut self, catalogue: &mut Catalogue, files: Vec<SourceFile>) -> Commit {
         let named: Vec<(String, String, u64)> = files
             .iter()
