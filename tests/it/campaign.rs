@@ -459,7 +459,6 @@ struct Figures {
     refetched: Vec<u64>,
     /// Of kills while bytes came.
     refetched_fetching: Vec<u64>,
-    spent: [Duration; 4],
     phases: BTreeMap<&'static str, u64>,
 }
 
@@ -482,7 +481,7 @@ impl Figures {
             took.as_secs_f64(),
             self.wrong_bytes,
         );
-        println!("killed while: {:?} {:?}", self.phases, self.spent);
+        println!("killed while: {:?}", self.phases);
     }
 }
 
@@ -606,19 +605,14 @@ async fn campaign(kills: u64, with_python: bool) {
             );
             body_bytes(&hub);
             let before = model.missing(&cache.repo());
-            let mark = Instant::now();
             let mut run = cache.start(&wish);
             let mut beside = other.as_ref().map(|wish| cache.start(wish));
             aim.wait(&mut run, &cache.repo(), &mut random);
             let is_killed = run.kill();
-            figures.spent[0] += mark.elapsed();
-            let mark = Instant::now();
             let hit = is_killed.then(|| phase(&run.said, &wish.revision, &cache.repo()));
             if let Some(beside) = &mut beside {
                 assert_eq!(beside.end(), Some(0), "{what}: {:?}", beside.said.last());
             }
-            figures.spent[1] += mark.elapsed();
-            let mark = Instant::now();
             let served = body_bytes(&hub);
             figures.runs += 1;
             figures.wrong_bytes += cache.check(&what);
@@ -647,7 +641,6 @@ async fn campaign(kills: u64, with_python: bool) {
                 figures.kills += 1;
                 *figures.phases.entry(hit).or_default() += 1;
             }
-            figures.spent[2] += mark.elapsed();
             if let Some(python) = &mut python {
                 let (warnings, loads) = python.ask(&cache.folder());
                 assert!(warnings.is_empty(), "{what}: {hit:?}: {warnings:?}");
@@ -659,9 +652,7 @@ async fn campaign(kills: u64, with_python: bool) {
             }
         }
         hub.set_faults(Vec::new());
-        let mark = Instant::now();
         cache.complete(&format!("seed {seed}, cache {}", figures.caches));
-        figures.spent[3] += mark.elapsed();
         if let Some(python) = &mut python {
             let seen = python.ask(&cache.folder());
             assert_eq!(seen, (Vec::new(), true));

@@ -28,6 +28,7 @@ mod ranges;
 mod ready;
 mod script;
 mod serve;
+mod stopped;
 mod stubborn;
 mod support;
 mod survey;
