@@ -20,7 +20,7 @@ use crate::crash::by_ref;
 use crate::support::model::{self, CHUNK_BYTES, Model};
 use crate::support::program::Running;
 use crate::support::watched::Watched;
-use crate::support::{Scratch, body_bytes, files_below, unproven};
+use crate::support::{Scratch, body_bytes, files_below, report, unproven};
 
 const KILLS: u64 = 60;
 const SEED: u64 = 20_261_127;
@@ -472,7 +472,7 @@ impl Figures {
         let median = median_of(&mut self.refetched);
         let fetching = median_of(&mut self.refetched_fetching);
         let worst = self.refetched.last().unwrap();
-        println!(
+        report(&format!(
             "crash campaign, seed {seed}: {} kills in {} runs on {} caches, {:.0} s; wrong files: {}; \
              bytes fetched again per kill: median {median}, while bytes came {fetching}, worst {worst}",
             self.kills,
@@ -480,8 +480,8 @@ impl Figures {
             self.caches,
             took.as_secs_f64(),
             self.wrong_bytes,
-        );
-        println!("killed while: {:?}", self.phases);
+        ));
+        report(&format!("killed while: {:?}", self.phases));
     }
 }
 
@@ -654,18 +654,15 @@ async fn campaign(kills: u64, with_python: bool) {
         hub.set_faults(Vec::new());
         cache.complete(&format!("seed {seed}, cache {}", figures.caches));
         if let Some(python) = &mut python {
-            let seen = python.ask(&cache.folder());
-            assert_eq!(seen, (Vec::new(), true));
+            let answer = python.ask(&cache.folder());
+            assert_eq!(answer, (Vec::new(), true));
         }
     }
     figures.print(seed, began.elapsed());
     let late = ["pointers", "ref", "marker", "ledger"];
     let count = |phase: &&str| figures.phases.get(*phase).copied().unwrap_or(0);
     assert!(count(&"fetching") > 0, "{figures:?}");
-    assert!(
-        late.iter().map(|phase| count(phase)).sum::<u64>() > 0,
-        "{figures:?}"
-    );
+    assert!(late.iter().map(count).sum::<u64>() > 0, "{figures:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use larder::serve::{Effect, Fault, Matcher, Origin, Serving};
 
 use crate::support::model::{self, CHUNK_BYTES, Model};
 use crate::support::watched::Watched;
-use crate::support::{Scratch, assert_all_visible_bytes_proven, body_bytes};
+use crate::support::{Scratch, assert_all_visible_bytes_proven, body_bytes, report};
 
 const LARDERS: usize = 8;
 const WEIGHTS: &str = "model.safetensors";
@@ -141,7 +141,9 @@ async fn when_the_one_that_fetches_dies_another_goes_on_where_it_was() {
         "one goes on, the others take what it fetched"
     );
     let again = body_bytes(&place.hub) - place.model.bytes();
-    println!("taken over after {taken_over:?}; {again} bytes were fetched again");
+    report(&format!(
+        "taken over after {taken_over:?}; {again} bytes were fetched again"
+    ));
     assert!(
         again <= CONNECTIONS * (CHUNK_BYTES + ON_THE_WAY),
         "{again} bytes were fetched again"

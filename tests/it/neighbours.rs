@@ -8,14 +8,14 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use larder::serve::{Effect, Fault, Matcher, Origin, Serving};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::model::{self, CHUNK_BYTES, Model};
-use crate::support::{Scratch, unproven};
+use crate::support::{Scratch, report, unproven};
 
 const SEED: u64 = 20_261_127;
 /// After this a program has hung, on however busy a machine.
@@ -86,11 +86,11 @@ impl Neighbour {
         let _ = kill_process_group(group, signal);
     }
 
-    /// Kills it if it is time; its exit code, once it has ended.
-    fn look(&mut self) -> Option<Option<i32>> {
+    /// Kills it if it is time; how it ended, once it has.
+    fn look(&mut self) -> Option<ExitStatus> {
         if let Some(status) = self.child.try_wait().unwrap() {
             self.has_ended = true;
-            return Some(status.code());
+            return Some(status);
         }
         if let Some((at, signal)) = self.death
             && Instant::now() >= at
@@ -243,11 +243,12 @@ impl Street {
             assert!(Instant::now() < until, "{what}: they hang");
             std::thread::sleep(Duration::from_millis(2));
             for neighbour in neighbours.iter_mut().filter(|one| !one.has_ended) {
-                let Some(code) = neighbour.look() else {
+                let Some(status) = neighbour.look() else {
                     continue;
                 };
                 let (kind, is_killed) = (neighbour.kind, neighbour.is_killed);
-                assert!(is_killed || code == Some(0), "{what}: {kind:?}: {code:?}");
+                let is_well = is_killed || status.success();
+                assert!(is_well, "{what}: {kind:?}: {status}");
                 match kind {
                     Kind::Larder => self.killed_larders += u64::from(is_killed),
                     Kind::Script => self.scripted = self.look_at_scripted(),
@@ -301,7 +302,7 @@ fn has_curl() -> bool {
     let version = Command::new("curl").arg("--version").output();
     let is_there = version.is_ok_and(|output| output.status.success());
     if !is_there {
-        eprintln!("skipped: the old script needs curl, and there is none here");
+        report("skipped: the old script needs curl, and there is none here");
     }
     is_there
 }
@@ -341,7 +342,9 @@ async fn live(streets: u64, others: &[Kind]) {
         }
         street.complete(&format!("seed {seed}, street {number}, the end"));
     }
-    println!("neighbours, seed {seed}: {programs} programs on {streets} caches, {kills} killed");
+    report(&format!(
+        "neighbours, seed {seed}: {programs} programs on {streets} caches, {kills} killed"
+    ));
     assert!(kills > 0);
 }
 

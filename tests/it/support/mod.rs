@@ -29,6 +29,15 @@ pub(crate) fn body_bytes(hub: &Serving) -> u64 {
     bytes
 }
 
+/// Says a line with figures: `--nocapture` shows them.
+#[expect(
+    clippy::print_stdout,
+    reason = "the figures of a campaign are for people"
+)]
+pub(crate) fn report(line: &str) {
+    println!("{line}");
+}
+
 /// A folder that goes away with the test.
 pub(crate) struct Scratch {
     folder: tempfile::TempDir,

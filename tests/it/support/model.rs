@@ -195,8 +195,10 @@ fn kept(blobs: &Path, content: &str, bytes: u64) -> u64 {
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
+            // `<content>.<8 hex>.incomplete`; a map has one dot more.
             let stem = name.strip_suffix(".incomplete")?;
-            if !stem.starts_with(content) || stem.ends_with(".map") {
+            let number = stem.strip_prefix(content)?.strip_prefix('.')?;
+            if number.contains('.') {
                 return None;
             }
             let length = entry.metadata().ok()?.len();
