@@ -43,6 +43,8 @@ enum Aim {
     Time,
     /// When it says that event for the so-many-th time.
     Told(&'static str, usize),
+    /// When so many bytes of the weights have come.
+    Came(u64),
     /// When it has said of every content that it is there: what is left is publishing.
     AllThere,
     /// When the cache shows it.
@@ -98,18 +100,18 @@ impl Aim {
         if random.bool() {
             return Self::Time;
         }
-        match random.u8(0..16) {
+        match random.u8(0..18) {
             0 => Self::Told("planned", 1),
             1 => Self::Told("downloading", random.usize(1..6)),
-            2 => Self::Told("progress", random.usize(1..8)),
-            3..=4 => Self::Told("verifying", random.usize(1..9)),
-            5 => Self::Told("finished", random.usize(1..12)),
-            6 => Self::Told("ended", 1),
-            7..=8 => Self::AllThere,
-            9..=10 => Self::Seen(Sight::Blob),
-            11 => Self::Seen(Sight::Staging),
-            12 => Self::Seen(Sight::Pointers),
-            13..=14 => Self::Seen(Sight::Reference),
+            2..=4 => Self::Came(random.u64(CHUNK_BYTES..21_000_000)),
+            5..=6 => Self::Told("verifying", random.usize(1..9)),
+            7 => Self::Told("finished", random.usize(1..12)),
+            8 => Self::Told("ended", 1),
+            9..=10 => Self::AllThere,
+            11..=12 => Self::Seen(Sight::Blob),
+            13 => Self::Seen(Sight::Staging),
+            14 => Self::Seen(Sight::Pointers),
+            15..=16 => Self::Seen(Sight::Reference),
             _ => Self::Seen(Sight::NoMarker),
         }
     }
@@ -143,6 +145,9 @@ impl Aim {
             let is_there = match self {
                 Self::Time => false,
                 Self::Told(event, count) => run.count(event) >= count,
+                Self::Came(bytes) => run
+                    .last("progress", "model.safetensors")
+                    .is_some_and(|said| said["bytes"].as_u64() >= Some(bytes)),
                 Self::AllThere => is_all_there(&run.said),
                 Self::Seen(Sight::NoMarker) => {
                     let is_there = marker.exists();
@@ -242,7 +247,7 @@ impl Wish {
             },
             is_all: random.u8(0..3) > 0,
             is_forced: random.u8(0..10) == 0,
-            connections: random.u64(1..4),
+            connections: [1, 1, 2, 3][random.usize(0..4)],
         }
     }
 }
@@ -552,7 +557,7 @@ impl Python {
 }
 
 /// The Hub of one run: how fast it is, and what `main` is.
-fn set_scene(hub: &Serving, model: &Model, random: &mut fastrand::Rng) {
+fn set_scene(hub: &Serving, model: &Model, aim: Aim, random: &mut fastrand::Rng) {
     let main = model.commits[random.usize(..model.commits.len())];
     hub.edit(|catalogue| {
         catalogue.repo(&model::id()).branch("main", main);
@@ -567,7 +572,12 @@ fn set_scene(hub: &Serving, model: &Model, random: &mut fastrand::Rng) {
         }
     };
     let odd = random.u64(0..2);
-    let bytes_per_s = [6_000_000, 16_000_000, 40_000_000][random.usize(0..3)] + odd;
+    let pace = match aim {
+        // What is waited for should come soon.
+        Aim::Came(_) => 2,
+        _ => random.usize(0..3),
+    };
+    let bytes_per_s = [6_000_000, 16_000_000, 40_000_000][pace] + odd;
     hub.set_faults(vec![
         slow("model.safetensors", bytes_per_s),
         slow("tokenizer.model", bytes_per_s),
@@ -595,9 +605,9 @@ async fn campaign(kills: u64, with_python: bool) {
             if random.u8(0..6) == 0 {
                 cache.damage(&mut random);
             }
-            set_scene(&hub, &model, &mut random);
             let wish = Wish::choose(&mut random);
             let aim = Aim::choose(&mut random);
+            set_scene(&hub, &model, aim, &mut random);
             let other = (random.u8(0..12) == 0).then(|| Wish::choose(&mut random));
             let what = format!(
                 "seed {seed}, cache {}, run {runs}: {wish:?} {aim:?} beside {other:?}",
@@ -639,6 +649,9 @@ async fn campaign(kills: u64, with_python: bool) {
             }
             if let Some(hit) = hit {
                 figures.kills += 1;
+                if figures.kills.is_multiple_of(100) {
+                    report(&format!("{} kills", figures.kills));
+                }
                 *figures.phases.entry(hit).or_default() += 1;
             }
             if let Some(python) = &mut python {
