@@ -25,9 +25,9 @@ use crate::support::{Scratch, body_bytes, files_below, report, unproven};
 const KILLS: u64 = 60;
 const SEED: u64 = 20_261_127;
 /// Kills on one cache.
-const KILLS_PER_CACHE: u64 = 12;
+const KILLS_PER_CACHE: u64 = 15;
 /// How long an aim is waited for at most, and the latest of the moments that are chosen by time.
-const LATEST: Duration = Duration::from_millis(700);
+const LATEST: Duration = Duration::from_millis(600);
 /// What may be on its way in buffers and sockets, for each connection: it was sent, but nobody has
 /// got it. Bodies come slowly, so that this is little.
 const ON_THE_WAY: u64 = 4 << 20;
@@ -608,7 +608,7 @@ async fn campaign(kills: u64, with_python: bool) {
             let wish = Wish::choose(&mut random);
             let aim = Aim::choose(&mut random);
             set_scene(&hub, &model, aim, &mut random);
-            let other = (random.u8(0..12) == 0).then(|| Wish::choose(&mut random));
+            let other = (random.u8(0..15) == 0).then(|| Wish::choose(&mut random));
             let what = format!(
                 "seed {seed}, cache {}, run {runs}: {wish:?} {aim:?} beside {other:?}",
                 figures.caches
