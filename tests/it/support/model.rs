@@ -41,9 +41,9 @@ impl Model {
         let mut model = Self::default();
         for number in 0..COMMITS {
             let weights = if number < 4 {
-                (1, 22_000_000)
+                (1, 18_000_000)
             } else {
-                (2, 18_000_000)
+                (2, 17_000_000)
             };
             let lfs = |path, (seed, len)| SourceFile::lfs(path, Content::Generated { seed, len });
             let mut files = vec![
