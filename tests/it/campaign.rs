@@ -419,7 +419,6 @@ impl<'a> Cache<'a> {
             let code = self.start(&wish).end();
             assert_eq!(code, Some(0), "{what}: {wish:?}");
         }
-        self.cut.clear();
         self.check(what);
         let repo = self.repo();
         for commit in [self.model.commits[0], self.model.commits[newest]] {
