@@ -105,8 +105,9 @@ impl<B: InMemory> Chunked<B> {
             at_least: seed.as_ref().map_or(0, |(_, _, length)| *length),
             takes_maps: true,
         };
-        search.remove_orphan_maps();
         let adopted = search.adopt_best()?;
+        // Now: what was adopted may have got another name, and its map, if it says nothing, has not.
+        search.remove_orphan_maps();
         let mut found = Found::default();
         found.discarded.extend(
             adopted

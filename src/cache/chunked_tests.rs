@@ -309,6 +309,24 @@ fn a_prune_in_the_middle_costs_nothing() {
     scene.assert_promoted();
 }
 
+/// Killed between making the map and writing its first line: the partial gets another name.
+#[test]
+fn a_map_that_says_nothing_does_not_outlive_its_partial() {
+    for text in ["", "larder-chu"] {
+        let scene = Scene::new(2 * CHUNK);
+        let blobs = scene.layout.blobs(&scene.repo);
+        for number in ["0123abcd", "4567abcd"] {
+            let path = |ending| blobs.join(format!("{}.{number}.{ending}", scene.etag));
+            std::fs::write(path("incomplete"), "").unwrap();
+            std::fs::write(path("map.incomplete"), text).unwrap();
+        }
+        let (mut chunked, _) = scene.open();
+        scene.fill(&mut chunked);
+        scene.promote(chunked).unwrap();
+        scene.assert_promoted();
+    }
+}
+
 #[test]
 fn orphan_maps_are_taken_away_and_others_stay() {
     let scene = Scene::new(2 * CHUNK);

@@ -1,7 +1,7 @@
 //! Owns `.larder/` inside a repo: where things are made before they become visible.
 //!
 //! Law: a staging folder is flocked while it is used, so a sweep can tell a dead one; a sweep takes
-//! only what holds no content: folders and links, and scratch files that nobody has open.
+//! only what holds no content: folders and links, probes, and scratch files that nobody has open.
 
 use std::fs::{self, File};
 use std::io;
@@ -99,15 +99,15 @@ pub fn sweep_staging(layout: &Layout, repo: &RepoId) -> Result<Vec<Healing>> {
         let is_dead = if is_staging(&name) {
             is_abandoned(&path, fs::Metadata::is_dir)? && holds_no_content(&path)?
         } else if is_scratch(&name) {
-            // A link of that name was a probe: what it was to show is known as soon as it is made.
-            path.is_symlink() || is_abandoned(&path, fs::Metadata::is_file)?
+            is_abandoned(&path, fs::Metadata::is_file)?
         } else {
-            false
+            // A live one may go with it: no answer depends on that.
+            host::is_probe(&path)
         };
         if !is_dead {
             continue;
         }
-        let removed = if path.is_dir() && !path.is_symlink() {
+        let removed = if path.is_dir() {
             fs::remove_dir_all(&path)
         } else {
             fs::remove_file(&path)
@@ -206,18 +206,25 @@ mod tests {
         let live = Staging::open(&layout, &repo, &commit).unwrap();
         let scratch = larder.join("0000000a.tmp");
         fs::write(&scratch, "half").unwrap();
-        let probe = larder.join("0000000b.tmp");
-        symlink("nothing", &probe).unwrap();
         let (live_scratch, _file) = durable::scratch(&larder).unwrap();
+        // Killed while it found out what the file system can do.
+        let probes = [
+            larder.join("probe-0000000b"),
+            larder.join("probe-aXXXXXXXX"),
+        ];
+        symlink("nothing", &probes[0]).unwrap();
+        fs::write(&probes[1], "").unwrap();
+        fs::write(larder.join("probe-notes"), "somebody's bytes").unwrap();
 
         let healed = sweep_staging(&layout, &repo).unwrap();
         let mut locations: Vec<_> = healed.into_iter().map(|h| h.location).collect();
         locations.sort();
         assert_eq!(
             locations,
-            [&scratch, &probe, &dead].map(|path| path.to_str().unwrap())
+            [&scratch, &dead, &probes[0], &probes[1]].map(|path| path.to_str().unwrap())
         );
-        assert!(!dead.exists() && !scratch.exists() && !probe.is_symlink());
+        assert!(larder.join("probe-notes").exists());
+        assert!(!dead.exists() && !scratch.exists());
         assert!(live.path().exists() && live_scratch.exists());
         assert!(kept.iter().all(|path| path.join("sub").exists()));
         let live_path = live.path().to_owned();

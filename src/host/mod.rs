@@ -19,7 +19,7 @@ mod signal;
 mod space;
 mod sync;
 
-pub use ability::{folds_case, supports_symlinks};
+pub use ability::{folds_case, is_probe, supports_symlinks};
 pub use direct::{Aligned, DIRECT_ALIGN, Direct};
 pub use files::{read_tail, system, write_new};
 pub use heap::share_memory_pools;

@@ -1,83 +1,15 @@
-//! Processes that really die: SIGKILL at many moments of a pull, and pulls in any order. After each
-//! one everything visible is proven, and what could be read before can still be read.
+//! Pulls of one repo in any order, that fail, are forced, see less or more of it: what could be read
+//! before can still be read. (Processes that die are in `campaign`.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use larder::domain::{Outcome, PullRequest, RepoId, RepoKind, Revision};
-use larder::serve::{Catalogue, Content, Effect, Fault, Matcher, Origin, Serving, SourceFile};
+use larder::serve::{Catalogue, Content, Effect, Fault, Matcher, Origin, SourceFile};
 
 use crate::fetch::Place;
-use crate::support::{Scratch, assert_all_visible_bytes_proven, catalogue, files_below};
-
-/// Runs of one pull that are killed, each a little later than the one before.
-const KILLS: u64 = 14;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_moment_the_cache_stays_readable_and_the_work_goes_on() {
-    let scratch = Scratch::new();
-    let slow = |path, bytes_per_s| {
-        let requests = Matcher::path(path).origin(Origin::Cdn);
-        Fault::new(requests, Effect::Slow { bytes_per_s })
-    };
-    let faults = vec![
-        slow("model.safetensors", 3_000_000),
-        slow("tokenizer.json", 600_000),
-    ];
-    let hub = Serving::start(catalogue::gemma(), faults).await.unwrap();
-    let cache = scratch.path().join("hub");
-    let pull = |revision: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
-        command
-            .args(["pull", "--all", "--revision", revision, catalogue::GEMMA])
-            .env_clear()
-            .env("HOME", scratch.path())
-            .env("HF_HUB_CACHE", &cache)
-            .env("HF_ENDPOINT", hub.endpoint())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command
-    };
-    let repo = cache.join("models--mlx-community--gemma-2-2b-it-4bit");
-    let mut readable = BTreeSet::new();
-    for kill in 0..KILLS {
-        let revision = if kill % 2 == 0 { "main" } else { "older" };
-        let mut child = pull(revision).spawn().unwrap();
-        let until = Instant::now() + Duration::from_millis(25 + kill * 60);
-        while Instant::now() < until && child.try_wait().unwrap().is_none() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_all_visible_bytes_proven(&cache);
-        assert_refs_are_whole(&repo);
-        readable = assert_nothing_lost(&repo, &readable, kill);
-    }
-    for revision in ["main", "older"] {
-        assert!(pull(revision).status().unwrap().success());
-    }
-    assert_all_visible_bytes_proven(&cache);
-    assert_nothing_lost(&repo, &readable, KILLS);
-    let staging: Vec<PathBuf> = fs::read_dir(repo.join(".larder"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| !path.ends_with("trees"))
-        .collect();
-    assert!(staging.is_empty(), "leftovers: {staging:?}");
-}
-
-/// Every ref holds one commit, and that commit's snapshot is there.
-fn assert_refs_are_whole(repo: &Path) {
-    for reference in files_below_if_there(&repo.join("refs")) {
-        let commit = fs::read_to_string(&reference).unwrap();
-        assert_eq!(commit.len(), 40, "{}", reference.display());
-        assert!(repo.join("snapshots").join(commit).is_dir());
-    }
-}
+use crate::support::files_below;
 
 fn files_below_if_there(folder: &Path) -> Vec<PathBuf> {
     if folder.is_dir() {
@@ -139,7 +71,7 @@ fn changing(random: &mut fastrand::Rng) -> Catalogue {
 }
 
 /// What a reader finds under each ref: path and bytes.
-fn by_ref(repo: &Path) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
+pub(crate) fn by_ref(repo: &Path) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
     files_below_if_there(&repo.join("refs"))
         .into_iter()
         .map(|reference| {

@@ -2,17 +2,22 @@
 //!
 //! Ignored on a bare machine: CI installs `huggingface_hub` and sets `LARDER_TEST_PYTHON`.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use larder::serve::{Catalogue, Effect, Fault, Matcher, Origin, Serving};
 
+use crate::support::model::CHUNK_BYTES;
+use crate::support::program::Running;
+use crate::support::watched::Watched;
 use crate::support::{Scratch, assert_all_visible_bytes_proven, catalogue};
 
 const REPO: &str = "mlx-community/gemma-2-2b-it-4bit";
 /// A model large enough to catch Python in the middle.
 use crate::support::catalogue::BIG;
+const WEIGHTS: &str = "model.safetensors";
 
 /// The interpreter of the environment that has the Python client.
 fn python() -> PathBuf {
@@ -133,6 +138,12 @@ fn partials(cache: &Path) -> Vec<std::fs::DirEntry> {
         .flatten()
         .flatten()
         .collect()
+}
+
+/// Their names.
+fn names(cache: &Path) -> Vec<std::ffi::OsString> {
+    let found = partials(cache).into_iter();
+    found.map(|entry| entry.file_name()).collect()
 }
 
 /// Waits until a partial of at least `bytes` lies in the cache.
@@ -270,24 +281,121 @@ async fn a_partial_that_python_left_is_adopted() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs huggingface_hub; CI runs it"]
-async fn prune_in_the_middle_of_a_pull_does_no_harm() {
-    let place = Place::new(slow_weights(500_000)).await;
-    let child = place.larder(&["pull", REPO]).spawn().unwrap();
-    wait_for_partial(&place.hub_cache(), 300_000);
+async fn prune_in_the_middle_of_a_pull_costs_at_most_a_chunk() {
+    let place = Place::serving(catalogue::big(), slow_weights(3_000_000)).await;
+    let mut pull = Watched::start(
+        place
+            .larder(&["pull", BIG, "--events", "--connections", "2"])
+            .stderr(Stdio::null()),
+    );
+    while pull.wait_for("progress", WEIGHTS)["bytes"].as_u64() < Some(2 * CHUNK_BYTES) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // Python takes a while to begin.
+    place.hub.set_faults(slow_weights(300_000));
+    let before = names(&place.hub_cache());
     run(place.hf(&["cache", "prune", "-y"]));
-    let output = child.wait_with_output().unwrap();
+    let after = names(&place.hub_cache());
     assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+        before.iter().any(|name| !after.contains(name)),
+        "it deleted nothing"
     );
-    let fetched: u64 = place.body_bytes();
-    assert!(
-        fetched < catalogue::gemma_bytes() + 8 * 1024 * 1024,
-        "{fetched} bytes"
-    );
+    assert!(!pull.has_ended());
+    place.hub.set_faults(slow_weights(30_000_000));
+    assert_eq!(pull.end(), Some(0), "{:?}", pull.said.last());
+    assert!(pull.count("partial-restored") > 0);
+    let again = place.body_bytes() - catalogue::big_bytes();
+    assert!(again <= CHUNK_BYTES, "{again} bytes were fetched again");
     assert_all_visible_bytes_proven(&place.hub_cache());
     assert_eq!(place.scan_warnings(), "[]");
+}
+
+/// Python's lock on the weights of [`REPO`], and a Python that takes it.
+fn lock_script(place: &Place, text: &str) -> Command {
+    let lock = place.hub_cache().join(format!(
+        ".locks/models--mlx-community--gemma-2-2b-it-4bit/{}.lock",
+        catalogue::gemma_weights_etag()
+    ));
+    let mut command = Command::new(python());
+    command.arg("-c").arg(format!(
+        "import os, sys\n\
+         from filelock import FileLock, Timeout\n\
+         path = '{}'\n\
+         os.makedirs(os.path.dirname(path), exist_ok=True)\n\
+         lock = FileLock(path)\n\
+         {text}",
+        lock.display()
+    ));
+    place.with_environment(command)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs huggingface_hub; CI runs it"]
+async fn larder_waits_for_pythons_lock_and_says_for_whom() {
+    let place = Place::new(Vec::new()).await;
+    let mut holder = lock_script(
+        &place,
+        "lock.acquire()\n\
+         print('held', flush=True)\n\
+         sys.stdin.readline()\n\
+         lock.release()",
+    );
+    let mut holder = Running(holder.stdin(Stdio::piped()).spawn().unwrap());
+    let mut said = String::new();
+    BufReader::new(holder.0.stdout.take().unwrap())
+        .read_line(&mut said)
+        .unwrap();
+    assert_eq!(said, "held\n");
+    let mut pull = Watched::start(
+        place
+            .larder(&["pull", REPO, "--all", "--events"])
+            .stderr(Stdio::null()),
+    );
+    let waiting = pull.wait_for("waiting", WEIGHTS);
+    if cfg!(target_os = "linux") {
+        assert_eq!(waiting["lock"]["pid"], holder.0.id(), "{waiting}");
+    }
+    // Everything else comes meanwhile.
+    pull.wait_for("finished", "tokenizer.json");
+    let asked_for_weights = || {
+        let requests = place.hub.requests().into_iter();
+        requests.filter(|request| request.path.ends_with(WEIGHTS) && request.method == "GET")
+    };
+    assert_eq!(asked_for_weights().count(), 0);
+    assert!(!pull.has_ended());
+    // Dropped: the other side reads the end of its input.
+    drop(holder.0.stdin.take());
+    assert_eq!(pull.end(), Some(0), "{:?}", pull.said.last());
+    assert_eq!(place.body_bytes(), catalogue::gemma_bytes());
+    assert!(holder.wait().success());
+    assert_all_visible_bytes_proven(&place.hub_cache());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs huggingface_hub; CI runs it"]
+async fn python_cannot_take_the_lock_of_what_larder_fetches() {
+    let place = Place::new(slow_weights(200_000)).await;
+    let attempt = || {
+        let script = lock_script(
+            &place,
+            "try:\n\
+             \x20   lock.acquire(timeout=0)\n\
+             \x20   print('free')\n\
+             except Timeout:\n\
+             \x20   print('busy')",
+        );
+        said(&run(script))
+    };
+    let mut pull = Watched::start(
+        place
+            .larder(&["pull", REPO, "--all", "--events"])
+            .stderr(Stdio::null()),
+    );
+    pull.wait_for("downloading", WEIGHTS);
+    assert_eq!(attempt(), "busy");
+    assert_eq!(pull.last("finished", WEIGHTS), None, "it came too late");
+    assert_eq!(pull.end(), Some(0), "{:?}", pull.said.last());
+    assert_eq!(attempt(), "free");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@
     reason = "tests read the environment that CI gives them and measure real time"
 )]
 
+mod campaign;
 mod cli;
 mod contract;
 mod crash;
@@ -23,7 +24,9 @@ mod heal;
 mod house;
 mod interop;
 mod ledger;
+mod many;
 mod marker;
+mod neighbours;
 #[cfg(target_os = "linux")]
 mod power;
 mod ranges;
@@ -32,6 +35,7 @@ mod script;
 #[cfg(target_os = "linux")]
 mod seam;
 mod serve;
+mod stopped;
 mod stubborn;
 mod support;
 mod survey;

@@ -282,6 +282,45 @@ async fn under_nohup_a_hangup_changes_nothing() {
     assert_all_visible_bytes_proven(&home.cache());
 }
 
+/// A process that the test's terminal does not end.
+#[cfg(target_os = "linux")]
+struct Detached(rustix::process::Pid);
+
+#[cfg(target_os = "linux")]
+impl Drop for Detached {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = rustix::process::kill_process(self.0, Signal::KILL);
+    }
+}
+
+/// macOS has no `setsid` command.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_session_of_its_own_it_survives_its_window() {
+    let home = home(slow(1_000_000)).await;
+    let mut terminal = Terminal::script(
+        &home,
+        "setsid sh -c 'echo $$ > pid.new; mv pid.new pid; exec \"$@\"' sh \"$@\" & read -r _",
+        &["pull", GEMMA],
+    );
+    let pid = home.path().join("pid");
+    wait_until("its process id", || pid.exists());
+    let pid = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+    let _larder = Detached(rustix::process::Pid::from_raw(pid).unwrap());
+    home.wait_for_partial(50_000);
+    terminal.close();
+    assert!(home.partial(0).is_some(), "it was closed in the middle");
+    let repo = home.blobs().parent().unwrap().to_owned();
+    wait_until("the ref", || repo.join("refs/main").exists());
+    let marker = repo.join(".manual_download_lock");
+    wait_until("the end of the marker", || !marker.exists());
+    let model = fs::read_to_string(repo.join("refs/main")).unwrap();
+    let weights = repo.join("snapshots").join(model).join("model.safetensors");
+    assert_eq!(fs::metadata(weights).unwrap().len(), GEMMA_WEIGHTS_BYTES);
+    assert_all_visible_bytes_proven(&home.cache());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_asks_and_ctrl_c_is_a_no() {
     let home = home(Vec::new()).await;

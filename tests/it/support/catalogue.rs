@@ -192,6 +192,13 @@ pub(crate) fn huge() -> Catalogue {
 /// Length of the weights of [`big`]: several of the 10 MB steps in which Python writes.
 pub(crate) const BIG_WEIGHTS_BYTES: u64 = 45_000_000;
 
+/// Bytes of everything in [`BIG`].
+pub(crate) fn big_bytes() -> u64 {
+    BIG_WEIGHTS_BYTES + BIG_CONFIG.len() as u64
+}
+
+const BIG_CONFIG: &str = "{\"model_type\": \"llama\"}";
+
 /// The main model of [`big`].
 pub(crate) const BIG: &str = "someone/big";
 
@@ -205,7 +212,7 @@ pub(crate) fn big() -> Catalogue {
     };
     let commit = repo.commit(vec![
         SourceFile::lfs("model.safetensors", weights),
-        SourceFile::git("config.json", "{\"model_type\": \"llama\"}"),
+        SourceFile::git("config.json", BIG_CONFIG),
     ]);
     repo.branch("main", commit);
     catalogue

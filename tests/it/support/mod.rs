@@ -2,6 +2,7 @@
 //! nothing and hashes everything.
 
 pub(crate) mod catalogue;
+pub(crate) mod model;
 #[cfg(target_os = "linux")]
 pub(crate) mod power;
 pub(crate) mod program;
@@ -13,12 +14,37 @@ pub(crate) mod seam;
 #[cfg(target_os = "linux")]
 mod sight;
 pub(crate) mod terminal;
+pub(crate) mod watched;
 
 use std::path::{Path, PathBuf};
 
-#[cfg(target_os = "linux")]
-pub(crate) use reader::wrong_bytes;
-pub(crate) use reader::{assert_all_visible_bytes_proven, files_below};
+use larder::serve::{Origin, Serving};
+
+pub(crate) use reader::{assert_all_visible_bytes_proven, files_below, wrong_bytes};
+
+/// Bytes of file bodies that the Hub sent since the last look.
+pub(crate) fn body_bytes(hub: &Serving) -> u64 {
+    let bytes = hub
+        .requests()
+        .iter()
+        .filter(|request| {
+            request.method == "GET"
+                && (request.origin == Origin::Cdn || request.path.contains("/resolve"))
+        })
+        .map(|request| request.body_bytes_sent)
+        .sum();
+    hub.clear_requests();
+    bytes
+}
+
+/// Says a line with figures: `--nocapture` shows them.
+#[expect(
+    clippy::print_stdout,
+    reason = "the figures of a campaign are for people"
+)]
+pub(crate) fn report(line: &str) {
+    println!("{line}");
+}
 
 /// A folder that goes away with the test.
 pub(crate) struct Scratch {
