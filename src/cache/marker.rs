@@ -246,7 +246,9 @@ pub(super) fn is_torn(text: &str) -> bool {
             5..15 => is_digit_or_blank(ours),
             _ => ours == theirs,
         });
-    !text.is_empty() && is_alike && (text.len() < record.len() || text.contains('\0'))
+    let is_cut = text.len() < record.len() || text.contains('\0');
+    let is_blank = text.bytes().all(|byte| byte == 0);
+    !text.is_empty() && (is_blank || is_alike && is_cut)
 }
 
 /// Whether it names no process: its writer holds no `flock` either.

@@ -46,7 +46,7 @@ async fn larders_that_were_stopped_go_on_without_a_storm_of_retries() {
         first.wait_for("downloading", path);
     }
     let mut second = pull();
-    second.wait_for("waiting", "model.safetensors");
+    second.waits_for_pull();
     for run in [&first, &second] {
         signal(run, Signal::STOP);
     }

@@ -75,18 +75,30 @@ impl Watched {
     /// Waits until it has said that of the file.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, event: &str, path: &str) -> Value {
+        self.wait_until(event, |run| run.last(event, path).cloned())
+    }
+
+    /// Waits until it says that another larder downloads the same.
+    #[track_caller]
+    pub(crate) fn waits_for_pull(&mut self) -> Value {
+        let event = "waiting-for-pull";
+        self.wait_until(event, |run| {
+            let mut said = run.said.iter();
+            said.find(|said| said["event"] == event).cloned()
+        })
+    }
+
+    #[track_caller]
+    fn wait_until(&mut self, what: &str, look: impl Fn(&Self) -> Option<Value>) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
             self.hear();
-            if let Some(said) = self.last(event, path) {
-                return said.clone();
+            if let Some(said) = look(self) {
+                return said;
             }
-            let what = self.said.last().cloned();
-            assert!(Instant::now() < until, "no {event} of {path}: {what:?}");
-            assert!(
-                !self.has_ended(),
-                "it ended without {event} of {path}: {what:?}"
-            );
+            let last = self.said.last().cloned();
+            assert!(Instant::now() < until, "no {what}: {last:?}");
+            assert!(!self.has_ended(), "it ended without {what}: {last:?}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
