@@ -32,6 +32,11 @@ pub(super) fn from_hub(error: hub::Error) -> Failure {
                 .because(innermost(&source))
                 .at_url(url)
         }
+        Error::Silent { url, lasted } => {
+            Failure::new(FailureCode::Timeout, "the server did not answer in time")
+                .because(format!("nothing came for {} s", lasted.as_secs()))
+                .at_url(url)
+        }
         Error::Server {
             status,
             url,

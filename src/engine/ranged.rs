@@ -27,7 +27,7 @@ use super::lane::{Desk, Lane, LaneEnd, Piece};
 use super::pace::Ticket;
 use super::ranges::{LaneId, Ranges};
 use super::telling::{Silence, Telling, Written};
-use super::writer::PROGRESS_EVERY;
+use super::writer::{PROGRESS_EVERY, not_run};
 use crate::cache::{self, Chunked};
 use crate::domain::{Event, FailureCode, Want};
 use crate::hub::{self, backoff};
@@ -181,6 +181,7 @@ impl Foreman<'_, '_> {
                         came = count;
                         silence.since = now;
                     }
+                    silence.since += not_run(looked + PROGRESS_EVERY);
                     looked = now;
                     if self.lanes.is_empty() || desk.is_held_back() {
                         // We wait, not the server.
@@ -403,6 +404,7 @@ impl Foreman<'_, '_> {
         tokio::pin!(reading);
         let mut silence = Silence::begin(Instant::now());
         let mut came = desk.came();
+        let mut looked = Instant::now();
         loop {
             tokio::select! {
                 biased;
@@ -421,6 +423,8 @@ impl Foreman<'_, '_> {
                         came = desk.came();
                         silence.since = now;
                     }
+                    silence.since += not_run(looked + PROGRESS_EVERY);
+                    looked = now;
                     if desk.is_held_back() {
                         silence.since = now;
                     }

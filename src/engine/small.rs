@@ -10,10 +10,10 @@ use super::attempt::{Attempt, Done};
 use super::emit::millis;
 use super::job::{Halt, or_stop};
 use super::sources::Body;
-use super::writer::{PROGRESS_EVERY, STALL_TOLD, stalled};
+use super::writer::{PROGRESS_EVERY, STALL_TOLD, not_run, stalled};
 use crate::cache::{self, BlobLock, Small};
 use crate::domain::{Event, Want};
-use crate::hub::{self, TransportKind};
+use crate::hub;
 
 /// Contents below this length are small.
 pub(super) const SMALL_BYTES: u64 = 1 << 20;
@@ -103,12 +103,16 @@ async fn read(attempt: &Attempt<'_>, mut body: Body, bytes: &mut Vec<u8>) -> Res
                     }
                 }
                 Ok(None) => return Ok(()),
-                Err(hub::Error::Transport { kind: TransportKind::Timeout, .. }) => {
+                Err(hub::Error::Silent { .. }) => {
                     return Err(Halt::Failed(stalled(attempt, heard.elapsed())));
                 }
                 Err(error) => return Err(Halt::of_hub(error)),
             },
             () = tokio::time::sleep_until(heard + mark) => {
+                if !not_run(heard + mark).is_zero() {
+                    heard = Instant::now();
+                    continue;
+                }
                 let silence = heard.elapsed();
                 if silence >= limit {
                     return Err(Halt::Failed(stalled(attempt, silence)));

@@ -15,7 +15,7 @@ use super::job::{Halt, blocking, or_stop};
 use super::sources::Body;
 use crate::cache::{self, BlobLock, Partial};
 use crate::domain::{Event, Failure, FailureCode, Want};
-use crate::hub::{self, TransportKind};
+use crate::hub;
 
 /// A partial and the lock that makes it ours.
 pub(super) struct Bench {
@@ -29,6 +29,8 @@ const QUEUE: usize = 4;
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Silence after which a stall is told; it ends the attempt only at the configured timeout.
 pub(super) const STALL_TOLD: Duration = Duration::from_secs(3);
+/// A timer that comes so much too late says that this process did not run.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Fetches what `bench` lacks and returns it full. On failure the partial stays on disk, and the
 /// lock is released before this returns.
@@ -166,6 +168,13 @@ fn write_all(
     (bench, Ok(()))
 }
 
+/// For how long this process has not run when it wakes so much after `due`: stopped by a signal, it
+/// heard nobody. A moment is nothing to speak of.
+pub(super) fn not_run(due: Instant) -> Duration {
+    let late = due.elapsed();
+    if late < LATE { Duration::ZERO } else { late }
+}
+
 /// Reads the body to its end, tells progress and stalls, and ends the attempt when nothing comes.
 async fn read_all(
     attempt: &Attempt<'_>,
@@ -206,12 +215,16 @@ async fn read_all(
                     return Ok(());
                 }
                 // The client gives silence up by itself after the same time.
-                Err(hub::Error::Transport { kind: TransportKind::Timeout, .. }) => {
+                Err(hub::Error::Silent { .. }) => {
                     return Err(Halt::Failed(stalled(attempt, heard.elapsed())));
                 }
                 Err(error) => return Err(Halt::of_hub(error)),
             },
             () = tokio::time::sleep_until(heard + next_mark) => {
+                if !not_run(heard + next_mark).is_zero() {
+                    heard = Instant::now();
+                    continue;
+                }
                 let silence = heard.elapsed();
                 if silence >= limit {
                     return Err(Halt::Failed(stalled(attempt, silence)));

@@ -87,7 +87,11 @@ impl Client {
         if answer.response.status().as_u16() != 200 {
             return Err(self.refuse(answer, Bucket::Api, false).await);
         }
-        let Answer { response, hop } = answer;
+        let Answer {
+            response,
+            hop,
+            silence,
+        } = answer;
         let shown = address::shown(&hop.url);
         if header::is_html(response.headers()) {
             return Err(Error::NotAHub {
@@ -98,7 +102,7 @@ impl Client {
         let is_json = header::is_json(response.headers());
         let next = header::next_link(response.headers());
         let encoding = Encoding::of_answer(&response)?;
-        let text = read(Content::new(response, encoding), &hop.url).await?;
+        let text = read(Content::new(response, encoding, silence), &hop.url).await?;
         match serde_json::from_slice(&text) {
             Ok(value) => Ok(Document {
                 value,

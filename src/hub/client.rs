@@ -19,6 +19,7 @@ use super::error::Error;
 use super::gate::{Bucket, Gate};
 use super::header;
 use super::refusal::Refusal;
+use super::silence::unless_silent;
 
 /// Connections without work that are kept for the next range of a file.
 const IDLE_CONNECTIONS: usize = 64;
@@ -45,6 +46,9 @@ struct Inner {
     api: Lines,
     /// Files: HTTP/1 only, since streams of one HTTP/2 connection share one congestion window.
     bodies: Lines,
+    /// How long a server may stay silent. Silence ends a call, never its length: a long listing on a
+    /// slow line is no failure.
+    silence: Duration,
     gate: Gate,
     warned: Mutex<BTreeSet<String>>,
 }
@@ -58,6 +62,8 @@ type Built = Result<reqwest::Client, String>;
 pub(super) struct Answer {
     pub(super) response: Response,
     pub(super) hop: Hop,
+    /// How long its body may stay silent.
+    pub(super) silence: Duration,
 }
 
 fn opened(lines: &Lines) -> Result<&reqwest::Client, Error> {
@@ -94,9 +100,6 @@ impl Client {
                     .redirect(Policy::none())
                     .referer(false)
                     .connect_timeout(connect)
-                    // Silence ends a call, never its length: a long listing on a slow line is no
-                    // failure.
-                    .read_timeout(silence)
                     .build()
                     .map_err(|error| because(&error))
             }))
@@ -117,6 +120,7 @@ impl Client {
             authorization,
             api,
             bodies,
+            silence,
             gate: Gate::default(),
             warned: Mutex::default(),
         })))
@@ -182,7 +186,11 @@ impl Client {
             let response = self.send(bucket, &hop, headers).await?;
             look(response.headers())?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(Answer { response, hop });
+                return Ok(Answer {
+                    response,
+                    hop,
+                    silence: self.0.silence,
+                });
             }
             let next = match header::text(response.headers(), LOCATION.as_str()) {
                 Some(location) => hop.follow(self.endpoint(), location)?,
@@ -222,10 +230,15 @@ impl Client {
         {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let response = request.send().await.map_err(|error| {
-            let error = Error::transport(&hop.url, error);
+        let sent = match unless_silent(self.0.silence, request.send()).await {
+            Some(sent) => sent.map_err(|error| Error::transport(&hop.url, error)),
+            None => Err(Error::Silent {
+                url: address::shown(&hop.url),
+                lasted: self.0.silence,
+            }),
+        };
+        let response = sent.inspect_err(|error| {
             tracing::debug!(method = "GET", url = address::shown(&hop.url), %error);
-            error
         })?;
         tracing::debug!(
             method = "GET",
@@ -240,7 +253,7 @@ impl Client {
     /// Why `answer` is a refusal; pauses the bucket if it is a rate limit. `has_commit` tells
     /// whether a Hub spoke on the way.
     pub(super) async fn refuse(&self, answer: Answer, bucket: Bucket, has_commit: bool) -> Error {
-        let Answer { response, hop } = answer;
+        let Answer { response, hop, .. } = answer;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let body = if header::is_json(&headers) {

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_compression::tokio::bufread::{GzipDecoder, ZlibDecoder};
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::domain::sanitize_line;
 
 use super::address;
 use super::error::Error;
+use super::silence::unless_silent;
 use super::transport::is_early_end;
 
 /// How much is decoded at a time.
@@ -64,6 +66,8 @@ impl Encoding {
 pub(super) struct Content {
     source: Source,
     url: reqwest::Url,
+    /// How long nothing may come.
+    silence: Duration,
 }
 
 enum Source {
@@ -83,7 +87,7 @@ pub(super) enum Broken {
 
 impl Content {
     /// The content of `response`, whose body is written in `encoding`.
-    pub(super) fn new(response: Response, encoding: Encoding) -> Self {
+    pub(super) fn new(response: Response, encoding: Encoding, silence: Duration) -> Self {
         let url = response.url().clone();
         let source = if encoding == Encoding::Identity {
             Source::Plain(response)
@@ -100,25 +104,40 @@ impl Content {
                 ))
             })
         };
-        Self { source, url }
+        Self {
+            source,
+            url,
+            silence,
+        }
     }
 
     /// The next bytes, never empty; `None` at the end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
         loop {
             let chunk = match &mut self.source {
-                Source::Plain(response) => {
-                    response.chunk().await.map_err(|error| self.broken(error))?
+                Source::Plain(response) => unless_silent(self.silence, response.chunk())
+                    .await
+                    .ok_or_else(|| self.silent())?
+                    .map_err(|error| self.broken(error))?,
+                Source::Decoded(stream) => {
+                    let read = unless_silent(self.silence, stream.try_next()).await;
+                    match read.ok_or_else(|| self.silent())? {
+                        Ok(chunk) => chunk,
+                        Err(error) => return Err(self.undecodable(error)),
+                    }
                 }
-                Source::Decoded(stream) => match stream.try_next().await {
-                    Ok(chunk) => chunk,
-                    Err(error) => return Err(self.undecodable(error)),
-                },
             };
             if chunk.as_ref().is_none_or(|chunk| !chunk.is_empty()) {
                 return Ok(chunk);
             }
         }
+    }
+
+    fn silent(&self) -> Broken {
+        Broken::Other(Error::Silent {
+            url: address::shown(&self.url),
+            lasted: self.silence,
+        })
     }
 
     fn broken(&self, error: reqwest::Error) -> Broken {

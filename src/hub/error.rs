@@ -21,6 +21,9 @@ pub enum Error {
         url: String,
         source: reqwest::Error,
     },
+    /// Nothing came for a while.
+    #[error("`{url}` sent nothing for {} s", lasted.as_secs())]
+    Silent { url: String, lasted: Duration },
     /// 408 or 5xx.
     #[error("`{url}` answered {status}{}", aside(message.as_deref()))]
     Server {

@@ -17,6 +17,7 @@ mod listing;
 mod refusal;
 mod resolve;
 mod retry;
+mod silence;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]

@@ -202,7 +202,11 @@ fn is_from_hub(answer: &Answer, want: &Want, has_commit: bool) -> Result<(), Err
 
 fn accept_whole(answer: Answer, want: &Want, has_commit: bool) -> Result<Body, Error> {
     is_from_hub(&answer, want, has_commit)?;
-    let Answer { response, hop } = answer;
+    let Answer {
+        response,
+        hop,
+        silence,
+    } = answer;
     let headers = response.headers();
     // A CDN's own ETag names nothing; the Hub's names small files. Proxies mark theirs (`-gzip`),
     // and what is no content name says nothing.
@@ -221,7 +225,7 @@ fn accept_whole(answer: Answer, want: &Want, has_commit: bool) -> Result<Body, E
     }
     let source = address::host(&hop.url);
     Ok(Body::whole(
-        Content::new(response, encoding),
+        Content::new(response, encoding, silence),
         want.size_bytes,
         encoding != Encoding::Identity,
         source,
@@ -230,7 +234,11 @@ fn accept_whole(answer: Answer, want: &Want, has_commit: bool) -> Result<Body, E
 
 fn accept_part(answer: Answer, want: &Want, span: Span, has_commit: bool) -> Result<Body, Error> {
     is_from_hub(&answer, want, has_commit)?;
-    let Answer { response, hop } = answer;
+    let Answer {
+        response,
+        hop,
+        silence,
+    } = answer;
     // A range of a compressed form is not a range of the content.
     let is_plain = Encoding::of_answer(&response)? == Encoding::Identity;
     let end = span.end.unwrap_or(want.size_bytes);
@@ -259,7 +267,7 @@ fn accept_part(answer: Answer, want: &Want, span: Span, has_commit: bool) -> Res
     // receiver learns that something is missing.
     let source = address::host(&hop.url);
     Ok(Body::new(
-        Content::new(response, Encoding::Identity),
+        Content::new(response, Encoding::Identity, silence),
         (span.from, end),
         false,
         source,
