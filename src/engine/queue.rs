@@ -41,7 +41,8 @@ pub(super) async fn wait_for_others(
     let mut observer = Observer::default();
     loop {
         let (other, beat);
-        (observer, other, beat) = look(shared, emitter, layout, repo, observer).await?;
+        let looking = look(shared, emitter, layout, repo, observer);
+        (observer, other, beat) = or_stop(stop, looking).await??;
         let Some(other) = other else {
             return Ok(told.is_some());
         };

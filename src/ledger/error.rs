@@ -58,6 +58,12 @@ impl Error {
         )
     }
 
+    /// Whether a file could not be read or written: the disk's fault, or that of another larder that
+    /// sets the ledger aside and its companions after it.
+    pub fn is_io(&self) -> bool {
+        self.code() == Some(ErrorCode::SystemIoFailure)
+    }
+
     /// What the database calls it.
     fn code(&self) -> Option<ErrorCode> {
         match self {

@@ -20,6 +20,8 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// How often that is done, each time a little later: for five seconds, or twice as long where the
 /// database waits too.
 const TIMES: u32 = 60;
+/// How often of them also where a file could not be read: one that is being set aside cannot.
+const UNSTEADY: u32 = 12;
 /// How long the database waits by itself while it is opened.
 const OPENING: Duration = Duration::from_millis(50);
 
@@ -141,6 +143,7 @@ fn connect(path: &Path) -> Result<Connection> {
             Err(error)
                 if error.is_busy()
                     || error.is_moved()
+                    || (error.is_io() && time < UNSTEADY)
                     || (matches!(error, Error::Query(_)) && !path.exists()) =>
             {
                 std::thread::sleep(AGAIN * (1 + time / 4));
