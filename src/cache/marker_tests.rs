@@ -153,9 +153,8 @@ fn what_names_no_process_or_another_machine_stays() {
     assert!(!scene.remove_stale(&Programs::unknown()));
     let process = host::Process {
         pid: 7,
-        program: "bash".to_owned(),
         arguments: vec!["bash".to_owned(), "manual_model_download.sh".to_owned()],
-        since_ms: 0,
+        since_ms: Some(0),
     };
     let at_work = Programs::among(Some(&[process]), |_| Vec::new());
     assert!(!scene.remove_stale(&at_work));

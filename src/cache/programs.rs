@@ -78,7 +78,7 @@ impl Programs {
             .filter_map(|process| {
                 let words = process.arguments.iter();
                 let arguments: Vec<String> = words.map(|word| word.to_ascii_lowercase()).collect();
-                let (role, is_script, name) = role(&arguments, &process.program)?;
+                let (role, is_script, name) = role(&arguments)?;
                 let mut holder = Holder::from(process);
                 holder.program = Some(name.to_owned());
                 Some(Program {
@@ -172,10 +172,9 @@ impl Program {
 
 /// What a process does with models, if anything; whether it is a download script; and what it is
 /// called. Its words are in lower case.
-fn role<'a>(words: &'a [String], program: &'a str) -> Option<(Role, bool, &'a str)> {
+fn role(words: &[String]) -> Option<(Role, bool, &str)> {
     let mut words = words.iter().map(String::as_str);
-    // The system's name for it is cut, and a script's is that of its interpreter.
-    let mut name = base(words.next().unwrap_or(program));
+    let mut name = base(words.next()?);
     let mut is_python = false;
     while INTERPRETERS.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')) {
         is_python |= name.starts_with("python");
@@ -226,9 +225,8 @@ mod tests {
         let arguments: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
         Process {
             pid,
-            program: base(&arguments[0]).to_owned(),
             arguments,
-            since_ms: 1,
+            since_ms: Some(1),
         }
     }
 
@@ -267,7 +265,7 @@ mod tests {
             ("python3", loads),
         ] {
             let words: Vec<String> = line.split(' ').map(str::to_ascii_lowercase).collect();
-            let told = role(&words, "x").map(|(role, is_script, _)| (role, is_script));
+            let told = role(&words).map(|(role, is_script, _)| (role, is_script));
             assert_eq!(told, is, "{line}");
         }
     }

@@ -123,9 +123,8 @@ mod tests {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         let curl = Process {
             pid: 7,
-            program: "curl".to_owned(),
             arguments: vec!["curl".to_owned(), "https://h/org/m/x".to_owned()],
-            since_ms: 0,
+            since_ms: Some(0),
         };
         let nobody = Programs::among(Some(&[]), |_| Vec::new());
         let someone = Programs::among(Some(&[curl]), |_| Vec::new());

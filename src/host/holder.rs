@@ -52,9 +52,9 @@ impl From<&Process> for Holder {
         let arguments = process.arguments.iter().map(String::as_str);
         Self {
             pid: process.pid,
-            program: Some(process.program.clone()),
+            program: None,
             command_line: Some(without_tokens(arguments)).filter(|line| !line.is_empty()),
-            since_ms: Some(process.since_ms),
+            since_ms: process.since_ms.or_else(|| Self::of(process.pid).since_ms),
         }
     }
 }
@@ -106,6 +106,15 @@ impl LockTable {
 /// The process that holds a `flock` on `path`; `None` where the system does not tell.
 pub fn lock_holder(path: &Path) -> Option<Holder> {
     LockTable::read().holder_of(&path.symlink_metadata().ok()?)
+}
+
+/// The process that started another; `None` where there is none.
+#[cfg(target_os = "linux")]
+pub(super) fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in brackets, which may hold anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// When the machine started, milliseconds since the Unix epoch. Asked once: the system derives it

@@ -350,6 +350,10 @@ fn plan_lines(text: &mut Text, canvas: Canvas<'_>, pull: &Pull) {
     text.blank();
     let failures = pull.failures();
     if failures.is_empty() {
+        // Until the plan has ended, Enter does nothing yet.
+        if pull.phase() != Phase::Ended {
+            return;
+        }
         let bold = theme.accent.add_modifier(Modifier::BOLD);
         text.line(&[
             ("Enter", bold),
