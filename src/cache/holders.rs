@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::Layout;
 use super::lock::{self, Content, Look};
 use super::marker::{self, MarkerRecord, SCRIPT};
-use super::partials::{Contents, Eyes, age_of, since_epoch_ms};
+use super::partials::{Contents, Eyes, age_of};
 use super::programs::{Program, Role};
 use super::salvage::exact_etag;
 use super::script;
@@ -110,20 +110,27 @@ pub(super) fn programs_on(
 
 fn program_row(repo: &RepoId, folder: &Path, program: &Program) -> LockRow {
     let open = program.open_in(folder);
-    let inside = open.and_then(|path| path.strip_prefix(folder).ok());
-    let proof = match inside {
-        Some(path) => format!("it has `{}` open", path.display()),
-        None => "its arguments name the model".to_owned(),
+    let inside = open.and_then(|open| open.path.strip_prefix(folder).ok());
+    let writes = open.is_some_and(|open| open.is_writable);
+    let proof = match (inside, program.role) {
+        (Some(path), _) if writes => format!("it has `{}` open and may write it", path.display()),
+        (Some(path), _) => format!("it has `{}` open", path.display()),
+        (None, Role::Downloads) => {
+            "its arguments name the model; where it writes cannot be told".to_owned()
+        }
+        (None, Role::Loads) => "its arguments name the model".to_owned(),
     };
     let (kind, state) = match program.role {
-        Role::Downloads => (LockKind::Downloader, LockState::Held),
+        // Whoever writes here downloads, whatever its name.
+        _ if writes => (LockKind::Downloader, LockState::Held),
+        Role::Downloads => (LockKind::Downloader, LockState::Unknown),
         Role::Loads => (LockKind::Loader, LockState::Free),
     };
     let holder = program.holder.clone();
     LockRow {
         repo: repo.clone(),
         kind,
-        path: sanitize(&open.map_or(folder, |path| path).to_string_lossy()),
+        path: sanitize(&open.map_or(folder, |open| &open.path).to_string_lossy()),
         etag: None,
         file: None,
         state,
@@ -155,7 +162,7 @@ pub fn other_download(layout: &Layout, repo: &RepoId, eyes: &Eyes<'_>) -> Option
         return None;
     }
     let progress = marker::read_record(&path).and_then(|record| record.progress);
-    let beat = script::last_change(layout, repo).map_or(0, since_epoch_ms);
+    let beat = script::movement(layout, repo, eyes.now).print;
     Some((
         OtherPull {
             pid: row.pid,
@@ -221,6 +228,10 @@ fn row(
                     .to_owned(),
             },
         },
+        // Who writes it holds no `flock` anyway.
+        Look::NoFlock(Some(content)) if kind == LockKind::Marker && names_nobody(&content) => {
+            marker(layout, repo, Some(content), eyes)
+        }
         Look::NoFlock(content) => match content {
             Some(content) => by_content(&content),
             None => unknown("this file system has no `flock`, so nobody can be asked"),
@@ -262,6 +273,11 @@ fn row(
         is_ours,
         proof: known.proof,
     })
+}
+
+/// Whether a marker is one of a script's.
+fn names_nobody(content: &Content) -> bool {
+    MarkerRecord::of(&content.text).pid.is_none()
 }
 
 fn unknown(proof: &str) -> Known {

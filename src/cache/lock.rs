@@ -137,6 +137,7 @@ pub(super) fn hold(path: &Path, origin: Origin) -> Result<Hold> {
 fn hold_once(path: &Path, origin: Origin) -> Result<Hold> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..MAX_RACES {
+        let is_there = path.symlink_metadata().is_ok();
         let Some(file) = open(path, origin)? else {
             return Ok(Hold::Absent);
         };
@@ -145,13 +146,23 @@ fn hold_once(path: &Path, origin: Origin) -> Result<Hold> {
             Ok(()) if is_same_file(&file, path) => return Ok(Hold::Held(file)),
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(Hold::Busy),
-            Err(TryLockError::Error(error)) if has_no_flock(&error) => return Ok(Hold::NoFlock),
+            Err(TryLockError::Error(error)) if has_no_flock(&error) => {
+                // Nobody could tell that it was left behind.
+                if !is_there && is_empty(&file) && is_same_file(&file, path) {
+                    drop(fs::remove_file(path));
+                }
+                return Ok(Hold::NoFlock);
+            }
             Err(TryLockError::Error(error)) => return Err(Error::from_io("lock", path, error)),
         }
     }
     Err(Error::Unsteady {
         path: path.to_owned(),
     })
+}
+
+fn is_empty(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.len() == 0)
 }
 
 /// Whether a file that is not there is made.

@@ -188,7 +188,7 @@ pub fn remove_markers() {
 
 /// Removes a marker that a dead process left: one whose `flock` nobody holds and that says nothing,
 /// names a process of this machine that is gone, or was not written for a while; or a script's, if
-/// no program downloads the repo and nothing in its folder has changed for minutes. `programs` is
+/// no program downloads the repo and nothing in its folder has changed for a while. `programs` is
 /// asked for only then. Says whether it did.
 pub fn remove_stale_marker(
     layout: &Layout,
@@ -201,8 +201,7 @@ pub fn remove_stale_marker(
     let Ok(seen) = host::open_itself(&path) else {
         return Ok(false);
     };
-    let is_abandoned = read_all(&seen).is_ok_and(|text| is_foreign(&text))
-        && !is_young(&seen, now, FRESH)
+    let is_abandoned = read_all(&seen).is_ok_and(|text| is_foreign(&text) && !is_torn(&text))
         && script::judge(layout, repo, &programs(), now).is_abandoned;
     let is_left = |file: &File| {
         read_all(file).is_ok_and(|text| {
@@ -213,7 +212,7 @@ pub fn remove_stale_marker(
             let is_gone = record.is_here() && !record.pid.is_some_and(host::is_alive);
             let is_old = !is_young(file, now, FRESH);
             if is_foreign(&text) {
-                is_abandoned && is_old
+                is_abandoned
             } else {
                 is_gone || is_old
             }

@@ -3,7 +3,7 @@
 //!
 //! Never takes a lock and never waits: a program that loads a model is nobody to wait for.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Layout;
 use crate::domain::RepoId;
@@ -30,7 +30,16 @@ const LOADERS: [&str; 8] = [
 ];
 const MLX: &str = "mlx";
 /// Programs that run others, whose names come after theirs.
-const INTERPRETERS: [&str; 8] = ["python", "sh", "bash", "zsh", "dash", "env", "uv", "uvx"];
+const INTERPRETERS: [&str; 13] = [
+    "python", "sh", "bash", "zsh", "dash", "ksh", "ash", "fish", "busybox", "env", "sudo", "uv",
+    "uvx",
+];
+/// Their options after which a value comes that is no program.
+const WITH_VALUE: [&str; 7] = ["-o", "+o", "-W", "-X", "--rcfile", "--init-file", "--from"];
+/// The option after which the program itself comes as text, perhaps with others before it.
+const TEXT_END: char = 'c';
+/// The longest name that is shown, in characters.
+const NAME: usize = 40;
 
 /// What a program does with the models that are named to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +85,11 @@ impl Programs {
             .unwrap_or_default()
             .iter()
             .filter_map(|process| {
+                let (role, is_script, name) = role(&process.arguments)?;
                 let words = process.arguments.iter();
                 let arguments: Vec<String> = words.map(|word| word.to_ascii_lowercase()).collect();
-                let (role, is_script, name) = role(&arguments)?;
                 let mut holder = Holder::from(process);
-                holder.program = Some(name.to_owned());
+                holder.program = Some(name);
                 Some(Program {
                     holder,
                     role,
@@ -132,13 +141,14 @@ impl Programs {
         repo: &RepoId,
         has_marker: bool,
     ) -> Vec<&Program> {
+        let folder = layout.repo(repo);
         let scripts = self
             .all
             .iter()
             .filter(|program| has_marker && program.is_script);
         let mut found: Vec<&Program> = self
             .on(layout, repo)
-            .filter(|program| program.role == Role::Downloads)
+            .filter(|program| program.role == Role::Downloads || program.writes_in(&folder))
             .chain(scripts)
             .collect();
         found.sort_by_key(|program| program.holder.pid);
@@ -159,47 +169,73 @@ impl Programs {
 
 impl Program {
     /// A file below `folder` that it has open; one that it may write before others.
-    pub(super) fn open_in(&self, folder: &Path) -> Option<&PathBuf> {
+    pub(super) fn open_in(&self, folder: &Path) -> Option<&OpenFile> {
         let inside = || {
-            self.open
-                .iter()
-                .filter(|open| open.path.starts_with(folder))
+            let files = self.open.iter();
+            files.filter(|open| open.path.starts_with(folder))
         };
         let written = inside().find(|open| open.is_writable);
-        written.or_else(|| inside().next()).map(|open| &open.path)
+        written.or_else(|| inside().next())
+    }
+
+    fn writes_in(&self, folder: &Path) -> bool {
+        self.open_in(folder).is_some_and(|open| open.is_writable)
     }
 }
 
 /// What a process does with models, if anything; whether it is a download script; and what it is
-/// called. Its words are in lower case.
-fn role(words: &[String]) -> Option<(Role, bool, &str)> {
+/// called.
+fn role(words: &[String]) -> Option<(Role, bool, String)> {
     let mut words = words.iter().map(String::as_str);
-    let mut name = base(words.next()?);
+    let mut name = base(words.next()?).to_ascii_lowercase();
     let mut is_python = false;
     while INTERPRETERS.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')) {
         is_python |= name.starts_with("python");
-        match words.by_ref().find(|word| !word.starts_with('-')) {
-            Some(word) => name = base(word),
+        match program_after(&name, &mut words) {
+            Some(word) => name = base(word).to_ascii_lowercase(),
             // Interactive, or a program given as text.
             None => break,
         }
     }
-    if name.starts_with(SCRIPT) {
-        return Some((Role::Downloads, true, name));
-    }
-    if name == "larder" {
+    let is_script = name.starts_with(SCRIPT);
+    let role = if is_script || FETCHERS.contains(&name.as_str()) {
+        Role::Downloads
+    } else if name == "larder" {
         // Who downloads with it holds locks and a marker; who does not is nobody to wait for.
         return None;
+    } else if CLIENTS.contains(&name.as_str()) || name.starts_with("huggingface_hub") {
+        if !words.any(|word| word == DOWNLOAD) {
+            return None;
+        }
+        Role::Downloads
+    } else if LOADERS.contains(&name.as_str()) || name.starts_with(MLX) || is_python {
+        Role::Loads
+    } else {
+        return None;
+    };
+    Some((role, is_script, name.chars().take(NAME).collect()))
+}
+
+/// The program that an interpreter runs, from the words after its name.
+fn program_after<'a>(
+    interpreter: &str,
+    words: &mut impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    while let Some(word) = words.next() {
+        let is_short = word.starts_with('-') && !word.starts_with("--");
+        if is_short && word.ends_with(TEXT_END) {
+            return None;
+        }
+        // Short options of a shell may stand together: `-euo pipefail`.
+        let is_together = is_short && word.len() > 2 && word.ends_with('o');
+        let is_user = interpreter == "sudo" && word == "-u";
+        if WITH_VALUE.contains(&word) || is_together || is_user {
+            words.next();
+        } else if !word.starts_with(['-', '+']) && !word.contains('=') {
+            return Some(word);
+        }
     }
-    if FETCHERS.contains(&name) {
-        return Some((Role::Downloads, false, name));
-    }
-    if CLIENTS.contains(&name) || name.starts_with("huggingface_hub") {
-        let is_download = words.any(|word| word == DOWNLOAD);
-        return is_download.then_some((Role::Downloads, false, name));
-    }
-    let is_loader = LOADERS.contains(&name) || name.starts_with(MLX) || is_python;
-    is_loader.then_some((Role::Loads, false, name))
+    None
 }
 
 fn base(path: &str) -> &str {
@@ -234,6 +270,7 @@ mod tests {
     fn what_a_program_does_is_told_from_its_arguments() {
         let downloads = Some((Role::Downloads, false));
         let loads = Some((Role::Loads, false));
+        let script = Some((Role::Downloads, true));
         for (line, is) in [
             ("curl -L -o x https://h/org/m/resolve/main/x", downloads),
             ("/opt/homebrew/bin/aria2c https://h/org/m", downloads),
@@ -262,9 +299,19 @@ mod tests {
             ("vim models--org--m/refs/main", None),
             ("grep -r org/m", None),
             ("bash", None),
+            ("bash -c curl", None),
+            ("bash -x /x/manual_model_download.sh", script),
+            ("bash -euo pipefail /x/manual_model_download.sh", script),
+            ("bash -o pipefail manual_model_download.sh", script),
+            ("sudo -u me curl https://h/org/m", downloads),
+            ("env A=b hf download org/m", downloads),
+            ("uvx --from huggingface_hub hf download org/m", downloads),
+            ("python3 -W ignore -m mlx_lm.server", loads),
+            ("python3 -c print(1)", loads),
+            ("python3 -u /bin/hf download org/m", downloads),
             ("python3", loads),
         ] {
-            let words: Vec<String> = line.split(' ').map(str::to_ascii_lowercase).collect();
+            let words: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
             let told = role(&words).map(|(role, is_script, _)| (role, is_script));
             assert_eq!(told, is, "{line}");
         }

@@ -51,6 +51,14 @@ impl From<PromoteError> for Error {
     }
 }
 
+/// Whether a sync that failed so may have lost bytes. A file system that cannot sync has lost none.
+fn may_have_lost(error: &io::Error) -> bool {
+    let lost = [libc::EIO, libc::ENOSPC, libc::EDQUOT];
+    error
+        .raw_os_error()
+        .is_some_and(|code| lost.contains(&code))
+}
+
 impl Partial {
     /// Proves the bytes, makes them durable and gives them the blob's name. The lock shows that
     /// nobody else is doing the same.
@@ -79,7 +87,9 @@ impl Partial {
             self.check_alive()?;
             self.prove()?;
             if let Err(error) = self.file.sync_all() {
-                self.give_up_unsynced();
+                if may_have_lost(&error) {
+                    self.give_up_unsynced();
+                }
                 return Err(Error::from_io("sync", &self.path, error));
             }
             if set_aside.is_none() && aside == SetAside::Keep {

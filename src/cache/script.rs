@@ -4,16 +4,17 @@
 //! Never removes it: that is `marker.rs`.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::Layout;
-use super::partials::{age_words, distance};
+use super::partials::{age_words, distance, since_epoch_ms};
 use super::programs::Programs;
 use super::sight::is_own_folder;
 use super::snapshot::paths_below;
 use crate::domain::RepoId;
-use crate::host::Holder;
+use crate::host::{self, Holder};
 
 /// Nothing in the repo's folder has changed for so long: the download has ended, whoever lives.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -21,12 +22,15 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// between two tries.
 const RESTING: Duration = Duration::from_secs(30);
 
+/// Clocks of file servers differ by this much.
+const SLACK: Duration = Duration::from_secs(10);
+
 /// Whether the writer of a marker is at work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Judgement {
     pub(super) is_at_work: bool,
     /// Whether nobody can miss the marker: no program that downloads lives, and nothing has changed
-    /// for minutes.
+    /// for a while.
     pub(super) is_abandoned: bool,
     /// The program that downloads, if one is known.
     pub(super) holder: Option<Holder>,
@@ -41,10 +45,17 @@ pub(super) fn judge(
     programs: &Programs,
     now: SystemTime,
 ) -> Judgement {
-    let still = last_change(layout, repo).map_or(Duration::MAX, |at| distance(now, at));
+    let movement = movement(layout, repo, now);
+    let still = movement.still;
     let since = match still {
         Duration::MAX => "cannot be read".to_owned(),
         still => format!("last changed {}", age_words(still)),
+    };
+    // Writers on other machines are not seen among the programs of this one.
+    let patience = if host::is_remote(&layout.repo(repo)) {
+        PATIENCE
+    } else {
+        RESTING
     };
     let found = programs.downloaders(layout, repo, true);
     let holder = found.first().map(|program| program.holder.clone());
@@ -74,34 +85,69 @@ pub(super) fn judge(
     };
     Judgement {
         is_at_work,
-        is_abandoned: programs.is_known() && holder.is_none() && !is_growing,
+        is_abandoned: programs.is_known()
+            && holder.is_none()
+            && still >= patience
+            && !movement.is_from_the_future,
         holder,
         why,
     }
 }
 
-/// When a file of the repo last changed: its marker, a blob, or a file of a snapshot.
-pub(super) fn last_change(layout: &Layout, repo: &RepoId) -> Option<SystemTime> {
-    // Pointers do not grow.
-    let changed = |path: &Path| {
-        let found = path.symlink_metadata().ok()?;
-        found.modified().ok().filter(|_| found.is_file())
-    };
+/// What changes in a repo's folder while somebody downloads into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Movement {
+    /// Differs when a file has changed.
+    pub(super) print: u64,
+    /// How long ago a file last changed, as far as times can be believed: one that is off must not
+    /// hide the others.
+    still: Duration,
+    /// Whether a file's time has not come yet: then it cannot be told when it changed.
+    is_from_the_future: bool,
+}
+
+/// What differs when a file of the repo has changed that grows while it is downloaded.
+pub fn print_of_growth(layout: &Layout, repo: &RepoId) -> u64 {
+    movement(layout, repo, SystemTime::UNIX_EPOCH).print
+}
+
+/// Looks at the files of the repo that grow: its marker, blobs, and the files of snapshots. Pointers
+/// do not grow.
+pub(super) fn movement(layout: &Layout, repo: &RepoId, now: SystemTime) -> Movement {
     let names = |folder: &Path| {
         let entries = is_own_folder(folder).then(|| fs::read_dir(folder).ok());
         let entries = entries.flatten().into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect::<Vec<_>>()
     };
-    let mut last = changed(&layout.marker(repo));
-    for blob in names(&layout.blobs(repo)) {
-        last = last.max(changed(&blob));
-    }
+    let mut files = vec![layout.marker(repo)];
+    files.extend(names(&layout.blobs(repo)));
     for snapshot in names(&layout.snapshots(repo)) {
-        for path in paths_below(&snapshot).unwrap_or_default() {
-            last = last.max(changed(&snapshot.join(path.as_str())));
-        }
+        let paths = paths_below(&snapshot).unwrap_or_default();
+        files.extend(paths.iter().map(|path| snapshot.join(path.as_str())));
     }
-    last
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    let mut movement = Movement {
+        print: 0,
+        still: Duration::MAX,
+        is_from_the_future: false,
+    };
+    for file in files {
+        let Ok(found) = file.symlink_metadata() else {
+            continue;
+        };
+        if !found.is_file() {
+            continue;
+        }
+        let Ok(changed) = found.modified() else {
+            continue;
+        };
+        (&file, found.len(), since_epoch_ms(changed)).hash(&mut hasher);
+        movement.still = movement.still.min(distance(now, changed));
+        movement.is_from_the_future |= changed > now + SLACK;
+    }
+    movement.print = hasher.finish();
+    movement
 }
 
 #[cfg(test)]
@@ -137,7 +183,7 @@ mod tests {
             (9_000, 301, &someone, false, false, "seems to download"),
             (9_000, 2, &nobody, true, false, "no program"),
             (5, 9_000, &nobody, true, false, "5 s ago"),
-            (9_000, 31, &nobody, false, false, "31 s ago"),
+            (9_000, 31, &nobody, false, true, "31 s ago"),
             (9_000, 301, &nobody, false, true, "5 min ago"),
             (9_000, 250, &unknown, true, false, "does not tell"),
             (9_000, 301, &unknown, false, false, "does not tell"),
@@ -153,5 +199,18 @@ mod tests {
             assert_eq!(judged.is_abandoned, is_abandoned, "{judged:?}");
             assert!(judged.why.contains(says), "{judged:?}");
         }
+        // A time that is off hides neither what grows nor that it cannot be told.
+        let odd = layout.blobs(&repo).join("odd");
+        fs::write(&odd, "").unwrap();
+        let before = movement(&layout, &repo, now);
+        let open = File::options().write(true).open(&odd).unwrap();
+        let later = FileTimes::new().set_modified(now + Duration::from_hours(9));
+        open.set_times(later).unwrap();
+        assert!(!judge(&layout, &repo, &nobody, now).is_abandoned);
+        let after = movement(&layout, &repo, now);
+        assert_ne!(before.print, after.print);
+        assert_eq!(after, movement(&layout, &repo, now));
+        fs::write(&file, "more").unwrap();
+        assert_ne!(after.print, movement(&layout, &repo, now).print);
     }
 }

@@ -91,9 +91,13 @@ impl Emitter {
         }
     }
 
-    /// The time by the engine's clock, for the age of files.
+    /// The wall clock, for the age of files: theirs are set by it, also when it was set back.
+    #[expect(
+        clippy::unused_self,
+        reason = "whoever asks for the time has it from whoever stamps"
+    )]
     pub(super) fn now(&self) -> SystemTime {
-        UNIX_EPOCH + std::time::Duration::from_millis(self.clock.now_ms())
+        UNIX_EPOCH + std::time::Duration::from_millis(wall_ms())
     }
 
     /// Sends progress if there is room.

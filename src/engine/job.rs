@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Flow;
@@ -57,8 +57,8 @@ pub(super) struct Job {
     pub(super) is_forced: bool,
     /// Whether a right size is believed.
     pub(super) trust_size: bool,
-    /// How long to wait for a lock; `None` as long as its holder makes progress.
-    pub(super) wait: Option<Duration>,
+    /// Until when to wait for locks; `None` as long as their holders make progress.
+    pub(super) deadline: Option<Instant>,
     /// Files whose content is proven.
     pub(super) files_done: AtomicU64,
     /// Bytes that came over the network, repeats included.

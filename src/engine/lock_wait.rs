@@ -54,11 +54,10 @@ impl Attempt<'_> {
     pub(super) async fn lock(&self, slot: Slot) -> Result<Claim, Halt> {
         let mut slot = Some(slot);
         let mut other_bytes = None;
-        let mut moved = Instant::now();
+        // Counted in looks: while this process does not run, nobody else is seen to stand still.
+        let mut still = Duration::ZERO;
         let mut told: Option<Instant> = None;
-        let mut began: Option<Instant> = None;
         loop {
-            let queued = Instant::now();
             let slot_held = match slot.take() {
                 Some(held) => held,
                 None => self.slot().await?,
@@ -73,8 +72,6 @@ impl Attempt<'_> {
                 let acquired = or_stop(&self.stop, waiting).await?;
                 Some(acquired.map_err(|_| Halt::Interrupted)?)
             };
-            // Queueing behind our own files says nothing about the other program.
-            moved += queued.elapsed();
             let (layout, repo, etag) = (
                 self.job.layout.clone(),
                 self.job.repo.clone(),
@@ -137,14 +134,13 @@ impl Attempt<'_> {
                 Tried::Busy(busy, bytes) => {
                     if bytes != other_bytes {
                         other_bytes = bytes;
-                        moved = Instant::now();
+                        still = Duration::ZERO;
                     }
                     busy
                 }
             };
             drop((slot_held, connection));
-            let waited = began.get_or_insert_with(Instant::now).elapsed();
-            if let Some(why) = self.has_waited_enough(waited, moved.elapsed()) {
+            if let Some(why) = self.has_waited_enough(still) {
                 return Err(Halt::Failed(self.lock_busy(&busy, why)));
             }
             if told.is_none_or(|at| at.elapsed() >= LOCK_TOLD) {
@@ -152,12 +148,14 @@ impl Attempt<'_> {
                 self.say_waiting(&busy, other_bytes).await;
             }
             or_stop(&self.stop, tokio::time::sleep(LOCK_POLL)).await?;
+            still += LOCK_POLL;
         }
     }
 
-    /// Why a wait ends, if it does: after `waited` in all, and `still` without progress.
-    fn has_waited_enough(&self, waited: Duration, still: Duration) -> Option<&'static str> {
-        if self.job.wait.is_some_and(|limit| waited >= limit) {
+    /// Why a wait ends, if it does: after `still` without progress.
+    fn has_waited_enough(&self, still: Duration) -> Option<&'static str> {
+        let deadline = self.job.deadline;
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             Some("is still at work")
         } else if still >= LOCK_PATIENCE {
             Some("its download has not grown for five minutes")

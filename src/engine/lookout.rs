@@ -4,6 +4,7 @@
 //! Never writes, never hashes; blocks, so it runs in a thread that may.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,11 +12,13 @@ use super::Shared;
 use super::at_work::AtWork;
 use super::emit::millis;
 use super::failure::{from_cache, from_hub};
+use super::memory::Memory;
 use super::programs::Observer;
-use crate::cache::{self, Census, Eyes, Layout};
+use crate::cache::{self, Census, Eyes, Judge, Layout, Programs};
 use crate::config::Config;
 use crate::domain::{Disk, Failure, Finding, LockRow, ModelRow, Network, PartialRow, RepoId};
 use crate::host::{self, LockTable};
+use crate::mlx;
 
 /// Looks, and remembers what it saw.
 pub(super) struct Lookout {
@@ -25,6 +28,9 @@ pub(super) struct Lookout {
     observer: Observer,
     /// Whether other programs are looked at.
     sees_programs: bool,
+    memory: Arc<Memory>,
+    /// Whether files of the repo in focus that are known as proven are not read.
+    trusts_proven: bool,
 }
 
 /// How closely to look.
@@ -58,7 +64,19 @@ impl Lookout {
             census: Census::default(),
             observer: Observer::default(),
             sees_programs: true,
+            memory: Arc::clone(&shared.memory),
+            trusts_proven: false,
         }
+    }
+
+    /// What other programs do now, or did a moment ago.
+    pub(super) fn programs(&mut self, layout: &Layout) -> Programs {
+        self.observer.look(layout.root()).clone()
+    }
+
+    /// Does not read what is known as proven, where only its form matters.
+    pub(super) const fn trust_proven(&mut self) {
+        self.trusts_proven = true;
     }
 
     /// Looks at other programs from now on, or not: that takes some milliseconds.
@@ -92,13 +110,23 @@ impl Lookout {
             now,
             table: LockTable::read(),
             programs: if self.sees_programs {
-                self.observer.look()
+                self.observer.look(layout.root())
             } else {
                 self.observer.seen()
             },
             ours: &ours,
         };
-        let judge = super::judge();
+        let trusted = focus.filter(|_| self.trusts_proven);
+        let diary = trusted.map(|repo| self.memory.diary(&layout.blobs(repo)));
+        let is_proven = |path: &Path| {
+            let known = diary.as_ref();
+            known.is_some_and(|diary| diary.knows_content(path))
+        };
+        let examine = |folder: &Path| mlx::examine(folder, &host::open_quietly, &is_proven);
+        let judge = Judge {
+            examine: &examine,
+            ..super::judge()
+        };
         let is_new = match glance {
             Glance::Whole(only) => {
                 self.census.look(&layout, only.as_ref(), judge, &eyes)?;

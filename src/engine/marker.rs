@@ -48,6 +48,7 @@ impl Keeper {
             totals,
             is_wanted: plan.fetch_bytes > 0 || job.is_forced,
             is_told: false,
+            is_given_up: false,
             marker: None,
         };
         keeping.look().await;
@@ -75,6 +76,8 @@ struct Keeping {
     is_wanted: bool,
     /// Whether it was told why there is none.
     is_told: bool,
+    /// Whether there can be none here.
+    is_given_up: bool,
     marker: Option<Marker>,
 }
 
@@ -95,7 +98,7 @@ impl Keeping {
 
     /// Until the next look: while another holds the marker, soon, so that there is always one.
     const fn pause(&self) -> Duration {
-        if self.is_wanted && self.marker.is_none() {
+        if self.is_wanted && self.marker.is_none() && !self.is_given_up {
             SOON
         } else {
             EVERY
@@ -105,7 +108,7 @@ impl Keeping {
     /// Takes the marker if it is free, and writes it.
     async fn look(&mut self) {
         self.is_wanted |= self.job.flow.came.load(Ordering::Relaxed) > 0;
-        if !self.is_wanted {
+        if !self.is_wanted || self.is_given_up {
             return;
         }
         let (job, held, progress) = (Arc::clone(&self.job), self.marker.take(), self.progress());
@@ -121,6 +124,7 @@ impl Keeping {
                 .await;
             }
             Ok(Ok(MarkerAttempt::NoFlock)) => {
+                self.is_given_up = true;
                 self.tell(
                     "this file system has no `flock`: there is no download marker, so other \
                      programs do not see this download",

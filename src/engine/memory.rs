@@ -282,6 +282,17 @@ impl Diary {
             .is_some_and(|(known, content)| known == stamp && content == etag)
     }
 
+    /// Whether what a path leads to is a blob that was proven, and has not changed since.
+    pub(super) fn knows_content(&self, path: &Path) -> bool {
+        let known = || {
+            let blob = fs::canonicalize(path).ok()?;
+            let found = blob.metadata().ok()?;
+            let etag = Etag::new(blob.file_name()?.to_str()?).ok()?;
+            Some(found.len() == 0 || self.knows(&blob, &Stamp::of(&found), &etag))
+        };
+        known().unwrap_or(false)
+    }
+
     /// Notes a file that was just proven.
     pub(super) fn learn(&self, path: &Path, stamp: Stamp, etag: &Etag) {
         let Some(path) = self.key(path) else {

@@ -210,7 +210,7 @@ impl Engine {
 /// What other rooms think of a snapshot.
 fn judge() -> Judge<'static> {
     Judge {
-        examine: &|folder| mlx::examine(folder, &host::open_quietly),
+        examine: &|folder| mlx::examine(folder, &host::open_quietly, &|_| false),
         select: &mlx::default_selection,
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Never judges them: that is `cache/programs.rs`. Blocks, so it runs in a thread that may.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use crate::host::{self, OpenFile};
 
 /// How often processes are listed: what they begin is seen that soon.
 const EVERY: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_millis(200);
 
 /// Looks at other programs, and remembers what it saw.
 #[derive(Debug, Default)]
@@ -23,15 +25,16 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// What they do now, or did a moment ago.
-    pub(super) fn look(&mut self) -> &Programs {
+    /// What they do now, or did a moment ago; of the files they have open, those in the cache at
+    /// `root`.
+    pub(super) fn look(&mut self, root: &Path) -> &Programs {
         if !is_recent(self.looked, EVERY) {
             self.looked = Some(Instant::now());
             let processes = host::processes();
             self.programs = Programs::among(processes.as_deref(), |pids| {
                 if !is_recent(self.opened, host::OPEN_FILES_EVERY) {
                     self.opened = Some(Instant::now());
-                    self.open = host::open_files(pids);
+                    self.open = host::open_files(pids, root);
                 }
                 self.open.clone()
             });
@@ -45,13 +48,15 @@ impl Observer {
     }
 
     /// What they do now, asked once.
-    pub(super) fn once() -> Programs {
+    pub(super) fn once(root: &Path) -> Programs {
         let mut observer = Self::default();
-        observer.look();
+        observer.look(root);
         observer.programs
     }
 }
 
+/// Whether it is too soon to ask again, give or take a moment: whoever looks every second must not
+/// have to look once more.
 fn is_recent(at: Option<Instant>, every: Duration) -> bool {
-    at.is_some_and(|at| at.elapsed() < every)
+    at.is_some_and(|at| at.elapsed() + SLACK < every)
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -55,8 +56,12 @@ pub(super) async fn run(
             is_dry_run: request.dry_run,
         })
         .await;
+    // One for all waiting of this pull.
+    let deadline = request
+        .wait
+        .and_then(|wait| Some(Instant::now() + Duration::from_millis(wait.limit_ms?)));
     loop {
-        let halt = match prepare_hearing(shared, emitter, request, commands).await {
+        let halt = match prepare_hearing(shared, emitter, request, deadline, commands).await {
             // What the other has fetched is not to be fetched again.
             Ok(Begun::Waited) => continue,
             Ok(Begun::Prepared(prepared)) => {
@@ -64,8 +69,8 @@ pub(super) async fn run(
                 emitter.fact(Event::Planned(prepared.plan.clone())).await;
                 match admit(request, &prepared.plan) {
                     Ok(true) => {
-                        return fetch(shared, emitter, request, *prepared, commands, has_ended)
-                            .await;
+                        let order = Order { request, deadline };
+                        return fetch(shared, emitter, order, *prepared, commands, has_ended).await;
                     }
                     Ok(false) => {
                         emitter.fact(Event::Ended(Outcome::Planned)).await;
@@ -115,6 +120,13 @@ fn outcome_of(halt: Halt) -> Outcome {
     }
 }
 
+/// What was asked for, and how long others are waited for.
+#[derive(Clone, Copy)]
+struct Order<'a> {
+    request: &'a PullRequest,
+    deadline: Option<Instant>,
+}
+
 /// What the beginning of a pull came to.
 enum Begun {
     /// Its files can be fetched.
@@ -128,13 +140,14 @@ async fn begin(
     shared: &Shared,
     emitter: &Emitter,
     request: &PullRequest,
+    deadline: Option<Instant>,
     stop: &CancellationToken,
 ) -> Result<Begun, Halt> {
     let prepared = prepare(shared, emitter, request, stop).await?;
     let (layout, repo) = (&prepared.layout, &prepared.plan.repo);
     let fetches = prepared.plan.fetch_bytes > 0 || request.force;
     if fetches && !request.dry_run && !shared.config.is_offline {
-        let waited = wait_for_others(shared, emitter, layout, repo, request.wait, stop).await?;
+        let waited = wait_for_others(shared, emitter, layout, repo, deadline, stop).await?;
         if waited {
             return Ok(Begun::Waited);
         }
@@ -147,10 +160,11 @@ async fn prepare_hearing(
     shared: &Shared,
     emitter: &Emitter,
     request: &PullRequest,
+    deadline: Option<Instant>,
     commands: &mut mpsc::Receiver<Command>,
 ) -> Result<Begun, Halt> {
     let stop = CancellationToken::new();
-    let preparing = begin(shared, emitter, request, &stop);
+    let preparing = begin(shared, emitter, request, deadline, &stop);
     tokio::pin!(preparing);
     let mut is_open = true;
     loop {
@@ -230,7 +244,7 @@ fn admit(request: &PullRequest, plan: &PullPlan) -> Result<bool, Failure> {
 async fn fetch(
     shared: &Shared,
     emitter: &Emitter,
-    request: &PullRequest,
+    Order { request, deadline }: Order<'_>,
     prepared: Prepared,
     commands: &mut mpsc::Receiver<Command>,
     has_ended: &AtomicBool,
@@ -278,9 +292,7 @@ async fn fetch(
         at_work: Arc::clone(&shared.at_work),
         is_forced: request.force,
         trust_size: request.trust_size,
-        wait: request
-            .wait
-            .and_then(|wait| Some(Duration::from_millis(wait.limit_ms?))),
+        deadline,
         files_done: AtomicU64::new(0),
         fetched_bytes: AtomicU64::new(0),
         remembered_bytes: AtomicU64::new(0),
@@ -428,7 +440,8 @@ async fn sweep(job: &Job) {
     let (layout, repo) = (job.layout.clone(), job.repo.clone());
     let now = job.emitter.now();
     let swept = blocking(move || {
-        let marker = cache::remove_stale_marker(&layout, &repo, Observer::once, now);
+        let marker =
+            cache::remove_stale_marker(&layout, &repo, || Observer::once(layout.root()), now);
         (marker, cache::sweep_staging(&layout, &repo))
     });
     let (marker, swept) = match swept.await {

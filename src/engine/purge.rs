@@ -58,7 +58,7 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
     let layout = Layout::new(root);
     let ours = |repo: &RepoId, etag: &_| shared.at_work.of(repo, etag);
     let mut result = PurgeResult::default();
-    let programs = Observer::once();
+    let programs = Observer::once(layout.root());
     for step in &plan.steps {
         let kept = |path: &str, why: &str| Kept {
             path: sanitize(path),

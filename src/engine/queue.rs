@@ -15,7 +15,7 @@ use super::emit::Emitter;
 use super::job::{Halt, blocking, or_stop};
 use super::programs::Observer;
 use crate::cache::{self, Eyes, Layout};
-use crate::domain::{Event, Failure, FailureCode, OtherPull, RepoId, WaitLimit};
+use crate::domain::{Event, Failure, FailureCode, OtherPull, RepoId};
 use crate::host::LockTable;
 
 /// How often it is looked: whoever waits takes over that soon.
@@ -31,12 +31,12 @@ pub(super) async fn wait_for_others(
     emitter: &Emitter,
     layout: &Layout,
     repo: &RepoId,
-    limit: Option<WaitLimit>,
+    deadline: Option<Instant>,
     stop: &CancellationToken,
 ) -> Result<bool, Halt> {
-    let limit = limit.and_then(|limit| Some(Duration::from_millis(limit.limit_ms?)));
-    let began = Instant::now();
-    let (mut moved, mut pulse) = (began, None);
+    let mut pulse = None;
+    // Counted in looks: while this process does not run, nobody else is seen to stand still.
+    let mut still = Duration::ZERO;
     let mut told: Option<(Instant, OtherPull)> = None;
     let mut observer = Observer::default();
     loop {
@@ -47,10 +47,10 @@ pub(super) async fn wait_for_others(
             return Ok(told.is_some());
         };
         if pulse.replace(beat) != Some(beat) {
-            moved = Instant::now();
+            still = Duration::ZERO;
         }
-        let is_late = limit.is_some_and(|limit| began.elapsed() >= limit);
-        if is_late || moved.elapsed() >= PATIENCE {
+        let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if is_late || still >= PATIENCE {
             let what = if is_late {
                 "is still being downloaded by another program"
             } else {
@@ -68,6 +68,7 @@ pub(super) async fn wait_for_others(
             told = Some((Instant::now(), other));
         }
         or_stop(stop, tokio::time::sleep(LOOK_EVERY)).await?;
+        still += LOOK_EVERY;
     }
 }
 
@@ -90,7 +91,7 @@ async fn look(
         let eyes = Eyes {
             now,
             table: LockTable::read(),
-            programs: observer.look(),
+            programs: observer.look(layout.root()),
             ours: &ours,
         };
         let (other, beat) = match cache::other_download(&layout, &repo, &eyes) {

@@ -181,7 +181,7 @@ impl Foreman<'_, '_> {
                         came = count;
                         silence.since = now;
                     }
-                    silence.since += not_run(looked + PROGRESS_EVERY);
+                    silence.since = (silence.since + not_run(looked + PROGRESS_EVERY)).min(now);
                     looked = now;
                     if self.lanes.is_empty() || desk.is_held_back() {
                         // We wait, not the server.
@@ -423,7 +423,7 @@ impl Foreman<'_, '_> {
                         came = desk.came();
                         silence.since = now;
                     }
-                    silence.since += not_run(looked + PROGRESS_EVERY);
+                    silence.since = (silence.since + not_run(looked + PROGRESS_EVERY)).min(now);
                     looked = now;
                     if desk.is_held_back() {
                         silence.since = now;

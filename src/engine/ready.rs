@@ -16,14 +16,12 @@ use super::emit::Emitter;
 use super::failure::from_cache;
 use super::job::{blocking, heard_stop};
 use super::lookout::{CacheSighting, Glance, Lookout};
-use super::programs::Observer;
 use crate::cache::{self, Layout};
 use crate::config::Config;
 use crate::domain::{
     Command, Event, Failure, FailureCode, LockRow, LockState, ModelRow, ModelState, Outcome,
     PartialState, ReadyRequest, RepoId, Revision,
 };
-use crate::ledger::Stamp;
 
 /// How often it is looked whether somebody is still at work.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -40,7 +38,7 @@ struct Seen {
     /// Who is at work on the repo, a sentence each; empty if nobody is.
     busy: Vec<String>,
     /// What changes while they make progress.
-    pulse: u64,
+    pulse: (u64, u64, Option<u64>),
 }
 
 /// Looks, and looks again while somebody is at work if that was asked for.
@@ -70,7 +68,9 @@ async fn judge(
     let limit = request
         .wait
         .map(|wait| wait.limit_ms.map(Duration::from_millis));
-    let (mut moved, mut pulse) = (began, None);
+    let mut pulse = None;
+    // Counted in looks: while this process does not run, nobody else is seen to stand still.
+    let mut still = Duration::ZERO;
     let mut was_idle = false;
     let mut told: Option<(Instant, String)> = None;
     let mut view = View::new(shared);
@@ -78,7 +78,7 @@ async fn judge(
         let mut seen = view.look(shared, emitter, request).await?;
         // Asking for programs takes longer than the rest: not where all is there and nobody holds
         // anything.
-        if !seen.is_ready() || !seen.busy.is_empty() {
+        if !view.sees_programs && (!seen.is_ready() || !seen.busy.is_empty()) {
             view.sees_programs = true;
             seen = view.look(shared, emitter, request).await?;
         }
@@ -103,13 +103,13 @@ async fn judge(
             return Err(busy(&request.repo, "is being fetched", who));
         };
         if pulse.replace(seen.pulse) != Some(seen.pulse) {
-            moved = Instant::now();
+            still = Duration::ZERO;
         }
         let is_late = limit.is_some_and(|limit| began.elapsed() >= limit);
-        if is_ready && (is_late || moved.elapsed() >= PATIENCE) {
+        if is_ready && (is_late || still >= PATIENCE) {
             return say(shared, emitter, request, seen.model).await;
         }
-        if moved.elapsed() >= PATIENCE {
+        if still >= PATIENCE {
             return Err(busy(
                 &request.repo,
                 "makes no progress for five minutes",
@@ -128,6 +128,7 @@ async fn judge(
             told = Some((Instant::now(), who.clone()));
         }
         tokio::time::sleep(LOOK_EVERY).await;
+        still += LOOK_EVERY;
     }
 }
 
@@ -164,6 +165,7 @@ impl View {
     ) -> Result<Seen, Failure> {
         let mut lookout = self.lookout.take().unwrap_or_else(|| Lookout::new(shared));
         lookout.see_programs(self.sees_programs);
+        lookout.trust_proven();
         let (repo, now) = (request.repo.clone(), emitter.now());
         let config = Arc::clone(&shared.config);
         let glance = if std::mem::take(&mut self.is_whole) {
@@ -173,13 +175,14 @@ impl View {
         };
         let looked = blocking(move || {
             let layout = Layout::new(cache::resolve_root(&config.cache_dir).map_err(from_cache)?);
-            tidy(&config, &layout, &repo, now);
+            tidy(&config, &layout, &repo, &mut lookout, now);
             let sighting = lookout.look(&glance, Some(&repo), now)?;
-            let found = layout.marker(&repo).symlink_metadata();
-            let marked = found.and_then(|found| found.modified()).ok();
-            Ok::<_, Failure>((lookout, sighting, marked))
+            // Larder writes its marker for as long as it lives, also while it only hashes.
+            let has_marker = layout.marker(&repo).symlink_metadata().is_ok();
+            let print = has_marker.then(|| cache::print_of_growth(&layout, &repo));
+            Ok::<_, Failure>((lookout, sighting, print))
         });
-        let (lookout, sighting, marked) = looked.await??;
+        let (lookout, sighting, print) = looked.await??;
         self.lookout = Some(lookout);
         if let Some(cache) = sighting.cache {
             self.cache = cache;
@@ -222,14 +225,10 @@ impl View {
         }));
         let bytes = partials().map(|partial| partial.bytes).sum::<u64>();
         let present = model.as_ref().map_or(0, |model| model.size_bytes);
-        let written_ms = marked.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
         Ok(Seen {
             model,
             busy,
-            // Larder writes its marker for as long as it lives, also while it only hashes.
-            pulse: bytes
-                .wrapping_add(present)
-                .wrapping_add(written_ms.map_or(0, super::emit::millis)),
+            pulse: (bytes, present, print),
         })
     }
 }
@@ -242,11 +241,11 @@ impl Seen {
 }
 
 /// Takes away a marker that was left behind, where larder may.
-fn tidy(config: &Config, layout: &Layout, repo: &RepoId, now: SystemTime) {
+fn tidy(config: &Config, layout: &Layout, repo: &RepoId, lookout: &mut Lookout, now: SystemTime) {
     if config.is_read_only {
         return;
     }
-    if let Err(error) = cache::remove_stale_marker(layout, repo, Observer::once, now) {
+    if let Err(error) = cache::remove_stale_marker(layout, repo, || lookout.programs(layout), now) {
         tracing::debug!(%error, "a marker that was left behind was not removed");
     }
 }
@@ -349,15 +348,8 @@ async fn is_verified(shared: &Arc<Shared>, model: &ModelRow) -> Result<bool, Fai
         };
         let diary = memory.diary(&layout.blobs(&repo));
         let snapshot = layout.snapshot(&repo, &commit);
-        paths.iter().all(|path| {
-            let place = snapshot.join(path.as_str());
-            let known = std::fs::canonicalize(&place).ok().and_then(|blob| {
-                let found = blob.metadata().ok()?;
-                let etag = crate::domain::Etag::new(blob.file_name()?.to_str()?).ok()?;
-                Some(found.len() == 0 || diary.knows(&blob, &Stamp::of(&found), &etag))
-            });
-            known.unwrap_or(false)
-        })
+        let mut places = paths.iter().map(|path| snapshot.join(path.as_str()));
+        places.all(|place| diary.knows_content(&place))
     })
     .await
 }

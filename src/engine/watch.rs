@@ -3,7 +3,7 @@
 //! Never writes and never hashes; the looking itself is `lookout.rs`.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -13,7 +13,8 @@ use super::Shared;
 use super::emit::Emitter;
 use super::job::blocking;
 use super::lookout::{CacheSighting, Glance, Lookout, Sighting, network};
-use crate::cache;
+use super::programs::Observer;
+use crate::cache::{self, Layout};
 use crate::domain::{
     Command, Disk, Event, Failure, Finding, LockKind, LockRow, LockState, ModelRow, ModelState,
     Network, Outcome, PartialRow, RepoId, UnfinishedPull,
@@ -28,6 +29,8 @@ const PING_EVERY: Duration = Duration::from_mins(1);
 const PING_AGAIN: Duration = Duration::from_secs(10);
 /// Answers faster than this are all the same, in milliseconds.
 const PING_FLOOR_MS: u64 = 10;
+/// How often markers that were left behind are taken away.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// A pull that did not end is offered for so long.
 const OFFERED_FOR: Duration = Duration::from_hours(30 * 24);
 /// A change of the free space that is worth a word: this, or a two-hundredth of the disk.
@@ -43,6 +46,7 @@ pub(super) async fn run(
 ) {
     let mut watch = Watch {
         said: Said::default(),
+        tidied: None,
         focus,
         must_answer: true,
         shared,
@@ -68,6 +72,8 @@ struct Watch {
     /// The focus was set: its locks are told, changed or not.
     must_answer: bool,
     said: Said,
+    /// When markers were last taken away.
+    tidied: Option<Instant>,
     pings: JoinSet<Network>,
     next_ping: Instant,
 }
@@ -114,6 +120,7 @@ impl Watch {
                     if is_whole {
                         last_whole = Some(Instant::now());
                     }
+                    self.tidy(&sighting.locks, now).await;
                     let unfinished = match &sighting.cache {
                         Some(cache) if !std::mem::replace(&mut self.said.unfinished, true) => {
                             self.unfinished(cache, &sighting.locks).await
@@ -165,6 +172,39 @@ impl Watch {
                 }
                 _ = ticks.tick() => return true,
             }
+        }
+    }
+
+    /// Takes away markers that were left behind, where larder may: apps that only test for one would
+    /// wait for ever.
+    async fn tidy(&mut self, locks: &[LockRow], now: SystemTime) {
+        let is_due = self.tidied.is_none_or(|at| at.elapsed() >= TIDY_EVERY);
+        let stale: Vec<RepoId> = locks
+            .iter()
+            .filter(|lock| lock.kind == LockKind::Marker && lock.state == LockState::Stale)
+            .map(|lock| lock.repo.clone())
+            .collect();
+        if stale.is_empty() || !is_due || self.shared.config.is_read_only {
+            return;
+        }
+        self.tidied = Some(Instant::now());
+        let config = Arc::clone(&self.shared.config);
+        let tidied = blocking(move || {
+            let Ok(root) = cache::resolve_root(&config.cache_dir) else {
+                return Vec::new();
+            };
+            let layout = Layout::new(root);
+            let programs = || Observer::once(layout.root());
+            let mut removed = stale;
+            removed.retain(|repo| {
+                let done = cache::remove_stale_marker(&layout, repo, programs, now);
+                done.is_ok_and(|is_removed| is_removed)
+            });
+            removed
+        });
+        for repo in tidied.await.unwrap_or_default() {
+            let note = format!("{repo}: a download marker that was left behind was removed");
+            self.emitter.fact(Event::Noted { note }).await;
         }
     }
 

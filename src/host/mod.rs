@@ -5,6 +5,7 @@
 //! Never knows a cache layout; answers "unknown" (`None`) where the system does not say.
 
 mod ability;
+mod arguments;
 mod direct;
 mod files;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Never judges what a process is for: that is `cache/programs.rs`. Never signals one.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often asking for open files is worth its cost: there is a table to read on Linux, and
@@ -110,9 +110,9 @@ fn with_ancestors(pid: u32, parent_of: &dyn Fn(u32) -> Option<u32>) -> HashSet<u
     line
 }
 
-/// The files that these processes have open; what the system does not show is left out.
+/// The files below `root` that these processes have open; what the system does not show is left out.
 #[cfg(target_os = "linux")]
-pub fn open_files(pids: &[u32]) -> Vec<OpenFile> {
+pub fn open_files(pids: &[u32], root: &Path) -> Vec<OpenFile> {
     let of = |pid: u32| {
         let entries = std::fs::read_dir(format!("/proc/{pid}/fd"));
         entries
@@ -121,8 +121,7 @@ pub fn open_files(pids: &[u32]) -> Vec<OpenFile> {
             .flatten()
             .filter_map(move |entry| {
                 let path = std::fs::read_link(entry.path()).ok()?;
-                // Sockets and pipes have names that are no paths.
-                path.is_absolute().then(|| OpenFile {
+                path.starts_with(root).then(|| OpenFile {
                     pid,
                     is_writable: is_writable(pid, &entry.file_name().to_string_lossy()),
                     path,
@@ -144,11 +143,11 @@ fn is_writable(pid: u32, descriptor: &str) -> bool {
     })
 }
 
-/// The files that these processes have open; what the system does not show is left out.
+/// The files below `root` that these processes have open; what the system does not show is left out.
 ///
 /// No library lists them without unsafe code, so the system's `lsof` is asked.
 #[cfg(not(target_os = "linux"))]
-pub fn open_files(pids: &[u32]) -> Vec<OpenFile> {
+pub fn open_files(pids: &[u32], root: &Path) -> Vec<OpenFile> {
     if pids.is_empty() {
         return Vec::new();
     }
@@ -159,7 +158,11 @@ pub fn open_files(pids: &[u32]) -> Vec<OpenFile> {
         .output();
     match asked {
         // It fails if one of the processes is gone, and lists the others all the same.
-        Ok(output) => parse_lsof(&String::from_utf8_lossy(&output.stdout)),
+        Ok(output) => {
+            let mut files = parse_lsof(&String::from_utf8_lossy(&output.stdout));
+            files.retain(|file| file.path.starts_with(root));
+            files
+        }
         Err(error) => {
             tracing::debug!(%error, "lsof cannot be asked");
             Vec::new()
@@ -238,7 +241,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().canonicalize().unwrap();
         let reader = std::fs::File::open(&path).unwrap();
-        let all = open_files(&[std::process::id()]);
+        let all = open_files(&[std::process::id()], path.parent().unwrap());
         let mut seen: Vec<bool> = all
             .iter()
             .filter(|open| open.path == path)

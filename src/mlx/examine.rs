@@ -23,11 +23,17 @@ const INDEX: &str = "model.safetensors.index.json";
 /// How a file is opened for reading; who looks only may know a way that leaves no trace.
 pub type Open<'a> = &'a dyn Fn(&Path) -> io::Result<File>;
 
-/// What is missing from the model in `dir`, and what is there and wrong.
-pub fn examine(dir: &Path, open: Open<'_>) -> (Vec<String>, Vec<String>) {
+/// Whether a file is known to hold what the Hub has.
+pub type IsProven<'a> = &'a dyn Fn(&Path) -> bool;
+
+/// What is missing from the model in `dir`, and what is there and wrong. Files of which only the form
+/// is looked at, such as a vocabulary of many megabytes, are not read if they are proven: then no web
+/// page has taken their place.
+pub fn examine(dir: &Path, open: Open<'_>, is_proven: IsProven<'_>) -> (Vec<String>, Vec<String>) {
     let mut folder = Folder {
         dir,
         open,
+        is_proven,
         names: names(dir),
         missing: Vec::new(),
         broken: Vec::new(),
@@ -53,6 +59,7 @@ struct Index {
 struct Folder<'a> {
     dir: &'a Path,
     open: Open<'a>,
+    is_proven: IsProven<'a>,
     names: BTreeSet<String>,
     missing: Vec<String>,
     broken: Vec<String>,
@@ -141,7 +148,9 @@ impl Folder<'_> {
             .cloned()
             .collect();
         for name in others {
-            self.json::<IgnoredAny>(&name);
+            if !(self.is_proven)(&self.dir.join(&name)) {
+                self.json::<IgnoredAny>(&name);
+            }
         }
     }
 
@@ -201,7 +210,7 @@ mod tests {
     use crate::mlx::weights::sample;
 
     fn examine(dir: &Path) -> (Vec<String>, Vec<String>) {
-        super::examine(dir, &|path| File::open(path))
+        super::examine(dir, &|path| File::open(path), &|_| false)
     }
 
     fn model() -> tempfile::TempDir {

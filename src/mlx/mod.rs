@@ -6,5 +6,5 @@ mod examine;
 mod selection;
 mod weights;
 
-pub use examine::{Open, examine};
+pub use examine::{IsProven, Open, examine};
 pub use selection::{default_selection, is_read_by_loaders};

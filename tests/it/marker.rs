@@ -239,7 +239,7 @@ async fn a_second_larder_is_next_when_the_first_dies() {
 
 /// The old download script's marker holds no `flock`, and names nobody.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scripts_marker_is_left_alone() {
+async fn a_scripts_marker_is_waited_for_and_goes_when_nobody_can_miss_it() {
     let scene = Scene::new(10_000_000).await;
     fs::create_dir_all(scene.path().parent().unwrap()).unwrap();
     fs::write(scene.path(), "Manual download started at noon\n").unwrap();
@@ -249,11 +249,12 @@ async fn a_scripts_marker_is_left_alone() {
         let said = fs::read_to_string(scene.talk()).unwrap();
         said.contains("waiting for").then_some(())
     });
+    let text = fs::read_to_string(scene.path()).unwrap();
+    assert_eq!(text, "Manual download started at noon\n");
     // No program downloads, and nothing grows.
     let marker = File::options().write(true).open(scene.path()).unwrap();
     let then = SystemTime::now() - Duration::from_mins(1);
     marker.set_modified(then).unwrap();
     assert_eq!(larder.end(), Some(0));
-    let text = fs::read_to_string(scene.path()).unwrap();
-    assert_eq!(text, "Manual download started at noon\n");
+    assert!(absent(&scene.path()));
 }

@@ -84,7 +84,10 @@ impl Scene {
     /// A program of that name that does nothing until it is dropped.
     fn program(&self, name: &str, arguments: &str) -> Running {
         let path = self.scratch.path().join(name);
-        fs::write(&path, "while sleep 1; do :; done\n").unwrap();
+        // A file named last is open for writing meanwhile.
+        let text = "for file; do :; done\ncase $file in /*) exec 3>>\"$file\";; esac\n\
+                    while sleep 1; do :; done\n";
+        fs::write(&path, text).unwrap();
         let mut command = Command::new("sh");
         command.arg(&path).args(arguments.split_whitespace());
         Running(command.stdin(Stdio::null()).spawn().unwrap())
@@ -280,15 +283,25 @@ async fn a_downloader_is_waited_for_and_a_loader_is_not() {
     assert_eq!(ready().code, 3);
     let status = scene.call(&["status", model]);
     assert!(status.stdout.contains("mlx_lm.server"), "{}", status.stdout);
-    let curl = scene.program("curl", &format!("https://localhost/{model}/resolve/main/x"));
+    // What it downloads, it may write anywhere.
+    let url = format!("https://localhost/{model}/resolve/main/x");
+    let elsewhere = scene.program("curl", &url);
+    assert_eq!(ready().code, 3);
+    let status = scene.call(&["status", model]);
+    assert!(status.stdout.contains("curl"), "{}", status.stdout);
+    drop(elsewhere);
+    let here = repo.join("blobs/x");
+    let curl = scene.program("curl", &format!("{url} -o {}", here.display()));
+    wait_until("the file that it writes", || here.exists());
     let answer = ready();
     assert_eq!(answer.code, 4, "{}", answer.stderr);
     assert!(
-        answer.stderr.contains("name the model"),
+        answer.stderr.contains("`blobs/x` open"),
         "{}",
         answer.stderr
     );
     drop(curl);
+    fs::remove_file(here).unwrap();
     assert_eq!(scene.call(&["wait", model]).code, 3);
     drop(loader);
 }
