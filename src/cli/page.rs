@@ -56,7 +56,16 @@ impl Page<'_> {
         let wanting = shelf
             .models_of(repo)
             .filter(|model| model.state != ModelState::Complete)
-            .map(|model| vec![row(model_state(model), &model_words(model))]);
+            .map(|model| {
+                let other = shelf.other_download(&model.repo);
+                match other.filter(|_| model.state != ModelState::Broken) {
+                    Some(other) => {
+                        let words = format!("{}: {}", model.repo, other.proof);
+                        vec![row("downloading", &words)]
+                    }
+                    None => vec![row(model_state(model), &model_words(model))],
+                }
+            });
         text.push_str(&self.rows(wanting.collect(), TOLD[0]));
 
         let findings = shelf.findings_about(repo);
@@ -192,7 +201,7 @@ impl Page<'_> {
 
 /// A row: its state, and what it is about.
 fn row(state: &str, words: &str) -> String {
-    format!("  {state:<10}{}", sanitize(words))
+    format!("  {state:<9} {}", sanitize(words))
 }
 
 fn model_state(model: &ModelRow) -> &'static str {

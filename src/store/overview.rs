@@ -5,8 +5,8 @@
 
 use super::shelf::{Shelf, Verifying};
 use crate::domain::{
-    Finding, LockRow, LockState, ModelRow, ModelState, PartialRow, PartialState, Plan, PlanStep,
-    RepoId, Rule, Severity,
+    Finding, LockKind, LockRow, LockState, ModelRow, ModelState, PartialRow, PartialState, Plan,
+    PlanStep, RepoId, Rule, Severity,
 };
 
 /// Models by state, one per snapshot.
@@ -104,6 +104,14 @@ impl Shelf {
     pub fn locks_of(&self, repo: Option<&RepoId>) -> impl Iterator<Item = &LockRow> {
         let locks = self.locks().iter();
         locks.filter(move |row| is_about(&row.repo, repo))
+    }
+
+    /// The marker or the program that says that somebody else downloads the repo now.
+    pub fn other_download(&self, repo: &RepoId) -> Option<&LockRow> {
+        self.locks_of(Some(repo)).find(|lock| {
+            let is_whole = matches!(lock.kind, LockKind::Marker | LockKind::Downloader);
+            is_whole && lock.state == LockState::Held && !lock.is_ours
+        })
     }
 
     /// Lock files by state: all that were asked, or those of one repo. Programs are not among them.

@@ -15,9 +15,9 @@ use super::theme::ThemeName;
 use super::ui::Ui;
 use super::update::{self, View};
 use crate::domain::{
-    Disk, Event, Failure, FailureCode, FileId, FileRow, FileState, Finding, JobId, Network,
-    OtherProgress, OtherPull, Outcome, PlannedFile, PullPlan, PullRequest, RepoId, RepoKind,
-    RetryIn, Revision, Rule, Stamped, UnfinishedPull, Verification,
+    Disk, Event, Failure, FailureCode, FileId, FileRow, FileState, Finding, JobId, LockState,
+    ModelState, Network, OtherProgress, OtherPull, Outcome, PlannedFile, PullPlan, PullRequest,
+    RepoId, RepoKind, RetryIn, Revision, Rule, Stamped, UnfinishedPull, Verification,
 };
 use crate::store::script::{START_MS, Script, file_row, model_row, plan, planned_file, reset};
 use crate::store::{Level, Store};
@@ -386,6 +386,30 @@ fn another_download_goes_first() {
         }),
     );
     check(&Screen::of("waiting_for_pull", &waiting).after(&[Action::Focus(Pane::Files)]));
+}
+
+/// A partial model that another larder is at.
+#[test]
+fn another_download_goes_on() {
+    let mut row = model_row("mlx-community/gemma-2-2b-it-4bit", 5);
+    row.state = ModelState::Partial;
+    row.refs.clear();
+    row.problems = vec!["a pull was not finished".to_owned()];
+    let mut marker = stage::locks().remove(3);
+    marker.state = LockState::Held;
+    marker.pid = Some(4_121);
+    marker.program = Some("larder".to_owned());
+    marker.proof = "its `flock` is taken; it has 4 of 5 files, 7 %".to_owned();
+    let locks = vec![marker];
+    let script = Script::listed(vec![row])
+        .then(1, Event::LocksSeen { locks })
+        .then(
+            1,
+            Event::PartialsSeen {
+                partials: stage::partials(),
+            },
+        );
+    check(&Screen::of("fetched_elsewhere", &script).after(&[Action::Focus(Pane::Files)]));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::domain::{
     FileRow, FileState, LockKind, LockRow, LockState, LockWait, ModelState, Outcome, PartialRow,
     PartialState, Rule, Severity, sanitize_line,
 };
-use crate::store::{FileStatus, FileView, Phase, Pull, duration, short, size};
+use crate::store::{FileStatus, FileView, Phase, Pull, Store, duration, short, size};
 use humansize::{DECIMAL, format_size};
 use ratatui::style::Style;
 
@@ -123,6 +123,12 @@ pub(super) fn model_state(
         (_, Some(verified)) if !verified.is_good => {
             ((glyphs.bad, theme.error), word("broken", "broken"))
         }
+        (Some(ModelState::Partial | ModelState::Absent), _)
+            if is_fetched_elsewhere(item, store) =>
+        {
+            let sign = (glyphs.spin(canvas.view.now_ms), theme.accent);
+            (sign, word("download", "live"))
+        }
         (Some(ModelState::Partial), _) => {
             let counts = item
                 .row
@@ -139,6 +145,11 @@ pub(super) fn model_state(
             ((glyphs.good, theme.dim), word("complete", "ok"))
         }
     }
+}
+
+fn is_fetched_elsewhere(item: &ModelItem<'_>, store: &Store) -> bool {
+    let repo = item.repo();
+    repo.is_some_and(|repo| store.shelf().other_download(repo).is_some())
 }
 
 /// Whole percent, never 100 before the end.
@@ -292,6 +303,16 @@ pub(super) fn lock_name(lock: &LockRow) -> String {
             format!("{start}….lock")
         }
         (_, None, None) => lock.path.clone(),
+    }
+}
+
+/// Who holds a lock, as a sentence begins with it.
+pub(super) fn lock_holder(lock: &LockRow) -> String {
+    match (&lock.program, lock.pid) {
+        (Some(program), Some(pid)) => format!("{program} (process {pid})"),
+        (Some(program), None) => program.clone(),
+        (None, Some(pid)) => format!("process {pid}"),
+        (None, None) => "another program".to_owned(),
     }
 }
 

@@ -111,6 +111,16 @@ pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize) -> Tex
     };
     let key = |action| canvas.ui.keymap.key_of(action);
     let Some(pull) = item.pull else {
+        let shelf = canvas.view.store.shelf();
+        if let Some(other) = item.repo().and_then(|repo| shelf.other_download(repo)) {
+            let who = words::lock_holder(other);
+            text.wrapped(
+                0,
+                &format!("{who} downloads it: {}", other.proof),
+                theme.accent,
+            );
+            return text;
+        }
         let problems = item.row.map_or(&[][..], |row| &row.problems);
         for problem in problems.iter().take(2) {
             text.wrapped(0, problem, theme.warning);
