@@ -7,7 +7,8 @@ use super::document::Look;
 use super::remedy;
 use super::table::cut;
 use crate::domain::{
-    Finding, LockRow, LockState, ModelRow, ModelState, Network, PartialRow, PartialState, sanitize,
+    Finding, LockKind, LockRow, LockState, ModelRow, ModelState, Network, PartialRow, PartialState,
+    sanitize,
 };
 use crate::store::{FindingCounts, LockCounts, count, duration, short, size};
 
@@ -311,6 +312,9 @@ fn lock_words(lock: &LockRow, now_ms: u64) -> String {
     }
     if let Some(who) = whom(lock.is_ours, lock.program.as_deref(), lock.pid) {
         words = format!("{words}: {who}");
+    }
+    if lock.kind == LockKind::Marker && lock.pid.is_none() {
+        return format!("{words}: {}", lock.proof);
     }
     match lock.since_ms {
         Some(since_ms) => format!(

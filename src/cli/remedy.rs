@@ -115,6 +115,9 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
             "each finding names the command that puts it right".to_owned()
         }
         Remedy::PullAgain => format!("`larder pull {repo}` fetches what is missing and heals it"),
+        Remedy::WaitForLock if subject.command == "ready" => {
+            format!("`larder wait {repo}` waits for it and then says whether it can be loaded")
+        }
         Remedy::WaitForLock => {
             format!("let the other program finish or end it, then run `{again}`: nothing is lost")
         }

@@ -246,6 +246,13 @@ impl Memory {
         }
     }
 
+    /// Forgets the pulls of a repo: what they left was taken away.
+    pub(super) fn forget_unfinished_of(&self, cache: &Path, repo: &RepoId) {
+        if let Some(cache) = cache.to_str() {
+            self.with(|ledger| ledger.forget_unfinished_of(cache, repo));
+        }
+    }
+
     /// Pulls into a cache that began after a moment and have not become complete.
     pub(super) fn unfinished(&self, cache: &Path, since: SystemTime) -> Vec<UnfinishedPull> {
         let since_ms = millis(since_epoch(since));

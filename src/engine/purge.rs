@@ -90,6 +90,8 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
                         result.removed.push(path.clone());
                         result.removed.extend(map.clone().filter(|_| is_map_gone));
                         result.freed_bytes += bytes;
+                        // Nobody is to be offered to go on with it.
+                        shared.memory.forget_unfinished_of(layout.root(), repo);
                     }
                     Err(why) => result.kept.push(kept(path, &why)),
                 }

@@ -118,6 +118,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// Forgets the pulls of a repo, at whatever revision: what they left was taken away.
+    pub fn forget_unfinished_of(&self, cache: &str, repo: &RepoId) -> Result<()> {
+        self.lock().execute(
+            "delete from unfinished where cache = ?1 and repo = ?2",
+            params![cache, repo.folder()],
+        )?;
+        Ok(())
+    }
+
     /// Pulls into a cache that began at `since_ms` or later and have not become complete, the newest
     /// first.
     pub fn unfinished(&self, cache: &str, since_ms: u64) -> Result<Vec<UnfinishedPull>> {

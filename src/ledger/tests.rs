@@ -60,11 +60,13 @@ fn a_pull_that_began_is_remembered_until_it_is_complete() {
     drop(connection);
     assert_eq!(ledger.unfinished("/hub", 0).unwrap().len(), 1);
     let revision = Revision::new("refs/pr/1").unwrap();
-    for pull in [pull("org/one", 0), other] {
-        ledger
-            .forget_unfinished("/hub", &pull.repo, &revision)
-            .unwrap();
-    }
+    let one = pull("org/one", 0);
+    ledger
+        .forget_unfinished("/hub", &one.repo, &revision)
+        .unwrap();
+    assert_eq!(ledger.unfinished("/hub", 0).unwrap(), []);
+    ledger.keep_unfinished("/hub", &one).unwrap();
+    ledger.forget_unfinished_of("/hub", &one.repo).unwrap();
     assert_eq!(ledger.unfinished("/hub", 0).unwrap(), []);
 }
 

@@ -438,6 +438,10 @@ fn ended(pull: &mut Pull, log: &mut Log, at_ms: u64, outcome: &Outcome) {
             };
             log.write(at_ms, Level::Error, None, &line);
         }
+        Outcome::Cancelled if pull.plan.is_none() => {
+            let line = "cancelled before anything was fetched";
+            log.write(at_ms, Level::Warning, None, line);
+        }
         Outcome::Cancelled => {
             let (done, all) = pull.files_in_place();
             let line = format!(

@@ -119,6 +119,9 @@ pub fn other_pull_line(other: &OtherPull) -> String {
             size(progress.bytes_total)
         )
     });
+    if other.pid.is_none() && other.program.is_none() {
+        return format!("waiting for a download marker: {}{progress}", other.proof);
+    }
     format!("waiting for {}, which downloads it{progress}", other.name())
 }
 

@@ -28,7 +28,12 @@ pub(super) fn answer(
         KeyCode::Char('y' | 'Y') => match question {
             Question::Quit => vec![Effect::Quit],
             Question::Purge(plan) => wish::purged(view.facts, plan),
-            Question::Resume(pulls) => wish::resume(ui, view.facts, &pulls),
+            Question::Resume(pulls) => {
+                // What goes on is looked at next.
+                ui.set_filter(Pane::Models, "");
+                select_after_start(ui, view.store);
+                wish::resume(ui, view.facts, &pulls)
+            }
         },
         KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc | KeyCode::Enter => {
             if matches!(question, Question::Purge(_)) {
