@@ -104,6 +104,14 @@ fn call_again(subject: Subject<'_>, repo: &str) -> String {
     }
 }
 
+/// What to do while another program is at it.
+fn wait(subject: Subject<'_>, repo: &str, again: &str) -> String {
+    if subject.command == "ready" {
+        return format!("`larder wait {repo}` waits for it and then says whether it can be loaded");
+    }
+    format!("let the other program finish or end it, then run `{again}`: nothing is lost")
+}
+
 /// What to do next, in words of the command line.
 fn advice(failure: &Failure, subject: Subject<'_>) -> String {
     let repo = subject.repo.unwrap_or("ORG/NAME");
@@ -115,12 +123,7 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
             "each finding names the command that puts it right".to_owned()
         }
         Remedy::PullAgain => format!("`larder pull {repo}` fetches what is missing and heals it"),
-        Remedy::WaitForLock if subject.command == "ready" => {
-            format!("`larder wait {repo}` waits for it and then says whether it can be loaded")
-        }
-        Remedy::WaitForLock => {
-            format!("let the other program finish or end it, then run `{again}`: nothing is lost")
-        }
+        Remedy::WaitForLock => wait(subject, repo, &again),
         Remedy::CheckNetwork => {
             format!("check the network, then run `{again}`: it goes on with what is here")
         }
