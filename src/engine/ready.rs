@@ -168,6 +168,7 @@ impl View {
         lookout.trust_proven();
         let (repo, now) = (request.repo.clone(), emitter.now());
         let config = Arc::clone(&shared.config);
+        let sees_programs = self.sees_programs;
         let glance = if std::mem::take(&mut self.is_whole) {
             Glance::Whole(Some(repo.clone()))
         } else {
@@ -179,7 +180,8 @@ impl View {
             let sighting = lookout.look(&glance, Some(&repo), now)?;
             // Larder writes its marker for as long as it lives, also while it only hashes.
             let has_marker = layout.marker(&repo).symlink_metadata().is_ok();
-            let print = has_marker.then(|| cache::print_of_growth(&layout, &repo));
+            let may_grow = has_marker || sees_programs;
+            let print = may_grow.then(|| cache::print_of_growth(&layout, &repo));
             Ok::<_, Failure>((lookout, sighting, print))
         });
         let (lookout, sighting, print) = looked.await??;

@@ -1,6 +1,7 @@
 //! Owns the long look: it says what has changed, and nothing when nothing has.
 //!
-//! Never writes and never hashes; the looking itself is `lookout.rs`.
+//! Never hashes; the looking itself is `lookout.rs`. Removes one thing: a download marker whose writer
+//! is gone.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
