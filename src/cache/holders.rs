@@ -215,7 +215,10 @@ fn row(
             let holder = eyes.table.holder_of(&file);
             match marker::read_record(path).filter(|_| kind == LockKind::Marker) {
                 Some(record) => held_marker(holder, &record),
-                None => held(holder),
+                None => match eyes.programs.only_opener_of(path) {
+                    Some(opener) if holder.is_none() => inferred(opener),
+                    _ => held(holder),
+                },
             }
         }
         Look::Free(content) if kind == LockKind::Marker => marker(layout, repo, content, eyes),
@@ -300,6 +303,19 @@ fn held(holder: Option<Holder>) -> Known {
         state: LockState::Held,
         holder,
         proof,
+    }
+}
+
+/// A lock whose holder the system does not name, as macOS does not.
+fn inferred(opener: &Holder) -> Known {
+    Known {
+        state: LockState::Held,
+        holder: Some(opener.clone()),
+        proof: format!(
+            "its `flock` is taken; by whom, the system does not tell, but only process {} has it \
+             open, so it is taken for the holder",
+            opener.pid
+        ),
     }
 }
 

@@ -156,6 +156,15 @@ impl Programs {
         found
     }
 
+    /// The only program that has the file open: where the system names no holder of a lock, it is
+    /// taken for that.
+    pub(super) fn only_opener_of(&self, path: &Path) -> Option<&Holder> {
+        let has_it = |program: &&Program| program.open.iter().any(|open| open.path == path);
+        let mut found = self.all.iter().filter(has_it);
+        let first = found.next()?;
+        found.next().is_none().then_some(&first.holder)
+    }
+
     /// The program that has the file open for writing.
     pub(super) fn writer_of(&self, path: &Path) -> Option<&Holder> {
         let writes = |open: &OpenFile| open.is_writable && open.path == path;
@@ -375,6 +384,15 @@ mod tests {
         assert_eq!(writer.map(|holder| holder.pid), Some(4));
         let reader = programs.writer_of(Path::new("/hub/models--org--other/blobs/a"));
         assert_eq!(reader, None);
+        let opener = |name: &str| {
+            let path = format!("/hub/models--org--other/blobs/{name}");
+            let holder = programs.only_opener_of(Path::new(&path));
+            holder.map(|holder| holder.pid)
+        };
+        assert_eq!(
+            (opener("a"), opener("b"), opener("c")),
+            (Some(5), Some(4), None)
+        );
         assert!(programs.is_known() && !Programs::unknown().is_known());
     }
 }
