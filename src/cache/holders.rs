@@ -207,6 +207,8 @@ fn row(
     contents: &Contents,
     eyes: &Eyes<'_>,
 ) -> Option<LockRow> {
+    let ours = etag.as_ref().and_then(|etag| (eyes.ours)(repo, etag));
+    let is_our_work = ours.as_ref().is_some_and(|ours| ours.is_at_work);
     let known = match lock::look(path, eyes.now) {
         Look::Absent => return None,
         Look::Link => unknown("a link stands in the place of the lock; it is not followed"),
@@ -216,7 +218,8 @@ fn row(
             match marker::read_record(path).filter(|_| kind == LockKind::Marker) {
                 Some(record) => held_marker(holder, &record),
                 None => match eyes.programs.only_opener_of(path) {
-                    Some(opener) if holder.is_none() => inferred(opener),
+                    // Who waits for a lock of ours has it open, too.
+                    Some(opener) if holder.is_none() && !is_our_work => inferred(opener),
                     _ => held(holder),
                 },
             }
@@ -240,9 +243,8 @@ fn row(
             None => unknown("this file system has no `flock`, so nobody can be asked"),
         },
     };
-    let ours = etag.as_ref().and_then(|etag| (eyes.ours)(repo, etag));
     let is_ours = known.state == LockState::Held
-        && (ours.as_ref().is_some_and(|ours| ours.is_at_work)
+        && (is_our_work
             || known
                 .holder
                 .as_ref()
