@@ -242,6 +242,8 @@ fn model(at: u64) -> ModelRow {
         files_expected: Some(6),
         state: ModelState::Complete,
         basis: Basis::Listing,
+        cache: larder::domain::CacheKind::Hub,
+        verified_ms: None,
         is_unreferenced: false,
         problems: Vec::new(),
         modified_ms: Some(START_MS - 86_400_000),

@@ -172,42 +172,129 @@ pub(super) fn abandoned(row: &PartialRow, length: u64, map: Option<&str>) -> Fin
 }
 
 /// How what a rule finds probably came about.
+#[expect(clippy::too_many_lines, reason = "one table of sentences")]
 pub(super) const fn cause(rule: Rule) -> &'static str {
     match rule {
         Rule::AbandonedPartial => {
             "a download was interrupted; the next pull of this model goes on from it"
         }
         Rule::DanglingPointer => {
-            "the blob was deleted by hand or by a tool that did not see this pointer, or a copy of \
-             the cache left it out"
+            "the blob was deleted by hand or by a tool that did not see this pointer, or a copy \
+             of the cache left it out"
         }
-        Rule::Truncated => {
-            "a program died, or the disk was full, while it wrote the blob under its final name"
-        }
-        Rule::WrongSize => {
-            "a program that does not check lengths appended to the blob, or saved something else \
-             under its name"
-        }
-        Rule::WrongHash => {
-            "bytes changed on the disk or on a way that does not prove them, or somebody edited the \
-             file in place"
-        }
-        Rule::LfsPointer => {
-            "the repo was cloned by git without LFS, or a mirror served the pointer in the place of \
-             the content"
+        Rule::EscapingPointer => {
+            "the pointer was made by hand or by a script; the bytes may be right, but they are \
+             not where tools that move, copy or delete models look"
         }
         Rule::WrongPointer => {
             "the pointer was made by hand, or by a program that mixed up two commits"
         }
-        Rule::MissingFiles => "a download was interrupted, or only some files were asked for",
+        Rule::Truncated => {
+            "a program died, or the disk was full, while it wrote the file under its final \
+             name; swift-huggingface copies blobs there"
+        }
+        Rule::WrongSize => {
+            "a program that does not check lengths appended to the file, or saved something \
+             else under its name"
+        }
+        Rule::EmptyBlob => {
+            "a download was cancelled or the disk was full when the file had been made and \
+             nothing was in it yet"
+        }
+        Rule::WrongHash => {
+            "bytes changed on the disk or on a way that does not prove them, or somebody edited \
+             the file in place"
+        }
+        Rule::LfsPointer => {
+            "the repo was cloned by git without LFS, or a mirror served the pointer in the \
+             place of the content"
+        }
+        Rule::ErrorPage => {
+            "a program saved the answer of a proxy, a login page or an error of the server as \
+             the file: hf-hub does not look at the status, and Python checks lengths only"
+        }
+        Rule::MissingFiles => "files were deleted, or only some were asked for",
+        Rule::HalfWritten => {
+            "a download was interrupted: Python writes the ref first and the files one by one"
+        }
         Rule::RefToNowhere => {
-            "a program that writes the ref before the files (Python does) was interrupted, or the \
-             snapshot was deleted"
+            "a program that writes the ref before the files (Python does) was interrupted, or \
+             the snapshot was deleted"
         }
         Rule::MalformedRef => {
-            "a script wrote it, and a line's end or something else came along: Python takes every \
-             byte of the file for the commit, so it finds no such snapshot and does not load the \
-             model offline"
+            "a script wrote it, and a line's end or something else came along, or a program \
+             died while it wrote: Python takes every byte of the file for the commit, so it \
+             finds no such snapshot and does not load the model offline"
+        }
+        Rule::LeftoverRef => "Python died while it moved the ref: it writes a file beside it first",
+        Rule::OrphanBlob => {
+            "a program died between moving the blob into place and making its pointer, or the \
+             snapshot was deleted without its blobs; no tool but larder lists it"
+        }
+        Rule::LeftoverTemp => {
+            "a program died while it wrote; it makes its next one under another name and never \
+             comes back to this one"
+        }
+        Rule::StaleNoExist => {
+            "the file came later, or was asked for under a commit that has it: Python then \
+             answers that it is known not to exist"
+        }
+        Rule::StaleMarker => {
+            "the program that downloaded was killed and could not take its marker away; apps \
+             that only look whether it exists wait for it"
+        }
+        Rule::RegularFile => {
+            "Python found that it cannot make links here, or was told not to \
+             (`HF_HUB_DISABLE_SYMLINKS`), or somebody copied the cache without its links"
+        }
+        Rule::CopiedFile => {
+            "a program that cannot make links, or failed to, copied the blob into the snapshot"
+        }
+        Rule::BranchFolder => {
+            "a script downloaded into a folder named after the branch: Python and mlx-lm do not \
+             find it by name, and `hf cache prune` deletes it"
+        }
+        Rule::UnmarkedStore => {
+            "the folder was made by hand or copied without its hidden file; Python does not use \
+             such a store, and what leads into it stays as it is"
+        }
+        Rule::UnusedPayload => {
+            "the repos that used it were deleted, and `hf cache prune` has not run since"
+        }
+        Rule::MissingMetadata => {
+            "the file was put there by hand, or a program died before it wrote the note: swift- \
+             transformers downloads it again, and finds no model when it is offline"
+        }
+        Rule::DuplicateModel => {
+            "more than one app downloaded the same model into its own folder; swift- \
+             transformers 1.2 and later stores each one twice"
+        }
+        Rule::SplitCaches => {
+            "a variable in the shell moves the cache for command line tools; apps that are \
+             started from the Finder do not see it and use their own default"
+        }
+        Rule::AbsentVolume => {
+            "the disk is not plugged in or not mounted; a folder made in its place would fill \
+             the system's disk"
+        }
+        Rule::MixedPermissions => {
+            "parts of the cache were written by another user, as root or with a strict umask"
+        }
+        Rule::CaseCollision => {
+            "two programs wrote the name in two ways; on a Mac's usual file system both are one \
+             folder"
+        }
+        Rule::PurgeableFolder => {
+            "the app keeps models in its caches folder, which macOS and cleaning apps empty \
+             when the disk is full"
+        }
+        Rule::Evicted => {
+            "iCloud or another file provider moved the bytes away, or a program reserved the \
+             length and did not fill it"
+        }
+        Rule::StrayWeights => {
+            "files of another revision or of a conversion lie beside the model's own; mlx-lm \
+             loads every `model*.safetensors`"
         }
         Rule::WouldNotLoad => {
             "the file was changed after it was fetched, or the repo itself holds it like that"

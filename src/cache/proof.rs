@@ -196,18 +196,16 @@ fn named(
 
 /// Whether a rule is about what a snapshot holds.
 const fn is_of_snapshot(rule: Rule) -> bool {
-    match rule {
-        Rule::DanglingPointer
-        | Rule::Truncated
-        | Rule::WrongSize
-        | Rule::WrongHash
-        | Rule::LfsPointer
-        | Rule::WrongPointer
-        | Rule::MissingFiles
-        | Rule::WouldNotLoad
-        | Rule::Unreadable => true,
-        Rule::AbandonedPartial | Rule::RefToNowhere | Rule::MalformedRef => false,
-    }
+    is_about_bytes(rule)
+        || matches!(
+            rule,
+            Rule::WrongHash
+                | Rule::MissingFiles
+                | Rule::HalfWritten
+                | Rule::EscapingPointer
+                | Rule::StrayWeights
+                | Rule::WouldNotLoad
+        )
 }
 
 /// Whether a rule has shown already that the bytes are not those they should be.
@@ -217,7 +215,9 @@ const fn is_about_bytes(rule: Rule) -> bool {
         Rule::DanglingPointer
             | Rule::Truncated
             | Rule::WrongSize
+            | Rule::EmptyBlob
             | Rule::LfsPointer
+            | Rule::ErrorPage
             | Rule::WrongPointer
             | Rule::Unreadable
     )

@@ -17,8 +17,8 @@ use super::salvage::all_partials;
 use super::tally::Tally;
 use super::{Error, Layout, RefValue, Result, read_tree, refs_of};
 use crate::domain::{
-    Basis, Commit, Etag, FileRow, Finding, ModelRow, ModelState, RemoteFile, RepoId, RepoPath,
-    Rule, sanitize,
+    Basis, CacheKind, Commit, Etag, FileRow, Finding, ModelRow, ModelState, RemoteFile, RepoId,
+    RepoPath, Rule, sanitize,
 };
 use crate::host;
 
@@ -197,6 +197,7 @@ fn unfinished(layout: &Layout, repo: &RepoId) -> Result<Option<ModelRow>> {
     };
     Ok(Some(ModelRow {
         repo: repo.clone(),
+        cache: CacheKind::Hub,
         revision: "unfinished".to_owned(),
         commit: None,
         is_unreferenced: false,
@@ -207,6 +208,7 @@ fn unfinished(layout: &Layout, repo: &RepoId) -> Result<Option<ModelRow>> {
         files_expected: None,
         state: ModelState::Partial,
         basis: Basis::OwnFiles,
+        verified_ms: None,
         problems: vec![format!(
             "a pull was not finished: it has {here}; `larder pull {repo}` goes on from there"
         )],
@@ -279,6 +281,7 @@ fn look(
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let model = ModelRow {
         repo: repo.clone(),
+        cache: CacheKind::Hub,
         revision: sanitize(revision),
         commit,
         is_unreferenced: is_there && names.is_empty(),
@@ -289,6 +292,7 @@ fn look(
         files_expected: ready.files_expected,
         state: ready.state,
         basis: ready.basis,
+        verified_ms: None,
         problems: ready.problems,
         modified_ms: tally.modified_ms,
         accessed_ms: tally.accessed_ms,
@@ -370,6 +374,7 @@ fn children(dir: &Path) -> Result<Vec<String>> {
 fn unreadable(layout: &Layout, repo: &RepoId, error: &Error) -> ModelRow {
     ModelRow {
         repo: repo.clone(),
+        cache: CacheKind::Hub,
         revision: String::new(),
         commit: None,
         refs: Vec::new(),
@@ -380,6 +385,7 @@ fn unreadable(layout: &Layout, repo: &RepoId, error: &Error) -> ModelRow {
         state: ModelState::Broken,
         basis: Basis::OwnFiles,
         is_unreferenced: false,
+        verified_ms: None,
         problems: vec![sanitize(&error.to_string())],
         modified_ms: None,
         accessed_ms: None,

@@ -59,6 +59,7 @@ impl<'a> Tally<'a> {
             expected_bytes: Some(file.size_bytes),
             etag: Some(file.etag.to_string()),
             state: FileState::Absent,
+            verified_ms: None,
         }));
         Ok(rows)
     }
@@ -92,6 +93,7 @@ impl<'a> Tally<'a> {
             expected_bytes,
             etag: etag.as_deref().map(sanitize),
             state,
+            verified_ms: None,
         };
         let seen = |bytes, what| Seen {
             file: &shown,
@@ -125,11 +127,9 @@ impl<'a> Tally<'a> {
         let bytes = metadata.len();
         if is_link && etag.is_none() {
             let sentence = format!("the pointer `{shown}` leads out of the repo");
-            let mut finding =
+            let finding =
                 self.subject
-                    .damage(Rule::WrongPointer, seen(Some(bytes), &leads), &sentence);
-            // The bytes may be right; they are not where tools that move or delete models look.
-            finding.severity = Severity::Warning;
+                    .damage(Rule::EscapingPointer, seen(Some(bytes), &leads), &sentence);
             self.findings.push(finding);
             self.notes.push(sentence);
         }

@@ -93,6 +93,7 @@ struct LsDocument<'a> {
 #[derive(Serialize)]
 struct ModelDocument<'a> {
     repo: String,
+    cache: crate::domain::CacheKind,
     kind: RepoKind,
     revision: &'a str,
     commit: Option<String>,
@@ -104,6 +105,7 @@ struct ModelDocument<'a> {
     state: crate::domain::ModelState,
     basis: crate::domain::Basis,
     is_unreferenced: bool,
+    verified_at: Option<String>,
     problems: &'a [String],
     modified_at: Option<String>,
     accessed_at: Option<String>,
@@ -279,6 +281,7 @@ pub(super) fn ls(
         .iter()
         .map(|&(row, files)| ModelDocument {
             repo: row.repo.to_string(),
+            cache: row.cache,
             kind: row.repo.kind(),
             revision: &row.revision,
             commit: row.commit.map(|commit| commit.to_string()),
@@ -290,6 +293,7 @@ pub(super) fn ls(
             state: row.state,
             basis: row.basis,
             is_unreferenced: row.is_unreferenced,
+            verified_at: row.verified_ms.and_then(rfc3339),
             problems: &row.problems,
             modified_at: row.modified_ms.and_then(rfc3339),
             accessed_at: row.accessed_ms.and_then(rfc3339),

@@ -218,7 +218,9 @@ fn last_used(row: &ModelRow, now_ms: u64) -> String {
 fn file_state(file: &FileRow) -> String {
     let expected = file.expected_bytes.map(size);
     match (file.state, expected) {
+        (FileState::Verified, _) => "verified".to_owned(),
         (FileState::Unverified, _) => "unverified".to_owned(),
+        (FileState::WrongHash, _) => "wrong hash".to_owned(),
         (FileState::Truncated, Some(expected)) => format!("truncated, should be {expected}"),
         (FileState::Truncated, None) => "truncated".to_owned(),
         (FileState::WrongSize, Some(expected)) => format!("wrong size, should be {expected}"),

@@ -263,6 +263,7 @@ pub(super) fn fix(finding: &Finding, places: &[String]) -> (String, Option<Strin
                 let start = format!("larder pull {}{at}", shell_word(&repo.to_string()));
                 commands.push(call_of(&start, [], places));
             }
+            PlanStep::Change(change) => words.push(change.words()),
             PlanStep::ByHand { advice } => words.push(advice.clone()),
         }
     }

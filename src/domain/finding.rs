@@ -38,22 +38,68 @@ pub enum Rule {
     AbandonedPartial,
     /// A pointer that leads to a blob that is not there.
     DanglingPointer,
-    /// A blob shorter than its file.
+    /// A pointer with an absolute target, or one that leads out of the repo.
+    EscapingPointer,
+    /// A pointer to another content than the listing names.
+    WrongPointer,
+    /// A file shorter than it should be.
     Truncated,
-    /// A blob longer than its file.
+    /// A file longer than it should be.
     WrongSize,
-    /// A blob whose bytes do not hash to its name.
+    /// A blob without a byte under the name of a content that has some.
+    EmptyBlob,
+    /// A file whose bytes do not hash to what they should.
     WrongHash,
     /// The text of an LFS pointer in the place of the content.
     LfsPointer,
-    /// A pointer to another content than the listing names, or out of the repo (then a warning).
-    WrongPointer,
+    /// A web page or an XML error in the place of the content.
+    ErrorPage,
     /// Files that the snapshot should hold are not there.
     MissingFiles,
+    /// A snapshot of which a download brought only a part.
+    HalfWritten,
     /// A ref that names a commit of which there is no snapshot.
     RefToNowhere,
     /// A ref that holds more or less than one commit hash.
     MalformedRef,
+    /// A temporary file among the refs, which Python takes for a branch.
+    LeftoverRef,
+    /// A blob that no snapshot leads to.
+    OrphanBlob,
+    /// What a program that died left beside the blobs, listings or locks.
+    LeftoverTemp,
+    /// A mark that a file does not exist, which does.
+    StaleNoExist,
+    /// A download marker of a program that is gone.
+    StaleMarker,
+    /// A regular file in the place of a pointer.
+    RegularFile,
+    /// A regular file in a snapshot and the same content once more as a blob.
+    CopiedFile,
+    /// A snapshot folder that is not named after a commit, such as `snapshots/main`.
+    BranchFolder,
+    /// A shared blob store without the mark that Python knows it by.
+    UnmarkedStore,
+    /// A content in the shared blob store that no repo leads to.
+    UnusedPayload,
+    /// A file of a local folder without the note of what it should be.
+    MissingMetadata,
+    /// The same contents in more than one place.
+    DuplicateModel,
+    /// Variables that make the shell and apps look in different places.
+    SplitCaches,
+    /// A cache on a volume that is not there.
+    AbsentVolume,
+    /// Files that this user, or others who share the cache, may not read or write.
+    MixedPermissions,
+    /// Two names that are one on a file system that ignores case.
+    CaseCollision,
+    /// A model in a folder that the system may empty.
+    PurgeableFolder,
+    /// A file whose bytes are not on this disk: in a cloud, or never written.
+    Evicted,
+    /// Weights that a loader would take by accident.
+    StrayWeights,
     /// A model that would not load: config, index, shards or tokenizer.
     WouldNotLoad,
     /// Something that cannot be read at all.
@@ -62,17 +108,40 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order of the table.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 35] = [
         Self::AbandonedPartial,
         Self::DanglingPointer,
+        Self::EscapingPointer,
+        Self::WrongPointer,
         Self::Truncated,
         Self::WrongSize,
+        Self::EmptyBlob,
         Self::WrongHash,
         Self::LfsPointer,
-        Self::WrongPointer,
+        Self::ErrorPage,
         Self::MissingFiles,
+        Self::HalfWritten,
         Self::RefToNowhere,
         Self::MalformedRef,
+        Self::LeftoverRef,
+        Self::OrphanBlob,
+        Self::LeftoverTemp,
+        Self::StaleNoExist,
+        Self::StaleMarker,
+        Self::RegularFile,
+        Self::CopiedFile,
+        Self::BranchFolder,
+        Self::UnmarkedStore,
+        Self::UnusedPayload,
+        Self::MissingMetadata,
+        Self::DuplicateModel,
+        Self::SplitCaches,
+        Self::AbsentVolume,
+        Self::MixedPermissions,
+        Self::CaseCollision,
+        Self::PurgeableFolder,
+        Self::Evicted,
+        Self::StrayWeights,
         Self::WouldNotLoad,
         Self::Unreadable,
     ];
@@ -82,14 +151,37 @@ impl Rule {
         match self {
             Self::AbandonedPartial => "abandoned-partial",
             Self::DanglingPointer => "dangling-pointer",
+            Self::EscapingPointer => "escaping-pointer",
+            Self::WrongPointer => "wrong-pointer",
             Self::Truncated => "truncated",
             Self::WrongSize => "wrong-size",
+            Self::EmptyBlob => "empty-blob",
             Self::WrongHash => "wrong-hash",
             Self::LfsPointer => "lfs-pointer",
-            Self::WrongPointer => "wrong-pointer",
+            Self::ErrorPage => "error-page",
             Self::MissingFiles => "missing-files",
+            Self::HalfWritten => "half-written",
             Self::RefToNowhere => "ref-to-nowhere",
             Self::MalformedRef => "malformed-ref",
+            Self::LeftoverRef => "leftover-ref",
+            Self::OrphanBlob => "orphan-blob",
+            Self::LeftoverTemp => "leftover-temp",
+            Self::StaleNoExist => "stale-no-exist",
+            Self::StaleMarker => "stale-marker",
+            Self::RegularFile => "regular-file",
+            Self::CopiedFile => "copied-file",
+            Self::BranchFolder => "branch-folder",
+            Self::UnmarkedStore => "unmarked-store",
+            Self::UnusedPayload => "unused-payload",
+            Self::MissingMetadata => "missing-metadata",
+            Self::DuplicateModel => "duplicate-model",
+            Self::SplitCaches => "split-caches",
+            Self::AbsentVolume => "absent-volume",
+            Self::MixedPermissions => "mixed-permissions",
+            Self::CaseCollision => "case-collision",
+            Self::PurgeableFolder => "purgeable-folder",
+            Self::Evicted => "evicted",
+            Self::StrayWeights => "stray-weights",
             Self::WouldNotLoad => "would-not-load",
             Self::Unreadable => "unreadable",
         }
@@ -98,14 +190,37 @@ impl Rule {
     /// How much it matters.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::AbandonedPartial | Self::RefToNowhere | Self::MissingFiles => Severity::Warning,
+            Self::RegularFile | Self::PurgeableFolder | Self::Evicted => Severity::Note,
+            Self::AbandonedPartial
+            | Self::EscapingPointer
+            | Self::MissingFiles
+            | Self::HalfWritten
+            | Self::RefToNowhere
+            | Self::LeftoverRef
+            | Self::OrphanBlob
+            | Self::LeftoverTemp
+            | Self::StaleNoExist
+            | Self::StaleMarker
+            | Self::CopiedFile
+            | Self::BranchFolder
+            | Self::UnmarkedStore
+            | Self::UnusedPayload
+            | Self::MissingMetadata
+            | Self::DuplicateModel
+            | Self::SplitCaches
+            | Self::MixedPermissions
+            | Self::CaseCollision
+            | Self::StrayWeights => Severity::Warning,
             Self::DanglingPointer
+            | Self::WrongPointer
             | Self::Truncated
             | Self::WrongSize
+            | Self::EmptyBlob
             | Self::WrongHash
             | Self::LfsPointer
-            | Self::WrongPointer
+            | Self::ErrorPage
             | Self::MalformedRef
+            | Self::AbsentVolume
             | Self::WouldNotLoad
             | Self::Unreadable => Severity::Error,
         }
@@ -152,11 +267,70 @@ pub enum PlanStep {
         /// Bytes to fetch, as far as a listing tells.
         fetch_bytes: Option<u64>,
     },
+    /// What is put right on the disk itself. Shown; nothing carries it out yet.
+    Change(Change),
     /// What only a person can do.
     ByHand {
         /// What.
         advice: String,
     },
+}
+
+/// One change on the disk that a plan names. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "change")]
+pub enum Change {
+    /// Takes away what no reader needs: a file, a link, or an empty folder.
+    Remove {
+        /// What.
+        path: String,
+        /// What that frees, in bytes.
+        bytes: u64,
+    },
+    /// Moves a file, within one volume.
+    Move {
+        /// From where.
+        from: String,
+        /// To where.
+        to: String,
+        /// Its length in bytes; none of them are written.
+        bytes: u64,
+    },
+    /// Writes a small file anew, as one step.
+    Write {
+        /// Which.
+        path: String,
+        /// What it will hold.
+        text: String,
+    },
+    /// Makes a pointer, or makes it anew, as one step.
+    Link {
+        /// Where.
+        path: String,
+        /// What it leads to, as it will stand in the pointer.
+        target: String,
+    },
+}
+
+impl Change {
+    /// What it does, in a line; sanitised.
+    pub fn words(&self) -> String {
+        let words = match self {
+            Self::Remove { path, .. } => format!("remove `{path}`"),
+            Self::Move { from, to, .. } => format!("move `{from}` to `{to}`"),
+            Self::Write { path, text } => format!("write `{}` into `{path}`", text.trim_end()),
+            Self::Link { path, target } => format!("make `{path}` a pointer to `{target}`"),
+        };
+        super::text::sanitize(&words)
+    }
+
+    /// Bytes that it frees.
+    pub const fn freed_bytes(&self) -> u64 {
+        match self {
+            Self::Remove { bytes, .. } => *bytes,
+            Self::Move { .. } | Self::Write { .. } | Self::Link { .. } => 0,
+        }
+    }
 }
 
 /// What would be done, step by step.
@@ -174,14 +348,28 @@ impl Plan {
 
     /// Bytes that carrying it out frees.
     pub fn freed_bytes(&self) -> u64 {
-        self.removals().map(|(_, bytes)| bytes).sum()
+        let changes = self.steps.iter().map(|step| match step {
+            PlanStep::Change(change) => change.freed_bytes(),
+            PlanStep::RemovePartial { bytes, .. } => *bytes,
+            PlanStep::Pull { .. } | PlanStep::ByHand { .. } => 0,
+        });
+        changes.sum()
     }
 
-    /// Paths it takes away, with their lengths in bytes.
+    /// Bytes to fetch, as far as listings tell.
+    pub fn fetched_bytes(&self) -> u64 {
+        let fetched = self.steps.iter().map(|step| match step {
+            PlanStep::Pull { fetch_bytes, .. } => fetch_bytes.unwrap_or(0),
+            PlanStep::RemovePartial { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => 0,
+        });
+        fetched.sum()
+    }
+
+    /// Unfinished blobs it takes away, with their lengths in bytes.
     pub fn removals(&self) -> impl Iterator<Item = (&str, u64)> {
         self.steps.iter().filter_map(|step| match step {
             PlanStep::RemovePartial { path, bytes, .. } => Some((path.as_str(), *bytes)),
-            PlanStep::Pull { .. } | PlanStep::ByHand { .. } => None,
+            PlanStep::Pull { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
         })
     }
 }

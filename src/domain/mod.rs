@@ -23,10 +23,10 @@ pub use event::{
 };
 pub use failure::{Failure, FailureCode, Remedy, exit_code};
 pub use file::{Etag, NameError, RemoteFile, RepoPath, Want};
-pub use finding::{Evidence, Finding, Plan, PlanStep, Rule, Severity};
+pub use finding::{Change, Evidence, Finding, Plan, PlanStep, Rule, Severity};
 pub use history::{HistoryRow, UnfinishedPull};
 pub use repo::{Commit, RepoId, RepoKind, RepoReference, Revision};
-pub use report::{Basis, FileRow, FileState, ModelRow, ModelState, Setting};
+pub use report::{Basis, CacheKind, CacheRow, FileRow, FileState, ModelRow, ModelState, Setting};
 pub use survey::{
     Disk, Kept, LockKind, LockRow, LockState, Network, PartialRow, PartialState, PurgeResult,
     Verification,

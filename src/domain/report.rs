@@ -30,11 +30,67 @@ pub enum Basis {
     OwnFiles,
 }
 
+/// Whose way of keeping models a place is (hub.md sections 2 to 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheKind {
+    /// The Hub cache: `models--ORG--NAME/{blobs,refs,snapshots}`.
+    Hub,
+    /// A folder that Python downloaded into with `local_dir`.
+    LocalDir,
+    /// swift-transformers' `HubApi`: `models/ORG/NAME` with its notes of what each file should be.
+    HubApi,
+    /// LM Studio: `PUBLISHER/MODEL`, plain files.
+    LmStudio,
+    /// `MLXCache` of the app this project comes from: plain folders.
+    MlxCache,
+    /// swama: plain folders.
+    Swama,
+    /// A folder that the user named: plain folders with models.
+    Folder,
+}
+
+impl CacheKind {
+    /// The name as it stands in JSON and on screens.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hub => "hub",
+            Self::LocalDir => "local-dir",
+            Self::HubApi => "hub-api",
+            Self::LmStudio => "lm-studio",
+            Self::MlxCache => "mlx-cache",
+            Self::Swama => "swama",
+            Self::Folder => "folder",
+        }
+    }
+}
+
+/// A place where models are, or would be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CacheRow {
+    /// Whose way.
+    pub kind: CacheKind,
+    /// The folder, absolute; sanitised.
+    pub path: String,
+    /// Why it is looked at: a flag, a variable, a file with its line, an app's container, `default`.
+    pub origin: String,
+    /// Whether it is there.
+    pub is_present: bool,
+    /// Why it cannot be read, if so; sanitised.
+    pub trouble: Option<String>,
+    /// Models found.
+    pub models: usize,
+    /// Bytes of their files, each inode once.
+    pub size_bytes: u64,
+}
+
 /// A model in the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModelRow {
     /// The repo.
     pub repo: RepoId,
+    /// Whose way of keeping it.
+    pub cache: CacheKind,
     /// The snapshot folder's name: a commit, or what a broken tool wrote there.
     pub revision: String,
     /// The commit, if the folder's name is one.
@@ -55,6 +111,9 @@ pub struct ModelRow {
     pub basis: Basis,
     /// Whether no ref names the commit: healthy, but other tools' prune would take it.
     pub is_unreferenced: bool,
+    /// When the last of its files was hashed and found right, milliseconds since the Unix epoch;
+    /// `None` unless all of them were, and none has changed since.
+    pub verified_ms: Option<u64>,
     /// What is wrong or missing, a sentence each.
     pub problems: Vec<String>,
     /// Last change of any blob, milliseconds since the Unix epoch.
@@ -67,8 +126,12 @@ pub struct ModelRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileState {
-    /// Pointer and blob are there and the size is right; content not hashed.
+    /// Its content was hashed, is right, and has not changed since.
+    Verified,
+    /// It is there and the size is right; content not hashed since it last changed.
     Unverified,
+    /// Its content was hashed and is not what it should be.
+    WrongHash,
     /// The blob is shorter than the listing says.
     Truncated,
     /// The blob has another length than the listing says.
@@ -94,6 +157,9 @@ pub struct FileRow {
     pub etag: Option<String>,
     /// The verdict.
     pub state: FileState,
+    /// When its content was hashed, milliseconds since the Unix epoch; `None` if it was not, or has
+    /// changed since.
+    pub verified_ms: Option<u64>,
 }
 
 /// A setting, its value and where that came from.

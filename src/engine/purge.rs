@@ -25,7 +25,7 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, plan: Plan) {
         .iter()
         .filter_map(|step| match step {
             PlanStep::RemovePartial { repo, .. } => Some(repo.clone()),
-            PlanStep::Pull { .. } | PlanStep::ByHand { .. } => None,
+            PlanStep::Pull { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
         })
         .collect();
     let purged = blocking(move || purge(&work, &clock, &plan))
@@ -102,6 +102,14 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
                     &path,
                     "a purge takes away and does not fetch: pull it",
                 ));
+            }
+            PlanStep::Change(change) => {
+                let path = layout.root().to_string_lossy().into_owned();
+                let why = format!(
+                    "a purge takes away unfinished blobs only: {}",
+                    change.words()
+                );
+                result.kept.push(kept(&path, &why));
             }
             PlanStep::ByHand { advice } => {
                 let path = layout.root().to_string_lossy().into_owned();

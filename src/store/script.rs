@@ -405,6 +405,8 @@ pub(crate) fn model_row(name: &str, size_bytes: u64) -> ModelRow {
         state: ModelState::Complete,
         basis: Basis::Listing,
         is_unreferenced: false,
+        cache: crate::domain::CacheKind::Hub,
+        verified_ms: None,
         problems: Vec::new(),
         modified_ms: Some(START_MS - 86_400_000 * 40),
         accessed_ms: Some(START_MS - 86_400_000 * 3),
@@ -419,5 +421,6 @@ pub(crate) fn file_row(path: &str, size_bytes: u64) -> FileRow {
         expected_bytes: Some(size_bytes),
         etag: Some("ab".repeat(32)),
         state: FileState::Unverified,
+        verified_ms: None,
     }
 }

@@ -162,7 +162,7 @@ pub(super) fn retry(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
                 finding.plan.steps.iter().find_map(|step| match step {
                     PlanStep::Pull { repo, revision, .. } => request_of(repo, revision),
                     PlanStep::RemovePartial { repo, .. } => request_of(repo, "main"),
-                    PlanStep::ByHand { .. } => None,
+                    PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
                 })
             });
             if let Some(request) = step {
@@ -390,7 +390,7 @@ pub(super) fn purged(facts: &Facts, plan: Plan) -> Vec<Effect> {
         .iter()
         .filter_map(|step| match step {
             PlanStep::RemovePartial { repo, .. } => Some(repo.to_string()),
-            PlanStep::Pull { .. } | PlanStep::ByHand { .. } => None,
+            PlanStep::Pull { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
         })
         .collect();
     repos.sort();

@@ -179,11 +179,13 @@ pub(super) fn file_sign(item: &FileItem<'_>, glyphs: &Glyphs, theme: &Theme, now
             FileStatus::Paused => (glyphs.paused, theme.warning),
         },
         FileItem::Cached(_, row) => match row.state {
+            FileState::Verified => (glyphs.good, theme.good),
             FileState::Unverified => (glyphs.good, theme.dim),
             FileState::Regular => (glyphs.note, theme.note),
-            FileState::Truncated | FileState::WrongSize | FileState::Missing => {
-                (glyphs.bad, theme.error)
-            }
+            FileState::Truncated
+            | FileState::WrongSize
+            | FileState::WrongHash
+            | FileState::Missing => (glyphs.bad, theme.error),
             FileState::Absent => (glyphs.queued, theme.dim),
         },
         FileItem::Partial(partial) => match partial.state {
@@ -256,7 +258,9 @@ pub(super) fn holder(lock: &LockWait) -> String {
 fn cached_state(row: &FileRow) -> String {
     let of = row.expected_bytes.map(size);
     match (row.state, of) {
+        (FileState::Verified, _) => "verified".to_owned(),
         (FileState::Unverified, _) => "here".to_owned(),
+        (FileState::WrongHash, _) => "wrong hash".to_owned(),
         (FileState::Truncated, Some(of)) => format!("truncated, of {of}"),
         (FileState::Truncated, None) => "truncated".to_owned(),
         (FileState::WrongSize, Some(of)) => format!("wrong size, not {of}"),
@@ -343,14 +347,37 @@ pub(super) const fn rule_word(rule: Rule) -> &'static str {
     match rule {
         Rule::AbandonedPartial => "unfinished",
         Rule::DanglingPointer => "dangling",
+        Rule::EscapingPointer => "escaping",
+        Rule::WrongPointer => "wrong pointer",
         Rule::Truncated => "truncated",
         Rule::WrongSize => "wrong size",
+        Rule::EmptyBlob => "empty blob",
         Rule::WrongHash => "wrong hash",
         Rule::LfsPointer => "LFS pointer",
-        Rule::WrongPointer => "wrong pointer",
+        Rule::ErrorPage => "error page",
         Rule::MissingFiles => "files missing",
+        Rule::HalfWritten => "half-written",
         Rule::RefToNowhere => "ref to nowhere",
         Rule::MalformedRef => "malformed ref",
+        Rule::LeftoverRef => "leftover ref",
+        Rule::OrphanBlob => "orphan blob",
+        Rule::LeftoverTemp => "leftover",
+        Rule::StaleNoExist => "stale mark",
+        Rule::StaleMarker => "stale marker",
+        Rule::RegularFile => "regular file",
+        Rule::CopiedFile => "stored twice",
+        Rule::BranchFolder => "branch folder",
+        Rule::UnmarkedStore => "unmarked store",
+        Rule::UnusedPayload => "unused payload",
+        Rule::MissingMetadata => "no metadata",
+        Rule::DuplicateModel => "duplicate",
+        Rule::SplitCaches => "split caches",
+        Rule::AbsentVolume => "absent volume",
+        Rule::MixedPermissions => "permissions",
+        Rule::CaseCollision => "case collision",
+        Rule::PurgeableFolder => "purgeable",
+        Rule::Evicted => "evicted",
+        Rule::StrayWeights => "stray weights",
         Rule::WouldNotLoad => "would not load",
         Rule::Unreadable => "unreadable",
     }

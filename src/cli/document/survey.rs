@@ -360,7 +360,7 @@ fn removal(step: &PlanStep) -> Option<RemovalDocument<'_>> {
             modified_at: rfc3339(*modified_ms),
             map: map.as_deref(),
         }),
-        PlanStep::Pull { .. } | PlanStep::ByHand { .. } => None,
+        PlanStep::Pull { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
     }
 }
 

@@ -451,6 +451,7 @@ fn finding(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
                 );
                 text.wrapped(2, &words, theme.text);
             }
+            PlanStep::Change(change) => text.wrapped(2, &change.words(), theme.text),
             PlanStep::ByHand { advice } => text.wrapped(2, advice, theme.text),
         }
     }

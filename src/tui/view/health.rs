@@ -71,6 +71,7 @@ pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize) -> Tex
             words::bytes(*bytes)
         ),
         PlanStep::Pull { .. } => format!("`{}` pulls it again, which heals it", key(Action::Retry)),
+        PlanStep::Change(change) => format!("what puts it right: {}", change.words()),
         PlanStep::ByHand { advice } => advice.clone(),
     });
     if let Some(next) = next {
