@@ -13,12 +13,13 @@ use std::sync::{Mutex, PoisonError};
 
 use super::holders::{held_locks_of, locks_of, programs_on};
 use super::partials::{Contents, Eyes};
-use super::ready::Examination;
 use super::scan::repos;
 use super::sight::{Print, Sight};
 use super::snapshot::paths_below;
 use super::{Error, Judge, Layout, Result, diagnosis};
-use crate::domain::{Etag, Finding, LockRow, ModelRow, PartialRow, PartialState, RepoId};
+use crate::domain::{
+    Etag, Examination, Finding, LockRow, ModelRow, PartialRow, PartialState, RepoId,
+};
 
 /// Repos whose times are looked at in one short look; of more, each comes round in turn.
 const AT_ONCE: usize = 256;
@@ -323,7 +324,7 @@ mod tests {
         let examined = AtomicUsize::new(0);
         let examine = |_: &Path| {
             examined.fetch_add(1, Ordering::Relaxed);
-            (Vec::new(), Vec::new())
+            Examination::default()
         };
         let judge = Judge {
             examine: &examine,

@@ -299,6 +299,9 @@ pub(super) const fn cause(rule: Rule) -> &'static str {
         Rule::WouldNotLoad => {
             "the file was changed after it was fetched, or the repo itself holds it like that"
         }
+        Rule::NoChatTemplate => {
+            "a base model has none; for a chat model it was left out when it was converted or fetched"
+        }
         Rule::Unreadable => {
             "it belongs to another user or has no right to be read, or the disk fails"
         }

@@ -74,7 +74,7 @@ pub use promote::{PromoteError, Promoted, SetAside};
 pub use proof::{ContentId, Inspection, Proofs, inspect};
 pub use publish::publish;
 pub use purge::{PlannedRemoval, remove_partial};
-pub use ready::{Examination, Judge};
+pub use ready::Judge;
 pub use refs::{RefValue, read_ref, refs_of, write_ref};
 pub use root::{prepare_repo, prepare_root, resolve_root};
 pub use scan::{RepoRows, repos, scan, scan_repo};

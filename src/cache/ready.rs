@@ -5,10 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::domain::{Basis, ModelState, RemoteFile, RepoKind, RepoPath};
-
-/// What is missing from a folder's model, and what is there and wrong, a sentence each.
-pub type Examination = (Vec<String>, Vec<String>);
+use crate::domain::{Basis, Examination, ModelState, RemoteFile, RepoKind, RepoPath};
 
 /// The other rooms' judgement that a scan asks for; the cache does not know what a model needs.
 #[derive(Clone, Copy)]

@@ -17,8 +17,8 @@ use super::salvage::all_partials;
 use super::tally::Tally;
 use super::{Error, Layout, RefValue, Result, read_tree, refs_of};
 use crate::domain::{
-    Basis, CacheKind, Commit, Etag, FileRow, Finding, ModelRow, ModelState, RemoteFile, RepoId,
-    RepoPath, Rule, sanitize,
+    Basis, CacheKind, Commit, Etag, Examination, FileRow, Finding, LoadLevel, ModelRow, ModelState,
+    RemoteFile, RepoId, RepoPath, Rule, sanitize,
 };
 use crate::host;
 
@@ -244,13 +244,12 @@ fn look(
             "the folder is not named after a commit, so most tools do not find it".to_owned(),
         );
     }
-    let (missing, broken) = if is_there && repo.kind() == crate::domain::RepoKind::Model {
+    let examination = if is_there && repo.kind() == crate::domain::RepoKind::Model {
         (judge.examine)(&folder)
     } else {
-        (Vec::new(), Vec::new())
+        Examination::default()
     };
-    tally.would_not_load(&folder, &broken);
-    tally.broken.extend(broken);
+    tally.would_not_load(&folder, &examination);
     let files_present = tally.present.len();
     let ready = Findings {
         kind: repo.kind(),
@@ -259,7 +258,7 @@ fn look(
             files: files.iter().map(|file| file.path.clone()).collect(),
             selected: (judge.select)(files).into_iter().collect(),
         }),
-        missing,
+        missing: examination.sentences(LoadLevel::Missing),
         broken: tally.broken,
         notes: tally.notes,
     }

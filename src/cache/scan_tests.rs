@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use super::*;
 use crate::cache::fixture::{self, commit, content, path, remote, repo};
 use crate::cache::{LinkMode, Tree, prepare_repo, publish, write_ref, write_tree};
-use crate::domain::FileState;
 use crate::domain::Revision;
+use crate::domain::{FileState, LoadTrouble};
 
 struct Scene {
     _dir: fixture::Folder,
@@ -26,12 +26,10 @@ fn judge() -> Judge<'static> {
     Judge {
         examine: &|dir| {
             let is_there = dir.join("config.json").exists();
-            let missing = if is_there {
-                vec![]
-            } else {
-                vec!["no config".to_owned()]
-            };
-            (missing, vec![])
+            let no_config = LoadTrouble::new(LoadLevel::Missing, "no config");
+            Examination {
+                troubles: (!is_there).then_some(no_config).into_iter().collect(),
+            }
         },
         select: &|files| {
             let paths = files.iter().map(|file| file.path.clone());

@@ -13,7 +13,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::diagnosis::{Seen, Subject};
 use super::snapshot::{named_blob, paths_below};
 use super::{Result, blob};
-use crate::domain::{FileRow, FileState, Finding, RemoteFile, RepoPath, Rule, Severity, sanitize};
+use crate::domain::{
+    Examination, FileRow, FileState, Finding, LoadLevel, RemoteFile, RepoPath, Rule, Severity,
+    sanitize,
+};
 use crate::host;
 
 /// Sums and findings over the entries of a snapshot.
@@ -172,32 +175,43 @@ impl<'a> Tally<'a> {
         row(Some(bytes), state)
     }
 
-    /// What the examination of the model says is wrong, beyond what is known already.
-    pub(super) fn would_not_load(&mut self, folder: &Path, sentences: &[String]) {
-        for sentence in sentences {
-            // Each begins with the file it is about.
-            let file = sentence.split('`').nth(1).unwrap_or_default();
+    /// What the examination of the model says is wrong, beyond what is known already. What is
+    /// missing is for the listing to say, where there is one.
+    pub(super) fn would_not_load(&mut self, folder: &Path, examination: &Examination) {
+        let told = examination
+            .troubles
+            .iter()
+            .filter(|trouble| trouble.level != LoadLevel::Missing);
+        for trouble in told {
+            let is_broken = trouble.level == LoadLevel::Broken;
+            if is_broken {
+                self.broken.push(trouble.sentence.clone());
+            }
+            let file = trouble.file.as_deref();
             let is_known = |known: &Finding| {
-                known.severity == Severity::Error && known.file.as_deref() == Some(file)
+                known.severity == Severity::Error && file.is_some() && known.file.as_deref() == file
             };
             if self.findings.iter().any(is_known) {
                 continue;
             }
-            let rule = if sentence.contains("cannot be read") {
-                Rule::Unreadable
-            } else {
-                Rule::WouldNotLoad
-            };
-            let place = folder.join(file);
+            let place = file.map_or_else(|| folder.to_owned(), |file| folder.join(file));
+            let bytes = place.metadata().ok().filter(fs::Metadata::is_file);
             let seen = Seen {
-                file,
+                file: file.unwrap_or_default(),
                 place: &place,
-                bytes: place.metadata().ok().map(|metadata| metadata.len()),
+                bytes: bytes.map(|metadata| metadata.len()),
                 expected_bytes: None,
-                what: sentence,
+                what: &trouble.sentence,
             };
-            self.findings
-                .push(self.subject.damage(rule, seen, sentence));
+            let mut finding = self.subject.damage(trouble.rule, seen, &trouble.sentence);
+            finding.severity = trouble.level.severity();
+            if file.is_none() {
+                finding.file = None;
+            }
+            if let Some(cause) = &trouble.cause {
+                finding.cause.clone_from(cause);
+            }
+            self.findings.push(finding);
         }
     }
 

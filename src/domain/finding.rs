@@ -102,13 +102,15 @@ pub enum Rule {
     StrayWeights,
     /// A model that would not load: config, index, shards or tokenizer.
     WouldNotLoad,
+    /// A model without a chat template: it completes text, and a chat needs a format from elsewhere.
+    NoChatTemplate,
     /// Something that cannot be read at all.
     Unreadable,
 }
 
 impl Rule {
     /// Every rule, in the order of the table.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::AbandonedPartial,
         Self::DanglingPointer,
         Self::EscapingPointer,
@@ -143,6 +145,7 @@ impl Rule {
         Self::Evicted,
         Self::StrayWeights,
         Self::WouldNotLoad,
+        Self::NoChatTemplate,
         Self::Unreadable,
     ];
 
@@ -183,6 +186,7 @@ impl Rule {
             Self::Evicted => "evicted",
             Self::StrayWeights => "stray-weights",
             Self::WouldNotLoad => "would-not-load",
+            Self::NoChatTemplate => "no-chat-template",
             Self::Unreadable => "unreadable",
         }
     }
@@ -190,7 +194,9 @@ impl Rule {
     /// How much it matters.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::RegularFile | Self::PurgeableFolder | Self::Evicted => Severity::Note,
+            Self::RegularFile | Self::PurgeableFolder | Self::Evicted | Self::NoChatTemplate => {
+                Severity::Note
+            }
             Self::AbandonedPartial
             | Self::EscapingPointer
             | Self::MissingFiles

@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 
 use super::selection::is_model_weights;
 use super::weights::{self, Fault};
-use crate::domain::sanitize;
+use crate::domain::{Examination, LoadLevel, LoadTrouble, Rule, sanitize};
 
 const WEIGHTS: &str = ".safetensors";
 const TIKTOKEN: &str = ".tiktoken";
@@ -26,24 +26,23 @@ pub type Open<'a> = &'a dyn Fn(&Path) -> io::Result<File>;
 /// Whether a file is known to hold what the Hub has.
 pub type IsProven<'a> = &'a dyn Fn(&Path) -> bool;
 
-/// What is missing from the model in `dir`, and what is there and wrong. Files of which only the form
+/// What keeps the model in `dir` from being loaded, and what is odd about it. Files of which only the form
 /// is looked at, such as a vocabulary of many megabytes, are not read if they are proven: then no web
 /// page has taken their place.
-pub fn examine(dir: &Path, open: Open<'_>, is_proven: IsProven<'_>) -> (Vec<String>, Vec<String>) {
+pub fn examine(dir: &Path, open: Open<'_>, is_proven: IsProven<'_>) -> Examination {
     let mut folder = Folder {
         dir,
         open,
         is_proven,
         names: names(dir),
-        missing: Vec::new(),
-        broken: Vec::new(),
+        seen: Examination::default(),
     };
     folder.config();
     let index = folder.index();
     folder.weights(index.as_ref());
     folder.tokenizer();
     folder.other_json();
-    (folder.missing, folder.broken)
+    folder.seen
 }
 
 #[derive(Deserialize)]
@@ -61,19 +60,17 @@ struct Folder<'a> {
     open: Open<'a>,
     is_proven: IsProven<'a>,
     names: BTreeSet<String>,
-    missing: Vec<String>,
-    broken: Vec<String>,
+    seen: Examination,
 }
 
 impl Folder<'_> {
     fn config(&mut self) {
         if !self.names.contains(CONFIG) {
-            self.missing.push(format!("`{CONFIG}` is missing"));
+            self.missing(CONFIG);
         } else if let Some(config) = self.json::<Config>(CONFIG)
             && config.model_type.is_none()
         {
-            self.broken
-                .push(format!("`{CONFIG}` names no `model_type`"));
+            self.broken(CONFIG, "names no `model_type`");
         }
     }
 
@@ -97,15 +94,16 @@ impl Folder<'_> {
             shards = top_level(|name| name.ends_with(WEIGHTS));
         }
         if shards.is_empty() {
-            self.missing
-                .push("there are no weights in safetensors form".to_owned());
+            self.tell(LoadTrouble::new(
+                LoadLevel::Missing,
+                "there are no weights in safetensors form",
+            ));
         }
         for shard in shards {
             let name = sanitize(&shard);
             // The index is foreign text: it may not lead out of the folder.
             if crate::domain::RepoPath::new(&shard).is_err() {
-                self.broken
-                    .push(format!("`{INDEX}` names `{name}`, which is no file's name"));
+                self.broken(INDEX, &format!("names `{name}`, which is no file's name"));
                 continue;
             }
             match weights::tensors((self.open)(&self.dir.join(&shard))) {
@@ -115,15 +113,14 @@ impl Folder<'_> {
                         .filter(|(tensor, place)| **place == shard && !tensors.contains(*tensor))
                         .count();
                     if absent > 0 {
-                        self.broken.push(format!(
-                            "`{name}` lacks {absent} of the tensors the index places in it"
-                        ));
+                        self.broken(
+                            &shard,
+                            &format!("lacks {absent} of the tensors the index places in it"),
+                        );
                     }
                 }
-                Err(Fault::Malformed(why)) => {
-                    self.broken.push(format!("`{name}` {}", sanitize(&why)));
-                }
-                Err(Fault::Unreadable(error)) => self.unreadable(&name, &error),
+                Err(Fault::Malformed(why)) => self.broken(&shard, &why),
+                Err(Fault::Unreadable(error)) => self.unreadable(&shard, &error),
             }
         }
     }
@@ -135,7 +132,10 @@ impl Folder<'_> {
             || (has("vocab.json") && has("merges.txt"))
             || self.names.iter().any(|name| name.ends_with(TIKTOKEN));
         if !is_there {
-            self.missing.push("there is no tokenizer".to_owned());
+            self.tell(LoadTrouble::new(
+                LoadLevel::Missing,
+                "there is no tokenizer",
+            ));
         }
     }
 
@@ -155,7 +155,6 @@ impl Folder<'_> {
     }
 
     fn json<T: for<'de> Deserialize<'de>>(&mut self, name: &str) -> Option<T> {
-        let shown = sanitize(name);
         let read = (self.open)(&self.dir.join(name)).and_then(|mut file| {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).map(|_| bytes)
@@ -163,7 +162,7 @@ impl Folder<'_> {
         let bytes = match read {
             Ok(bytes) => bytes,
             Err(error) => {
-                self.unreadable(&shown, &error);
+                self.unreadable(name, &error);
                 return None;
             }
         };
@@ -178,7 +177,7 @@ impl Folder<'_> {
                 } else {
                     format!("is malformed JSON: {}", sanitize(&error.to_string()))
                 };
-                self.broken.push(format!("`{shown}` {why}"));
+                self.broken(name, &why);
                 None
             }
         }
@@ -186,11 +185,30 @@ impl Folder<'_> {
 
     fn unreadable(&mut self, name: &str, error: &io::Error) {
         if error.kind() == io::ErrorKind::NotFound {
-            self.missing.push(format!("`{name}` is missing"));
+            self.missing(name);
         } else {
-            self.broken
-                .push(format!("`{name}` cannot be read: {error}"));
+            let sentence = format!("`{name}` cannot be read: {error}");
+            self.tell(
+                LoadTrouble::new(LoadLevel::Broken, sentence)
+                    .by_rule(Rule::Unreadable)
+                    .of_file(name),
+            );
         }
+    }
+
+    fn tell(&mut self, trouble: LoadTrouble) {
+        self.seen.troubles.push(trouble);
+    }
+
+    fn missing(&mut self, name: &str) {
+        let sentence = format!("`{name}` is missing");
+        self.tell(LoadTrouble::new(LoadLevel::Missing, sentence).of_file(name));
+    }
+
+    /// `why` follows the file's name.
+    fn broken(&mut self, name: &str, why: &str) {
+        let sentence = format!("`{name}` {why}");
+        self.tell(LoadTrouble::new(LoadLevel::Broken, sentence).of_file(name));
     }
 }
 
@@ -210,7 +228,11 @@ mod tests {
     use crate::mlx::weights::sample;
 
     fn examine(dir: &Path) -> (Vec<String>, Vec<String>) {
-        super::examine(dir, &|path| File::open(path), &|_| false)
+        let seen = super::examine(dir, &|path| File::open(path), &|_| false);
+        (
+            seen.sentences(LoadLevel::Missing),
+            seen.sentences(LoadLevel::Broken),
+        )
     }
 
     fn model() -> tempfile::TempDir {

@@ -379,6 +379,7 @@ pub(super) const fn rule_word(rule: Rule) -> &'static str {
         Rule::Evicted => "evicted",
         Rule::StrayWeights => "stray weights",
         Rule::WouldNotLoad => "would not load",
+        Rule::NoChatTemplate => "no template",
         Rule::Unreadable => "unreadable",
     }
 }
