@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use super::holders::{held_locks_of, locks_of, programs_on};
 use super::partials::{Contents, Eyes};
 use super::scan::repos;
+use super::shared::root_findings;
 use super::sight::{Print, Sight};
 use super::snapshot::paths_below;
 use super::{Error, Judge, Layout, Result, diagnosis};
@@ -36,6 +37,8 @@ pub struct Census {
     root: Option<Print>,
     /// What was read of models, so that a full look does not read it again.
     memory: Memory,
+    /// What is wrong beside the repos.
+    beside: Vec<Finding>,
     next: usize,
     looks: u32,
 }
@@ -59,6 +62,10 @@ impl Census {
             look_at_all(&names, &|repo| Sight::of(layout, repo, judge, eyes))
         });
         self.memory.forget_others(layout, &self.repos);
+        self.beside = match only {
+            None => root_findings(layout, eyes.now),
+            Some(_) => Vec::new(),
+        };
         self.root = Some(root);
         Ok(())
     }
@@ -102,6 +109,9 @@ impl Census {
                     .filter(|repo| !self.repos.contains_key(repo)),
             );
             self.root = Some(root);
+            let beside = root_findings(layout, eyes.now);
+            is_new |= beside != self.beside;
+            self.beside = beside;
         }
         let turn = self.turn();
         for (at, (repo, sight)) in self.repos.iter().enumerate() {
@@ -122,6 +132,9 @@ impl Census {
         self.looks = self.looks.wrapping_add(1);
         let asks_all = self.looks.is_multiple_of(PARTIALS_EVERY);
         for (repo, sight) in &mut self.repos {
+            if sight.has_marker && !due.contains(repo) {
+                is_new |= sight.look_at_marker(layout, repo, eyes);
+            }
             let has_any = !sight.partials.is_empty() && !due.contains(repo);
             if has_any && (asks_all || sight.is_live() || sight.has_moved()) {
                 is_new |= sight.look_at_partials(layout, repo, eyes);
@@ -152,9 +165,10 @@ impl Census {
 
     /// Everything that is wrong, the worst first.
     pub fn findings(&self) -> Vec<Finding> {
-        let mut findings: Vec<Finding> = Vec::new();
+        let mut findings = self.beside.clone();
         for sight in self.repos.values() {
             findings.extend(sight.findings.iter().cloned());
+            findings.extend(sight.stale_marker.clone());
             let abandoned = sight
                 .partials
                 .iter()
@@ -280,7 +294,7 @@ impl Memory {
         };
         work(Judge {
             examine: &examine,
-            select: judge.select,
+            ..judge
         })
     }
 
@@ -329,6 +343,7 @@ mod tests {
         let judge = Judge {
             examine: &examine,
             select: &|_| Vec::new(),
+            hashed: &|_, _, _| None,
         };
         let eyes = Eyes {
             now: now() + Duration::from_secs(1),

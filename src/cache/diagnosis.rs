@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::domain::{Finding, PartialRow, PlanStep, RepoId, Revision, Rule, sanitize};
+use crate::domain::{Change, Finding, PartialRow, PlanStep, RepoId, Revision, Rule, sanitize};
 
 /// The snapshot that findings are about.
 #[derive(Clone, Copy, Debug)]
@@ -92,14 +92,34 @@ pub(super) fn malformed_ref(
     let finding = Finding::new(Rule::MalformedRef, summary, cause(Rule::MalformedRef))
         .of_model(repo, commit)
         .seen(&place.to_string_lossy(), Some(bytes), Some(40), what);
-    // What a program that was killed left beside the ref it meant to replace.
-    if Path::new(name).extension().is_some_and(|end| end == "tmp") {
-        finding.step(PlanStep::ByHand {
-            advice: format!("remove `{}`: it is no branch", place.display()),
-        })
-    } else {
-        finding.step(pull_step(repo, name, None))
+    // What is around the commit goes, and the commit stays.
+    match commit {
+        Some(commit) if Revision::new(name).is_ok() => {
+            finding.step(PlanStep::Change(Change::Write {
+                path: place.to_string_lossy().into_owned(),
+                text: commit.to_owned(),
+            }))
+        }
+        _ => finding.step(pull_step(repo, name, None)),
     }
+}
+
+/// A temporary file among the refs.
+pub(super) fn leftover_ref(repo: &RepoId, name: &str, place: &Path) -> Finding {
+    let path = place.to_string_lossy();
+    let bytes = place.metadata().map_or(0, |found| found.len());
+    let summary = format!("`refs/{}` is no ref", sanitize(name));
+    let what = match bytes {
+        0 => "it is empty: Python's scan leaves the whole repo out for it",
+        _ => "Python lists it as a branch",
+    };
+    Finding::new(Rule::LeftoverRef, summary, cause(Rule::LeftoverRef))
+        .of_model(repo, None)
+        .seen(&path, Some(bytes), None, what)
+        .step(PlanStep::Change(Change::Remove {
+            path: path.into_owned(),
+            bytes,
+        }))
 }
 
 /// A ref that names a commit of which there is no snapshot.

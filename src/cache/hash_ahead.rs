@@ -34,6 +34,26 @@ pub struct ProvenContent {
     pub digests: Option<(u64, Vec<ChunkDigest>)>,
 }
 
+/// A content that did not hash to its name, or could not be read.
+#[derive(Debug)]
+pub struct WrongContent {
+    /// Where it really lies.
+    pub path: PathBuf,
+    /// What it looks like.
+    pub metadata: Metadata,
+    /// Its name.
+    pub etag: Etag,
+    /// What it is; `None` if it could not be read.
+    pub computed: Option<Etag>,
+}
+
+/// What one content turned out to be.
+struct Judged {
+    proof: Proof,
+    right: Option<ProvenContent>,
+    wrong: Option<WrongContent>,
+}
+
 /// One content to hash.
 struct Task<'a> {
     id: ContentId,
@@ -70,13 +90,10 @@ pub(super) fn hash_ahead(
             let proven = prove_one(task.file, &task.etag, watch);
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             match proven {
-                Ok((proof, content)) => {
-                    // What cannot be read is not to be trusted either.
-                    if !matches!(proof, Proof::Right) {
-                        done.0.wrong.extend(fs::canonicalize(&task.file.place).ok());
-                    }
-                    done.0.known.insert(task.id, proof);
-                    done.0.proven.extend(content);
+                Ok(judged) => {
+                    done.0.wrong.extend(judged.wrong);
+                    done.0.known.insert(task.id, judged.proof);
+                    done.0.proven.extend(judged.right);
                 }
                 Err(error) => {
                     done.1 = Err(error);
@@ -96,20 +113,18 @@ pub(super) fn hash_ahead(
 }
 
 /// Hashes one content; again, if it was replaced or written meanwhile.
-fn prove_one(
-    file: &Inspected,
-    etag: &Etag,
-    watch: &Watch<'_>,
-) -> Result<(Proof, Option<ProvenContent>)> {
+fn prove_one(file: &Inspected, etag: &Etag, watch: &Watch<'_>) -> Result<Judged> {
     let mut proof = Proof::Right;
+    let mut still = None;
     for _ in 0..2 {
         let before = file.place.metadata().ok();
         let digests;
         (proof, digests) = hash(file, etag, watch)?;
         let after = file.place.metadata().ok();
         let is_same = before.as_ref().map(stamp) == after.as_ref().map(stamp);
+        still = after.filter(|_| is_same);
         if matches!(proof, Proof::Right) {
-            let content = after.filter(|_| is_same).and_then(|metadata| {
+            let content = still.and_then(|metadata| {
                 Some(ProvenContent {
                     path: fs::canonicalize(&file.place).ok()?,
                     metadata,
@@ -117,13 +132,34 @@ fn prove_one(
                     digests,
                 })
             });
-            return Ok((proof, content));
+            return Ok(Judged {
+                proof,
+                right: content,
+                wrong: None,
+            });
         }
         if is_same {
             break;
         }
     }
-    Ok((proof, None))
+    // What cannot be read is not to be trusted either.
+    let computed = match &proof {
+        Proof::Wrong(computed) => Some(*computed),
+        Proof::Right | Proof::Unreadable(_) => None,
+    };
+    let wrong = still.and_then(|metadata| {
+        Some(WrongContent {
+            path: fs::canonicalize(&file.place).ok()?,
+            metadata,
+            etag: *etag,
+            computed,
+        })
+    });
+    Ok(Judged {
+        proof,
+        right: None,
+        wrong,
+    })
 }
 
 fn stamp(found: &Metadata) -> (u64, u64, u64, (i64, i64), (i64, i64)) {

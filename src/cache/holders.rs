@@ -86,6 +86,13 @@ pub(super) fn held_locks_of(
         .collect()
 }
 
+/// The download marker, if there is one.
+pub(super) fn marker_row(layout: &Layout, repo: &RepoId, eyes: &Eyes<'_>) -> Option<LockRow> {
+    let path = layout.marker(repo);
+    let nothing = Contents::new();
+    row(layout, repo, LockKind::Marker, &path, None, &nothing, eyes)
+}
+
 /// Other programs that have to do with the repo and are not yet among `rows`.
 pub(super) fn programs_on(
     layout: &Layout,

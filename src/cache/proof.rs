@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::diagnosis::{Seen, Subject};
-use super::hash_ahead::{ProvenContent, Watch, hash_ahead};
+use super::hash_ahead::{ProvenContent, Watch, WrongContent, hash_ahead};
 use super::partials::{Eyes, is_being_written};
 use super::salvage::exact_etag;
 use super::scan::scan_with_findings;
@@ -68,7 +68,7 @@ pub struct Proofs {
     /// Those that were not read, because they are known from before.
     unread: HashSet<ContentId>,
     pub(super) proven: Vec<ProvenContent>,
-    pub(super) wrong: Vec<PathBuf>,
+    pub(super) wrong: Vec<WrongContent>,
 }
 
 impl Proofs {
@@ -104,7 +104,7 @@ impl Proofs {
     }
 
     /// What was found right, and where something wrong lies, since this was asked last.
-    pub fn take_news(&mut self) -> (Vec<ProvenContent>, Vec<PathBuf>) {
+    pub fn take_news(&mut self) -> (Vec<ProvenContent>, Vec<WrongContent>) {
         (
             std::mem::take(&mut self.proven),
             std::mem::take(&mut self.wrong),
@@ -199,8 +199,7 @@ const fn is_of_snapshot(rule: Rule) -> bool {
     is_about_bytes(rule)
         || matches!(
             rule,
-            Rule::WrongHash
-                | Rule::MissingFiles
+            Rule::MissingFiles
                 | Rule::HalfWritten
                 | Rule::EscapingPointer
                 | Rule::StrayWeights

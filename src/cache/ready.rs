@@ -3,9 +3,19 @@
 //! Pure: what was found comes in, the verdict goes out. Structure only, nothing is hashed.
 
 use std::collections::BTreeSet;
+use std::fs::Metadata;
 use std::path::Path;
 
-use crate::domain::{Basis, Examination, ModelState, RemoteFile, RepoKind, RepoPath};
+use crate::domain::{Basis, Etag, Examination, ModelState, RemoteFile, RepoKind, RepoPath};
+
+/// What is known of a file because it was hashed, and has not changed since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hashed {
+    /// What its content is, if it is not what it should be.
+    pub computed: Option<Etag>,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
 
 /// The other rooms' judgement that a scan asks for; the cache does not know what a model needs.
 #[derive(Clone, Copy)]
@@ -14,6 +24,9 @@ pub struct Judge<'a> {
     pub examine: &'a (dyn Fn(&Path) -> Examination + Sync),
     /// The files of a listing that loaders read: `mlx::default_selection`.
     pub select: &'a (dyn Fn(&[RemoteFile]) -> Vec<RepoPath> + Sync),
+    /// What is known of the file at a path without links, that looks like this and should have this
+    /// content: the ledger.
+    pub hashed: &'a (dyn Fn(&Path, &Metadata, &Etag) -> Option<Hashed> + Sync),
 }
 
 /// What a look at a snapshot found.

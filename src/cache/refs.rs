@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::snapshot::paths_below;
-use super::staging::scratch_dir;
+use super::staging::{is_number, scratch_dir};
 use super::{Error, Layout, Result, blob, durable};
 use crate::domain::{Commit, RepoId, Revision, sanitize_line};
 use crate::host;
@@ -78,6 +78,14 @@ pub(super) fn describe(path: &Path) -> (u64, String) {
         }
     };
     (length, what)
+}
+
+/// Whether a name is that of the file that Python makes beside a ref before it moves the ref there
+/// (hub.md 2.3): `<name>.<8 hex>.tmp`.
+pub(super) fn is_leftover(name: &str) -> bool {
+    name.strip_suffix(".tmp")
+        .and_then(|rest| rest.rsplit_once('.'))
+        .is_some_and(|(stem, number)| !stem.is_empty() && is_number(number))
 }
 
 /// Makes the revision name `commit`, in one step.

@@ -3,7 +3,7 @@
 //! Changes nothing and hashes nothing. What cannot be read is a row that says so, never the end of
 //! the scan; folders of other tools are left out (hub.md case 55).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -12,18 +12,16 @@ use humansize::{DECIMAL, format_size};
 
 use super::diagnosis::{self, Subject};
 use super::ready::{Findings, Judge, Listing};
-use super::refs::describe;
+use super::refs::{describe, is_leftover};
 use super::salvage::all_partials;
+use super::shape::{Lacks, Shape};
 use super::tally::Tally;
 use super::{Error, Layout, RefValue, Result, read_tree, refs_of};
 use crate::domain::{
     Basis, CacheKind, Commit, Etag, Examination, FileRow, Finding, LoadLevel, ModelRow, ModelState,
-    RemoteFile, RepoId, RepoPath, Rule, sanitize,
+    RepoId, RepoPath, sanitize,
 };
 use crate::host;
-
-/// Missing files that a finding names one by one.
-const MISSING_TOLD: usize = 50;
 
 /// A model and its files.
 pub type RepoRows = Vec<(ModelRow, Vec<FileRow>)>;
@@ -33,6 +31,8 @@ pub type RepoRows = Vec<(ModelRow, Vec<FileRow>)>;
 pub(super) struct RepoScan {
     pub(super) rows: RepoRows,
     pub(super) findings: Vec<Finding>,
+    /// Names of blobs that any pointer leads to.
+    pub(super) named: BTreeSet<String>,
 }
 
 /// Every snapshot in the cache, by repo. A cache that does not exist yet holds none.
@@ -81,12 +81,16 @@ pub(super) fn scan_with_findings(layout: &Layout, repo: &RepoId, judge: Judge<'_
         RepoScan {
             rows: vec![(unreadable(layout, repo, &error), Vec::new())],
             findings: vec![diagnosis::unreadable(repo, &place, &error.to_string())],
+            named: BTreeSet::new(),
         }
     })
 }
 
 fn try_scan(layout: &Layout, repo: &RepoId, judge: Judge<'_>) -> Result<RepoScan> {
-    let refs = refs_of(layout, repo)?;
+    let all_refs = refs_of(layout, repo)?;
+    // What Python left beside a ref names nothing that anybody asked for.
+    let is_ref = |(name, _): &&(String, RefValue)| !is_leftover(name);
+    let refs: Vec<(String, RefValue)> = all_refs.iter().filter(is_ref).cloned().collect();
     let snapshots = layout.snapshots(repo);
     let mut scan = RepoScan::default();
     let mut seen = BTreeSet::new();
@@ -101,7 +105,7 @@ fn try_scan(layout: &Layout, repo: &RepoId, judge: Judge<'_>) -> Result<RepoScan
         look(layout, repo, &commit.to_string(), &refs, judge, &mut scan)?;
     }
     scan.findings
-        .extend(wrong_refs(layout, repo, &refs, &seen, judge));
+        .extend(wrong_refs(layout, repo, &all_refs, &seen, judge));
     if scan.rows.is_empty() {
         let unfinished = unfinished(layout, repo)?;
         scan.rows
@@ -121,6 +125,10 @@ fn wrong_refs(
     let mut findings = Vec::new();
     for (name, value) in refs {
         let place = layout.refs(repo).join(name);
+        if is_leftover(name) {
+            findings.push(diagnosis::leftover_ref(repo, name, &place));
+            continue;
+        }
         let commit = value.commit.map(|commit| commit.to_string());
         if value.is_malformed {
             let (bytes, what) = describe(&place);
@@ -229,7 +237,7 @@ fn look(
     let commit = Commit::new(revision).ok();
     let listing = commit.and_then(|commit| read_tree(layout, repo, &commit));
     let subject = Subject { repo, revision };
-    let mut tally = Tally::of(subject);
+    let mut tally = Tally::of(subject, layout.blobs(repo), judge);
     let mut files = tally.files(&folder, listing.as_deref().unwrap_or_default())?;
     let is_there = folder.is_dir();
     let names = refs_to(refs, commit, &mut tally.broken);
@@ -244,13 +252,16 @@ fn look(
             "the folder is not named after a commit, so most tools do not find it".to_owned(),
         );
     }
-    let examination = if is_there && repo.kind() == crate::domain::RepoKind::Model {
+    // What a pointer leads to outside of the repo is not read.
+    let is_readable = is_there && !tally.has_escaped;
+    let examination = if is_readable && repo.kind() == crate::domain::RepoKind::Model {
         (judge.examine)(&folder)
     } else {
         Examination::default()
     };
     tally.would_not_load(&folder, &examination);
     let files_present = tally.present.len();
+    let verified_ms = tally.verified_ms();
     let ready = Findings {
         kind: repo.kind(),
         present: tally.present,
@@ -263,20 +274,29 @@ fn look(
         notes: tally.notes,
     }
     .verdict();
-    let mut missing = ready.missing;
-    missing.retain(|path| {
-        // A pointer that leads to nothing is told already.
-        let shown = sanitize(path.as_str());
-        let is_told = |finding: &Finding| finding.file.as_deref() == Some(&shown);
-        !tally.findings.iter().any(is_told)
-    });
-    if is_there && !missing.is_empty() {
-        let sizes = listing.as_deref().unwrap_or_default();
-        tally
-            .findings
-            .push(missing_files(subject, &folder, &missing, sizes));
+    if is_there {
+        let mut missing = ready.missing;
+        missing.retain(|path| {
+            // A pointer that leads to nothing is told already.
+            let shown = sanitize(path.as_str());
+            let is_told = |finding: &Finding| finding.file.as_deref() == Some(&shown);
+            !tally.findings.iter().any(is_told)
+        });
+        let lacks = Lacks {
+            paths: &missing,
+            sentences: &examination.sentences(LoadLevel::Missing),
+            listing: listing.as_deref(),
+        };
+        let shape = Shape {
+            layout,
+            subject,
+            folder: &folder,
+        };
+        let found = shape.findings(commit.is_some(), &tally.regular, &tally.copied, &lacks);
+        tally.findings.extend(found);
     }
     scan.findings.append(&mut tally.findings);
+    scan.named.append(&mut tally.named);
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let model = ModelRow {
         repo: repo.clone(),
@@ -291,44 +311,13 @@ fn look(
         files_expected: ready.files_expected,
         state: ready.state,
         basis: ready.basis,
-        verified_ms: None,
+        verified_ms,
         problems: ready.problems,
         modified_ms: tally.modified_ms,
         accessed_ms: tally.accessed_ms,
     };
     scan.rows.push((model, files));
     Ok(())
-}
-
-/// What the listing promises and the snapshot lacks.
-fn missing_files(
-    subject: Subject<'_>,
-    folder: &Path,
-    missing: &[RepoPath],
-    listing: &[RemoteFile],
-) -> Finding {
-    let sizes: BTreeMap<&RepoPath, u64> = listing
-        .iter()
-        .map(|file| (&file.path, file.size_bytes))
-        .collect();
-    let size_of = |path: &RepoPath| sizes.get(path).copied();
-    let summary = match missing {
-        [one] => format!("`{one}` is missing"),
-        more => format!("{} files are missing", more.len()),
-    };
-    let fetch_bytes = missing.iter().filter_map(size_of).sum();
-    missing.iter().take(MISSING_TOLD).fold(
-        subject.general(Rule::MissingFiles, &summary, Some(fetch_bytes)),
-        |finding, path| {
-            let place = folder.join(path.as_str());
-            finding.seen(
-                &place.to_string_lossy(),
-                None,
-                size_of(path),
-                "the listing names it and it is not there",
-            )
-        },
-    )
 }
 
 /// The refs that name the commit. A malformed one keeps Python from reading the repo at all, so it

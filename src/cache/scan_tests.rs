@@ -7,8 +7,7 @@ use std::os::unix::fs::symlink;
 use super::*;
 use crate::cache::fixture::{self, commit, content, path, remote, repo};
 use crate::cache::{LinkMode, Tree, prepare_repo, publish, write_ref, write_tree};
-use crate::domain::Revision;
-use crate::domain::{FileState, LoadTrouble};
+use crate::domain::{FileState, LoadTrouble, RemoteFile, Revision};
 
 struct Scene {
     _dir: fixture::Folder,
@@ -35,6 +34,7 @@ fn judge() -> Judge<'static> {
             let paths = files.iter().map(|file| file.path.clone());
             paths.filter(|path| path.as_str() != "README.md").collect()
         },
+        hashed: &|_, _, _| None,
     }
 }
 

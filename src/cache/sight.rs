@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
+use super::leftovers::Repo;
 use super::partials::{Contents, Eyes, Unfinished, distance, partials_of, since_epoch_ms};
 use super::salvage::all_partials;
 use super::scan::scan_with_findings;
@@ -28,6 +29,8 @@ pub(super) struct Sight {
     pub(super) findings: Vec<Finding>,
     pub(super) partials: Vec<Unfinished>,
     pub(super) has_marker: bool,
+    /// That its marker is nobody's.
+    pub(super) stale_marker: Option<Finding>,
     /// What the listings say, read when first asked for.
     contents: OnceLock<Contents>,
     watched: Vec<PathBuf>,
@@ -39,7 +42,15 @@ impl Sight {
         // The times come first: what changes while the rest is read is seen next time.
         let watched = watched(layout, repo);
         let print = Print::of(&watched, eyes.now);
-        let scan = scan_with_findings(layout, repo, judge);
+        let mut scan = scan_with_findings(layout, repo, judge);
+        let place = Repo {
+            layout,
+            id: repo,
+            eyes,
+        };
+        let has_snapshots = scan.rows.iter().any(|(model, _)| model.files_present > 0);
+        scan.findings
+            .extend(place.findings(&scan.named, has_snapshots));
         let contents = OnceLock::new();
         Self {
             models: scan.rows.into_iter().map(|(model, _)| model).collect(),
@@ -47,6 +58,7 @@ impl Sight {
             partials: unfinished(layout, repo, &contents, eyes),
             contents,
             has_marker: layout.marker(repo).symlink_metadata().is_ok(),
+            stale_marker: place.stale_marker(),
             watched,
             print,
         }
@@ -81,6 +93,24 @@ impl Sight {
                     (seen.len(), modified) != (*length, row.modified_ms)
                 })
         })
+    }
+
+    /// Looks at the marker again; whether anything is new.
+    pub(super) fn look_at_marker(
+        &mut self,
+        layout: &Layout,
+        repo: &RepoId,
+        eyes: &Eyes<'_>,
+    ) -> bool {
+        let stale = Repo {
+            layout,
+            id: repo,
+            eyes,
+        }
+        .stale_marker();
+        let is_new = stale.is_some() != self.stale_marker.is_some();
+        self.stale_marker = stale;
+        is_new
     }
 
     /// Looks at the partials again; whether anything is new.

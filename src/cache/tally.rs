@@ -7,17 +7,26 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::diagnosis::{Seen, Subject};
+use super::ready::Hashed;
+use super::salvage::exact_etag;
 use super::snapshot::{named_blob, paths_below};
-use super::{Result, blob};
+use super::{Judge, Result, blob};
 use crate::domain::{
-    Examination, FileRow, FileState, Finding, LoadLevel, RemoteFile, RepoPath, Rule, Severity,
-    sanitize,
+    Etag, Examination, FileRow, FileState, Finding, LoadLevel, Plan, RemoteFile, RepoPath, Rule,
+    Severity, sanitize,
 };
 use crate::host;
+
+/// A file larger than this is no error page.
+const PAGE_MAX_BYTES: u64 = 1 << 20;
+/// So much of a file's start tells what it is.
+const START_BYTES: usize = 64;
+/// How web pages and the errors of storage services begin, in small letters.
+const PAGES: [&[u8]; 4] = [b"<!doctype", b"<html", b"<?xml", b"<error"];
 
 /// Sums and findings over the entries of a snapshot.
 pub(super) struct Tally<'a> {
@@ -31,11 +40,36 @@ pub(super) struct Tally<'a> {
     pub(super) broken: Vec<String>,
     pub(super) notes: Vec<String>,
     pub(super) findings: Vec<Finding>,
+    /// Names of blobs that pointers lead to, those included that are not there.
+    pub(super) named: BTreeSet<String>,
+    /// Regular files in the place of pointers, with their lengths.
+    pub(super) regular: Vec<(PathBuf, u64)>,
+    /// Those of them whose content lies among the blobs as well, with that blob.
+    pub(super) copied: Vec<(PathBuf, PathBuf, u64)>,
+    /// Whether a pointer leads out of the repo: what it leads to is not read.
+    pub(super) has_escaped: bool,
+    /// When the content that was hashed longest ago was; `None` before the first.
+    oldest_ms: Option<u64>,
+    /// Whether a file there is was not hashed, or has changed since.
+    has_unhashed: bool,
+    judge: Judge<'a>,
+    blobs: PathBuf,
+    /// `blobs` without links, as the ledger calls it.
+    real_blobs: Option<PathBuf>,
 }
 
 impl<'a> Tally<'a> {
-    pub(super) fn of(subject: Subject<'a>) -> Self {
+    pub(super) fn of(subject: Subject<'a>, blobs: PathBuf, judge: Judge<'a>) -> Self {
         Self {
+            named: BTreeSet::new(),
+            regular: Vec::new(),
+            copied: Vec::new(),
+            has_escaped: false,
+            oldest_ms: None,
+            has_unhashed: false,
+            judge,
+            real_blobs: fs::canonicalize(&blobs).ok(),
+            blobs,
             subject,
             present: BTreeSet::new(),
             counted: HashSet::new(),
@@ -88,13 +122,14 @@ impl<'a> Tally<'a> {
             .as_deref()
             .map(|text| text.to_string_lossy().into_owned());
         let is_link = link.is_some();
-        let etag = link.and_then(|text| named_blob(path, &text));
+        let named = link.and_then(|text| named_blob(path, &text));
+        self.named.extend(named.clone());
         let expected_bytes = expected.map(|file| file.size_bytes);
         let row = |size_bytes, state| FileRow {
             path: shown.clone(),
             size_bytes,
             expected_bytes,
-            etag: etag.as_deref().map(sanitize),
+            etag: named.as_deref().map(sanitize),
             state,
             verified_ms: None,
         };
@@ -106,37 +141,17 @@ impl<'a> Tally<'a> {
             what,
         };
         let leads = format!("it leads to {}", target.as_deref().unwrap_or_default());
-        let metadata = match place.metadata() {
-            Ok(metadata) if metadata.is_file() => metadata,
-            Ok(_) => {
-                let sentence = format!("`{shown}` leads to no file");
-                self.broke(Rule::DanglingPointer, seen(None, &leads), sentence);
-                return row(None, FileState::Missing);
-            }
-            Err(error) if blob::is_absent(&error) => {
-                let sentence = format!("the pointer `{shown}` leads to nothing");
-                self.broke(Rule::DanglingPointer, seen(None, &leads), sentence);
-                return row(None, FileState::Missing);
-            }
-            Err(error) => {
-                let sentence = format!("`{shown}` cannot be read: {error}");
-                let why = error.to_string();
-                self.broke(Rule::Unreadable, seen(None, &why), sentence);
-                return row(None, FileState::Missing);
-            }
+        let Some(metadata) = self.metadata(seen(None, &leads)) else {
+            return row(None, FileState::Missing);
         };
         self.count(&metadata);
         self.present.insert(path.clone());
         let bytes = metadata.len();
-        if is_link && etag.is_none() {
-            let sentence = format!("the pointer `{shown}` leads out of the repo");
-            let finding =
-                self.subject
-                    .damage(Rule::EscapingPointer, seen(Some(bytes), &leads), &sentence);
-            self.findings.push(finding);
-            self.notes.push(sentence);
+        if is_link && named.is_none() {
+            self.escaped(seen(Some(bytes), &leads));
+            return row(Some(bytes), FileState::Unverified);
         }
-        if let (Some(named), Some(file)) = (&etag, expected)
+        if let (Some(named), Some(file)) = (&named, expected)
             && *named != file.etag.to_string()
         {
             let what = format!(
@@ -151,28 +166,171 @@ impl<'a> Tally<'a> {
             };
             self.broke(Rule::WrongPointer, seen, sentence);
         }
-        if is_lfs_pointer(&place, bytes) && expected_bytes != Some(bytes) {
-            let sentence = format!("`{shown}` holds an LFS pointer, not its content");
-            let what = "it begins with `version https://git-lfs`";
-            self.broke(Rule::LfsPointer, seen(Some(bytes), what), sentence);
+        let etag = named.as_deref().and_then(exact_etag);
+        let etag = etag.or_else(|| expected.map(|file| file.etag));
+        let mut state = self.content(seen(Some(bytes), ""), etag.as_ref());
+        if !is_link && state == FileState::Unverified {
+            state = FileState::Regular;
+            self.is_regular(&place, bytes, etag.as_ref());
         }
-        let state = match expected_bytes {
+        let hashed = etag.and_then(|etag| self.hashed(&place, &metadata, named.as_deref(), &etag));
+        match hashed {
+            Some(Hashed {
+                computed: Some(computed),
+                ..
+            }) => {
+                let what = format!("it hashed to {computed} when it was last read");
+                let sentence = format!("`{shown}` does not hash to its name");
+                let seen = Seen {
+                    what: &what,
+                    ..seen(Some(bytes), "")
+                };
+                self.broke(Rule::WrongHash, seen, sentence);
+                if matches!(state, FileState::Unverified | FileState::Regular) {
+                    state = FileState::WrongHash;
+                }
+            }
+            Some(Hashed { at_ms, .. }) => {
+                self.oldest_ms = Some(self.oldest_ms.map_or(at_ms, |oldest| oldest.min(at_ms)));
+                if state == FileState::Unverified {
+                    state = FileState::Verified;
+                }
+            }
+            // There is nothing to hash in a file without a byte.
+            None => self.has_unhashed |= bytes > 0,
+        }
+        FileRow {
+            verified_ms: hashed.map(|hashed| hashed.at_ms),
+            ..row(Some(bytes), state)
+        }
+    }
+
+    /// What a path leads to, if that is a file; else that is damage.
+    fn metadata(&mut self, seen: Seen<'_>) -> Option<fs::Metadata> {
+        let shown = seen.file;
+        match seen.place.metadata() {
+            Ok(metadata) if metadata.is_file() => return Some(metadata),
+            Ok(_) => {
+                let sentence = format!("`{shown}` leads to no file");
+                self.broke(Rule::DanglingPointer, seen, sentence);
+            }
+            Err(error) if blob::is_absent(&error) => {
+                let sentence = format!("the pointer `{shown}` leads to nothing");
+                self.broke(Rule::DanglingPointer, seen, sentence);
+            }
+            Err(error) => {
+                let why = error.to_string();
+                let sentence = format!("`{shown}` cannot be read: {why}");
+                self.broke(Rule::Unreadable, Seen { what: &why, ..seen }, sentence);
+            }
+        }
+        None
+    }
+
+    /// When the content that was hashed longest ago was, if all were, and are right.
+    pub(super) fn verified_ms(&self) -> Option<u64> {
+        self.oldest_ms
+            .filter(|_| !self.has_unhashed && self.broken.is_empty())
+    }
+
+    /// A pointer that leads anywhere but among the repo's blobs.
+    fn escaped(&mut self, seen: Seen<'_>) {
+        let sentence = format!("the pointer `{}` leads out of the repo", seen.file);
+        let finding = self.subject.damage(Rule::EscapingPointer, seen, &sentence);
+        self.findings.push(finding);
+        self.notes.push(sentence);
+        (self.has_escaped, self.has_unhashed) = (true, true);
+    }
+
+    /// What can be told of a content without hashing it.
+    fn content(&mut self, seen: Seen<'_>, etag: Option<&Etag>) -> FileState {
+        let bytes = seen.bytes.unwrap_or(0);
+        let shown = seen.file;
+        let is_as_long = seen.expected_bytes == Some(bytes);
+        if bytes == 0 && !is_as_long && etag.is_some_and(|etag| !is_of_nothing(etag)) {
+            let seen = Seen {
+                what: "there is not a byte in it",
+                ..seen
+            };
+            self.broke(Rule::EmptyBlob, seen, format!("`{shown}` is empty"));
+            return FileState::Truncated;
+        }
+        if !is_as_long && bytes <= PAGE_MAX_BYTES {
+            let start = start_of(seen.place);
+            if start.starts_with(blob::LFS_POINTER) && bytes <= blob::LFS_POINTER_MAX_BYTES {
+                let what = "it begins with `version https://git-lfs`";
+                let sentence = format!("`{shown}` holds an LFS pointer, not its content");
+                self.broke(Rule::LfsPointer, Seen { what, ..seen }, sentence);
+            } else if is_page(&start) && !is_page_name(shown) {
+                let begins = String::from_utf8_lossy(start.trim_ascii_start());
+                let begins: String = begins.chars().take(24).collect();
+                let what = format!("it begins with `{}`", sanitize(&begins));
+                let sentence = format!("`{shown}` holds a web page or an error, not its content");
+                let page = Seen {
+                    file: seen.file,
+                    place: seen.place,
+                    bytes: seen.bytes,
+                    expected_bytes: seen.expected_bytes,
+                    what: &what,
+                };
+                self.broke(Rule::ErrorPage, page, sentence);
+            }
+        }
+        match seen.expected_bytes {
             Some(expected) if bytes < expected => {
                 let sentence = format!("`{shown}` has {bytes} of {expected} bytes");
                 let what = "it is shorter than the listing says";
-                self.broke(Rule::Truncated, seen(Some(bytes), what), sentence);
+                self.broke(Rule::Truncated, Seen { what, ..seen }, sentence);
                 FileState::Truncated
             }
             Some(expected) if bytes > expected => {
                 let sentence = format!("`{shown}` has {bytes} bytes, not {expected}");
                 let what = "it is longer than the listing says";
-                self.broke(Rule::WrongSize, seen(Some(bytes), what), sentence);
+                self.broke(Rule::WrongSize, Seen { what, ..seen }, sentence);
                 FileState::WrongSize
             }
-            _ if is_link => FileState::Unverified,
-            _ => FileState::Regular,
+            _ => FileState::Unverified,
+        }
+    }
+
+    /// A file that is no pointer, and its blob beside it, if there is one.
+    fn is_regular(&mut self, place: &Path, bytes: u64, etag: Option<&Etag>) {
+        let blob = etag.map(|etag| self.blobs.join(etag.to_string()));
+        let is_twice = |blob: &PathBuf| {
+            let found = blob.metadata().ok().filter(|found| found.len() == bytes);
+            let here = place.metadata().ok();
+            // A hard link is one file.
+            found
+                .zip(here)
+                .is_some_and(|(a, b)| (a.dev(), a.ino()) != (b.dev(), b.ino()))
         };
-        row(Some(bytes), state)
+        match blob.filter(is_twice) {
+            Some(blob) => self.copied.push((place.to_owned(), blob, bytes)),
+            None => self.regular.push((place.to_owned(), bytes)),
+        }
+    }
+
+    /// What is known of a content because it was hashed.
+    fn hashed(
+        &self,
+        place: &Path,
+        found: &fs::Metadata,
+        named: Option<&str>,
+        etag: &Etag,
+    ) -> Option<Hashed> {
+        let path = match named {
+            Some(named) => {
+                let blob = self.real_blobs.as_ref()?.join(named);
+                // Into the shared store.
+                if blob.symlink_metadata().ok()?.is_symlink() {
+                    fs::canonicalize(&blob).ok()?
+                } else {
+                    blob
+                }
+            }
+            None => fs::canonicalize(place).ok()?,
+        };
+        (self.judge.hashed)(&path, found, etag)
     }
 
     /// What the examination of the model says is wrong, beyond what is known already. What is
@@ -205,6 +363,10 @@ impl<'a> Tally<'a> {
             };
             let mut finding = self.subject.damage(trouble.rule, seen, &trouble.sentence);
             finding.severity = trouble.level.severity();
+            if trouble.level < LoadLevel::Missing {
+                // Pulling it again brings the same.
+                finding.plan = Plan::default();
+            }
             if file.is_none() {
                 finding.file = None;
             }
@@ -230,9 +392,34 @@ fn since_epoch(time: io::Result<SystemTime>) -> Option<u64> {
     u64::try_from(since.as_millis()).ok()
 }
 
-fn is_lfs_pointer(path: &Path, bytes: u64) -> bool {
-    let mut start = [0; blob::LFS_POINTER.len()];
-    bytes <= blob::LFS_POINTER_MAX_BYTES
-        && host::open_quietly(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
-        && start == blob::LFS_POINTER
+/// Whether an etag is that of a content without a byte.
+fn is_of_nothing(etag: &Etag) -> bool {
+    const SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const GIT_SHA1: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
+    [SHA256, GIT_SHA1].contains(&etag.to_string().as_str())
+}
+
+/// The start of a file; empty if it cannot be read.
+fn start_of(path: &Path) -> Vec<u8> {
+    let mut start = Vec::with_capacity(START_BYTES);
+    let read = host::open_quietly(path)
+        .and_then(|file| file.take(START_BYTES as u64).read_to_end(&mut start));
+    if read.is_err() {
+        start.clear();
+    }
+    start
+}
+
+/// Whether a content begins as web pages and errors of storage services do.
+fn is_page(start: &[u8]) -> bool {
+    let start = start.trim_ascii_start().to_ascii_lowercase();
+    PAGES.iter().any(|page| start.starts_with(page))
+}
+
+/// Whether a file may well be a page.
+fn is_page_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    [".html", ".htm", ".xml", ".svg", ".md"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }

@@ -2,23 +2,37 @@
 //!
 //! Never hashes and never writes.
 
+use std::fs::Metadata;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Shared;
 use super::emit::Emitter;
 use super::failure::from_cache;
+use super::forms::Forms;
 use super::job::blocking;
-use crate::cache::{self, Layout};
-use crate::domain::{Event, Failure, FailureCode, Outcome, RepoId};
+use super::memory::Verdicts;
+use crate::cache::{self, Judge, Layout};
+use crate::domain::{Etag, Event, Failure, FailureCode, Outcome, RepoId};
 
 /// Scans the cache and reports what is there.
 pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<RepoId>) {
     let cache_dir = shared.config.cache_dir.clone();
-    let wanted = repo.clone();
+    let (wanted, now) = (repo.clone(), emitter.now());
+    let memory = Arc::clone(&shared.memory);
     let scanned = blocking(move || {
         let layout = Layout::new(cache::resolve_root(&cache_dir)?);
-        let judge = super::judge();
-        match wanted {
+        let verdicts = Verdicts::of(&memory);
+        let hashed =
+            |path: &Path, found: &Metadata, etag: &Etag| verdicts.hashed(path, found, etag);
+        let forms = Forms::of(&memory);
+        let examine = |folder: &Path| forms.examine(folder, &|_| false);
+        let judge = Judge {
+            examine: &examine,
+            hashed: &hashed,
+            ..super::judge()
+        };
+        let events = match wanted {
             None => cache::scan(&layout, judge).map(|models| vec![Event::ModelsListed { models }]),
             Some(repo) => cache::scan_repo(&layout, &repo, judge).map(|models| {
                 models
@@ -29,7 +43,9 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<Repo
                     })
                     .collect()
             }),
-        }
+        };
+        forms.keep(now);
+        events
     })
     .await
     .and_then(|scanned| scanned.map_err(from_cache));

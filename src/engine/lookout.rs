@@ -4,6 +4,7 @@
 //! Never writes, never hashes; blocks, so it runs in a thread that may.
 
 use std::collections::BTreeSet;
+use std::fs::Metadata;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,13 +13,13 @@ use super::Shared;
 use super::at_work::AtWork;
 use super::emit::millis;
 use super::failure::{from_cache, from_hub};
-use super::memory::Memory;
+use super::forms::Forms;
+use super::memory::{Memory, Verdicts};
 use super::programs::Observer;
 use crate::cache::{self, Census, Eyes, Judge, Layout, Programs};
 use crate::config::Config;
-use crate::domain::{Disk, Failure, Finding, LockRow, ModelRow, Network, PartialRow, RepoId};
+use crate::domain::{Disk, Etag, Failure, Finding, LockRow, ModelRow, Network, PartialRow, RepoId};
 use crate::host::{self, LockTable};
-use crate::mlx;
 
 /// Looks, and remembers what it saw.
 pub(super) struct Lookout {
@@ -122,9 +123,15 @@ impl Lookout {
             let known = diary.as_ref();
             known.is_some_and(|diary| diary.knows_content(path))
         };
-        let examine = |folder: &Path| mlx::examine(folder, &host::open_quietly, &is_proven);
+        let memory = Arc::clone(&self.memory);
+        let forms = Forms::of(&memory);
+        let examine = |folder: &Path| forms.examine(folder, &is_proven);
+        let verdicts = Verdicts::of(&memory);
+        let hashed =
+            |path: &Path, found: &Metadata, etag: &Etag| verdicts.hashed(path, found, etag);
         let judge = Judge {
             examine: &examine,
+            hashed: &hashed,
             ..super::judge()
         };
         let is_new = match glance {
@@ -136,6 +143,7 @@ impl Lookout {
                 .census
                 .look_again(&layout, focus, stirred, judge, &eyes)?,
         };
+        forms.keep(now);
         Ok(Sighting {
             cache: is_new.then(|| CacheSighting {
                 models: self.census.models(),

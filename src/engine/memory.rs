@@ -4,19 +4,19 @@
 //! **Law**: nothing here fails a job. Every method may block: it is called on threads that may.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::emit::millis;
-use crate::cache::ChunkDigest;
+use crate::cache::{ChunkDigest, Hashed};
 use crate::domain::{
     Commit, Etag, HistoryRow, RemoteFile, RepoId, Revision, UnfinishedPull, sanitize,
 };
 use crate::host;
-use crate::ledger::{Ledger, Proven, Result, Sample, Stamp};
+use crate::ledger::{Known, Ledger, Proven, Result, Sample, Stamp, Wrong};
 
 /// The ledger's name in the state folder.
 const FILE: &str = "ledger.sqlite3";
@@ -40,7 +40,7 @@ pub(super) struct Memory {
 pub(super) struct Diary {
     /// The blobs' real folder.
     folder: PathBuf,
-    known: HashMap<String, (Stamp, Etag)>,
+    known: HashMap<String, Known>,
     learned: Mutex<Vec<Proven>>,
     retries: AtomicU32,
 }
@@ -133,13 +133,34 @@ impl Memory {
     }
 
     /// What is known of the files in a folder and below, by their canonical paths.
-    pub(super) fn proven_in(&self, folder: &Path) -> HashMap<String, (Stamp, Etag)> {
+    pub(super) fn known_in(&self, folder: &Path) -> HashMap<String, Known> {
         fs::canonicalize(folder)
             .ok()
             .as_deref()
             .and_then(Path::to_str)
-            .and_then(|folder| self.with(|ledger| ledger.proven_in(folder)))
+            .and_then(|folder| self.with(|ledger| ledger.known_in(folder)))
             .unwrap_or_default()
+    }
+
+    /// Files in a folder and below whose form was looked at and is good, by their canonical paths.
+    pub(super) fn formed_in(&self, folder: &Path) -> HashMap<String, Stamp> {
+        fs::canonicalize(folder)
+            .ok()
+            .as_deref()
+            .and_then(Path::to_str)
+            .and_then(|folder| self.with(|ledger| ledger.formed_in(folder)))
+            .unwrap_or_default()
+    }
+
+    /// Remembers files as of a good form that still are what they were before they were read.
+    pub(super) fn keep_formed(&self, mut files: Vec<(String, Stamp)>, now: SystemTime) {
+        files.retain(|(path, stamp)| {
+            Self::is_settled(stamp, now)
+                && fs::metadata(path).is_ok_and(|found| Stamp::of(&found) == *stamp)
+        });
+        if !files.is_empty() {
+            self.with(|ledger| ledger.keep_formed(&files, millis(since_epoch(now))));
+        }
     }
 
     /// What is known of the files in a folder.
@@ -147,7 +168,7 @@ impl Memory {
         // Links above it are resolved, so that all commands call a file by one name.
         let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
         Diary {
-            known: self.proven_in(&folder),
+            known: self.known_in(&folder),
             folder,
             ..Diary::default()
         }
@@ -181,7 +202,17 @@ impl Memory {
         self.with(|ledger| ledger.keep_proven(&files, millis(since_epoch(now))));
     }
 
-    /// Forgets files that are not what they should be, or not there any more.
+    /// Remembers files that are not what they should be.
+    pub(super) fn keep_wrong(&self, mut files: Vec<Wrong>, now: SystemTime) {
+        files.retain(|file| {
+            fs::metadata(&file.path).is_ok_and(|found| Stamp::of(&found) == file.stamp)
+        });
+        if !files.is_empty() {
+            self.with(|ledger| ledger.keep_wrong(&files, millis(since_epoch(now))));
+        }
+    }
+
+    /// Forgets files that cannot be read, or are not there any more.
     pub(super) fn forget(&self, paths: &[String]) {
         if !paths.is_empty() {
             self.with(|ledger| ledger.forget_proven(paths));
@@ -281,12 +312,51 @@ impl Memory {
     }
 }
 
+/// What is known of hashed files, asked for folder by folder when first needed.
+pub(super) struct Verdicts<'a> {
+    memory: &'a Memory,
+    folders: Mutex<HashMap<PathBuf, Arc<HashMap<String, Known>>>>,
+}
+
+impl<'a> Verdicts<'a> {
+    /// What the ledger says now; of a folder, when it is first asked.
+    pub(super) fn of(memory: &'a Memory) -> Self {
+        Self {
+            memory,
+            folders: Mutex::default(),
+        }
+    }
+
+    /// What is known of a file at a path without links that looks like this and should have this
+    /// content.
+    pub(super) fn hashed(&self, path: &Path, found: &Metadata, etag: &Etag) -> Option<Hashed> {
+        let folder = path.parent()?;
+        let known = {
+            let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = folders.get(folder) {
+                Arc::clone(known)
+            } else {
+                let known = Arc::new(self.memory.known_in(folder));
+                folders.insert(folder.to_owned(), Arc::clone(&known));
+                known
+            }
+        };
+        let known = known.get(path.to_str()?)?;
+        (known.stamp == Stamp::of(found) && known.etag == *etag).then_some(Hashed {
+            computed: known.computed,
+            at_ms: known.at_ms,
+        })
+    }
+}
+
 impl Diary {
     /// Whether a file is the one that was proven to have this content.
     pub(super) fn knows(&self, path: &Path, stamp: &Stamp, etag: &Etag) -> bool {
         self.key(path)
             .and_then(|key| self.known.get(&key))
-            .is_some_and(|(known, content)| known == stamp && content == etag)
+            .is_some_and(|known| {
+                known.computed.is_none() && known.stamp == *stamp && known.etag == *etag
+            })
     }
 
     /// Whether what a path leads to is a blob that was proven, and has not changed since.

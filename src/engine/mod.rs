@@ -15,6 +15,7 @@ mod buffers;
 mod control;
 mod emit;
 mod failure;
+mod forms;
 mod gather;
 mod history;
 mod job;
@@ -212,5 +213,6 @@ fn judge() -> Judge<'static> {
     Judge {
         examine: &|folder| mlx::examine(folder, &host::open_quietly, &|_| false),
         select: &mlx::default_selection,
+        hashed: &|_, _, _| None,
     }
 }

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -18,13 +17,15 @@ use super::failure::from_cache;
 use super::history;
 use super::job::{Halt, blocking, heard_stop};
 use super::list::absent;
-use super::memory::Memory;
-use crate::cache::{self, ContentId, Eyes, Inspection, Layout, Programs, Proofs, ProvenContent};
+use super::memory::{Memory, Verdicts};
+use crate::cache::{
+    self, ContentId, Eyes, Inspection, Layout, Programs, Proofs, ProvenContent, WrongContent,
+};
 use crate::domain::{
     Command, Event, Failure, FailureCode, Outcome, RepoId, RepoPath, Verification, VerifyTarget,
 };
 use crate::host::LockTable;
-use crate::ledger::{Proven, Stamp};
+use crate::ledger::{Proven, Stamp, Wrong};
 
 /// Least time between two words about progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -212,11 +213,10 @@ fn gather(
     let mut proofs = Proofs::default();
     if !is_deep {
         for inspection in &found {
-            let known = shared.memory.proven_in(&layout.repo(inspection.repo()));
+            let verdicts = Verdicts::of(&shared.memory);
             proofs.take_known(inspection, &|path, found, etag| {
-                path.to_str()
-                    .and_then(|path| known.get(path))
-                    .is_some_and(|(stamp, content)| *stamp == Stamp::of(found) && content == etag)
+                let hashed = verdicts.hashed(path, found, etag);
+                hashed.is_some_and(|hashed| hashed.computed.is_none())
             });
         }
     }
@@ -277,7 +277,7 @@ async fn prove(
         let verification = inspection.prove(&layout, &mut proofs, &eyes, &watch);
         // Also when it was broken off: what was found by then is true.
         let (proven, wrong) = proofs.take_news();
-        remember(&shared, proven, &wrong, now);
+        remember(&shared, proven, wrong, now);
         let verification = verification?;
         Ok((verification, proofs))
     })
@@ -286,13 +286,33 @@ async fn prove(
 }
 
 /// Keeps what was found right and forgets what was not: the next pull need not hash it again.
-fn remember(shared: &Shared, proven: Vec<ProvenContent>, wrong: &[PathBuf], now: SystemTime) {
+fn remember(
+    shared: &Shared,
+    proven: Vec<ProvenContent>,
+    wrong: Vec<WrongContent>,
+    now: SystemTime,
+) {
     let memory = &shared.memory;
-    let wrong: Vec<String> = wrong
-        .iter()
-        .map(|path| path.to_string_lossy().into_owned())
-        .collect();
-    memory.forget(&wrong);
+    let mut unreadable = Vec::new();
+    let mut known = Vec::new();
+    for content in wrong {
+        let Ok(path) = content.path.into_os_string().into_string() else {
+            continue;
+        };
+        match content.computed {
+            // One that changed a moment before it was read might have changed again unseen.
+            Some(_) if !Memory::is_settled(&Stamp::of(&content.metadata), now) => {}
+            Some(computed) => known.push(Wrong {
+                path,
+                stamp: Stamp::of(&content.metadata),
+                etag: content.etag,
+                computed,
+            }),
+            None => unreadable.push(path),
+        }
+    }
+    memory.forget(&unreadable);
+    memory.keep_wrong(known, now);
     let mut files = Vec::with_capacity(proven.len());
     for content in proven {
         let stamp = Stamp::of(&content.metadata);

@@ -5,6 +5,7 @@
 //! on without. Never reads or writes a cache, never asks the clock.
 
 mod error;
+mod formed;
 mod history;
 mod open;
 mod proven;
@@ -18,7 +19,7 @@ use rusqlite::Connection;
 
 pub use error::{Error, Result};
 pub use history::Sample;
-pub use proven::{Proven, Stamp};
+pub use proven::{Known, Proven, Stamp, Wrong};
 
 /// An open ledger. Several processes may have it open at once.
 #[derive(Debug)]

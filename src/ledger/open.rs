@@ -51,6 +51,16 @@ const UNFINISHED: &str = "unfinished (
     cache text not null, repo text not null, revision text not null, selection text not null,
     begun_ms integer not null, primary key (cache, repo, revision)) without rowid";
 
+const WRONG: &str = "wrong (
+    path text primary key, device integer not null, inode integer not null, size integer not null,
+    modified_ns integer not null, changed_ns integer not null, etag text not null,
+    computed text not null, at_ms integer not null) without rowid";
+
+const FORMED: &str = "formed (
+    path text primary key, device integer not null, inode integer not null, size integer not null,
+    modified_ns integer not null, changed_ns integer not null, at_ms integer not null)
+    without rowid";
+
 impl Ledger {
     /// Opens the ledger at `path`, or begins one. One that is damaged is set aside, never deleted;
     /// its new name is returned.
@@ -188,7 +198,9 @@ fn connect_once(path: &Path) -> Result<Connection> {
         change.commit()?;
     }
     // Came later, and older larders do not mind it.
-    connection.execute_batch(&format!("create table if not exists {UNFINISHED}"))?;
+    for table in [UNFINISHED, WRONG, FORMED] {
+        connection.execute_batch(&format!("create table if not exists {table}"))?;
+    }
     // A look at each table: one that is missing or cannot be read shows here and not in the middle
     // of a pull.
     for table in [
@@ -198,6 +210,8 @@ fn connect_once(path: &Path) -> Result<Connection> {
         "transfers",
         "samples",
         "unfinished",
+        "wrong",
+        "formed",
     ] {
         connection
             .prepare(&format!("select * from {table} limit 1"))?

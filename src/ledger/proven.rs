@@ -15,6 +15,8 @@ const LISTINGS: u32 = 64;
 const CHUNKED: u32 = 2_000;
 /// Files that are remembered as proven; the oldest give way.
 const PROVEN: u32 = 200_000;
+/// Files that are remembered as wrong; the oldest give way.
+const WRONG: u32 = 10_000;
 
 /// What tells that a file is the one that was proven: whatever changes its bytes changes one of
 /// these.
@@ -57,36 +59,79 @@ pub struct Proven {
     pub etag: Etag,
 }
 
+/// A file that did not hash to what it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Its canonical path.
+    pub path: String,
+    /// What it looked like then.
+    pub stamp: Stamp,
+    /// What its content should be.
+    pub etag: Etag,
+    /// What it is.
+    pub computed: Etag,
+}
+
+/// What is known of a file because it was hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What it looked like then.
+    pub stamp: Stamp,
+    /// What its content should be.
+    pub etag: Etag,
+    /// What it is, if it is not that.
+    pub computed: Option<Etag>,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// The stamp in the columns after the first.
+pub(super) fn stamp_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stamp> {
+    let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+    Ok(Stamp {
+        device: number(1)?,
+        inode: number(2)?,
+        size: number(3)?,
+        modified_ns: row.get(4)?,
+        changed_ns: row.get(5)?,
+    })
+}
+
 /// The database's integers are signed; the bits are kept.
-const fn signed(number: u64) -> i64 {
+pub(super) const fn signed(number: u64) -> i64 {
     number.cast_signed()
 }
 
 impl Ledger {
-    /// Every proven file whose path begins with `folder` and a slash.
-    pub fn proven_in(&self, folder: &str) -> Result<HashMap<String, (Stamp, Etag)>> {
+    /// Every file that was hashed whose path begins with `folder` and a slash.
+    pub fn known_in(&self, folder: &str) -> Result<HashMap<String, Known>> {
         let connection = self.lock();
         // From `folder/` up to, not including, `folder0`: the character behind the slash.
         let mut ask = connection.prepare(
-            "select path, device, inode, size, modified_ns, changed_ns, etag from proven
-             where path > ?1 || '/' and path < ?1 || '0'",
+            "select path, device, inode, size, modified_ns, changed_ns, at_ms, etag, null
+             from proven where path > ?1 || '/' and path < ?1 || '0'
+             union all
+             select path, device, inode, size, modified_ns, changed_ns, at_ms, etag, computed
+             from wrong where path > ?1 || '/' and path < ?1 || '0'",
         )?;
         let rows = ask.query_map([folder], |row| {
-            let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
-            let stamp = Stamp {
-                device: number(1)?,
-                inode: number(2)?,
-                size: number(3)?,
-                modified_ns: row.get(4)?,
-                changed_ns: row.get(5)?,
-            };
-            Ok((row.get::<_, String>(0)?, stamp, row.get::<_, String>(6)?))
+            let etag: String = row.get(7)?;
+            let computed: Option<String> = row.get(8)?;
+            let at_ms = row.get::<_, i64>(6)?.cast_unsigned();
+            Ok((row.get(0)?, stamp_of(row)?, at_ms, etag, computed))
         })?;
         let mut found = HashMap::new();
         for row in rows {
-            let (path, stamp, etag) = row?;
-            if let Ok(etag) = Etag::new(&etag) {
-                found.insert(path, (stamp, etag));
+            let (path, stamp, at_ms, etag, computed) = row?;
+            let computed = computed.map(|text| Etag::new(&text)).transpose();
+            if let (Ok(etag), Ok(computed)) = (Etag::new(&etag), computed) {
+                let known = Known {
+                    stamp,
+                    etag,
+                    computed,
+                    at_ms,
+                };
+                found.insert(path, known);
             }
         }
         Ok(found)
@@ -102,7 +147,9 @@ impl Ledger {
                  (path, device, inode, size, modified_ns, changed_ns, etag, at_ms)
                  values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?;
+            let mut right = change.prepare("delete from wrong where path = ?1")?;
             for Proven { path, stamp, etag } in files {
+                right.execute([path])?;
                 keep.execute(params![
                     path,
                     signed(stamp.device),
@@ -124,12 +171,45 @@ impl Ledger {
         Ok(())
     }
 
+    /// Remembers files as wrong.
+    pub fn keep_wrong(&self, files: &[Wrong], at_ms: u64) -> Result<()> {
+        let mut connection = self.lock();
+        let change = connection.transaction()?;
+        for file in files {
+            change.execute("delete from proven where path = ?1", [&file.path])?;
+            change.execute(
+                "insert or replace into wrong
+                 (path, device, inode, size, modified_ns, changed_ns, etag, computed, at_ms)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                params![
+                    file.path,
+                    signed(file.stamp.device),
+                    signed(file.stamp.inode),
+                    signed(file.stamp.size),
+                    file.stamp.modified_ns,
+                    file.stamp.changed_ns,
+                    file.etag.to_string(),
+                    file.computed.to_string(),
+                    signed(at_ms),
+                ],
+            )?;
+        }
+        change.execute(
+            "delete from wrong where path in (select path from wrong order by at_ms desc
+             limit -1 offset ?1)",
+            [WRONG],
+        )?;
+        change.commit()?;
+        Ok(())
+    }
+
     /// Forgets what was known of files: they are not what they were, or not there.
     pub fn forget_proven(&self, paths: &[String]) -> Result<()> {
         let mut connection = self.lock();
         let change = connection.transaction()?;
         for path in paths {
             change.execute("delete from proven where path = ?1", [path])?;
+            change.execute("delete from wrong where path = ?1", [path])?;
         }
         change.commit()?;
         Ok(())

@@ -110,9 +110,15 @@ fn what_is_kept_is_found_after_opening_again() {
     drop(ledger);
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let (ledger, _) = Ledger::open(&path).unwrap();
-    let found = ledger.proven_in("/c/blobs").unwrap();
+    let found = ledger.known_in("/c/blobs").unwrap();
     assert_eq!(found.len(), 2);
-    assert_eq!(found["/c/blobs/a"], (stamp(9), etag(9)));
+    let known = |seed: u8, at_ms| Known {
+        stamp: stamp(seed.into()),
+        etag: etag(seed),
+        computed: None,
+        at_ms,
+    };
+    assert_eq!(found["/c/blobs/a"], known(9, 6));
     assert_eq!(
         ledger.digests(&etag(1), 20).unwrap(),
         Some((8, vec![[1; 16], [2; 16], [3; 16]]))
@@ -160,7 +166,7 @@ fn two_larders_write_at_once() {
         }
     });
     let (ledger, _) = Ledger::open(&path).unwrap();
-    assert_eq!(ledger.proven_in("/c").unwrap().len(), 100);
+    assert_eq!(ledger.known_in("/c").unwrap().len(), 100);
     assert_eq!(ledger.transfers(None, 1_000).unwrap().len(), 100);
 }
 
@@ -278,4 +284,34 @@ proptest! {
         prop_assert_eq!(ledger.listing("https://h", "org/m", "c").unwrap(), Some(files));
         prop_assert_eq!(ledger.listing("https://other", "org/m", "c").unwrap(), None);
     }
+}
+
+#[test]
+fn a_file_is_right_or_wrong_and_the_last_word_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(&dir.path().join("ledger.sqlite3")).unwrap();
+    let wrong = Wrong {
+        path: "/c/blobs/a".to_owned(),
+        stamp: stamp(1),
+        etag: etag(1),
+        computed: etag(7),
+    };
+    let computed = || ledger.known_in("/c").unwrap()["/c/blobs/a"].computed;
+    ledger.keep_proven(&[proven("/c/blobs/a", 1)], 1).unwrap();
+    assert_eq!(computed(), None);
+    ledger.keep_wrong(&[wrong], 2).unwrap();
+    assert_eq!(computed(), Some(etag(7)));
+    assert_eq!(ledger.known_in("/c").unwrap()["/c/blobs/a"].at_ms, 2);
+    ledger.keep_proven(&[proven("/c/blobs/a", 1)], 3).unwrap();
+    assert_eq!(computed(), None);
+    ledger.forget_proven(&["/c/blobs/a".to_owned()]).unwrap();
+    assert!(ledger.known_in("/c").unwrap().is_empty());
+
+    let formed = [
+        ("/c/blobs/t".to_owned(), stamp(2)),
+        ("/d/t".to_owned(), stamp(3)),
+    ];
+    ledger.keep_formed(&formed, 4).unwrap();
+    let found = ledger.formed_in("/c").unwrap();
+    assert_eq!((found.len(), found["/c/blobs/t"]), (1, stamp(2)));
 }

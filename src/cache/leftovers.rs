@@ -1,0 +1,418 @@
+//! Owns what programs left in a repo's folder that no reader needs: blobs without a pointer, temporary
+//! files, marks of absence that are not true any more, a marker of nobody, files of another user.
+//!
+//! Never takes anything away. What is so new that its writer may be at work is not told.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::diagnosis::cause;
+use super::holders::marker_row;
+use super::partials::{Eyes, distance, is_being_written};
+use super::salvage::exact_etag;
+use super::sight::is_own_folder;
+use super::snapshot::paths_below;
+use super::staging::is_number;
+use super::{Layout, read_tree};
+use crate::domain::{
+    Change, Commit, Finding, LockState, PlanStep, RepoId, RepoPath, Rule, sanitize,
+};
+use crate::host;
+
+/// A temporary file this new may be in use.
+const FRESH: Duration = Duration::from_mins(1);
+/// A blob this new may be waiting for its pointer: a pull makes pointers when all its files are there.
+const PENDING: Duration = Duration::from_hours(1);
+/// So many paths are named one by one.
+const TOLD: usize = 50;
+
+/// A repo that is looked at.
+pub(super) struct Repo<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) id: &'a RepoId,
+    pub(super) eyes: &'a Eyes<'a>,
+}
+
+/// A file that is there, as it was seen.
+struct Left {
+    path: PathBuf,
+    name: String,
+    found: Metadata,
+}
+
+impl Repo<'_> {
+    /// What is left there. `named` are the blobs that pointers lead to; `has_snapshots` says whether
+    /// there are any.
+    pub(super) fn findings(&self, named: &BTreeSet<String>, has_snapshots: bool) -> Vec<Finding> {
+        let folder = self.layout.repo(self.id);
+        // Linked folders may lead out of the cache.
+        if !is_own_folder(&folder) {
+            return Vec::new();
+        }
+        let blobs = left_in(&self.layout.blobs(self.id));
+        let mut found = Vec::new();
+        if has_snapshots {
+            found.extend(self.orphans(&blobs, named));
+        }
+        found.extend(self.temps(&folder, &blobs));
+        found.extend(self.absences());
+        found.extend(self.permissions(&folder, &blobs));
+        found
+    }
+
+    /// A download marker of a program that is gone.
+    pub(super) fn stale_marker(&self) -> Option<Finding> {
+        let row = marker_row(self.layout, self.id, self.eyes)?;
+        if row.state != LockState::Stale {
+            return None;
+        }
+        let summary = "a download marker of a program that is gone";
+        Some(
+            Finding::new(Rule::StaleMarker, summary, cause(Rule::StaleMarker))
+                .of_model(self.id, None)
+                .seen(&row.path, None, None, &row.proof)
+                .step(PlanStep::Change(Change::Remove {
+                    path: row.path.clone(),
+                    bytes: 0,
+                })),
+        )
+    }
+
+    fn age(&self, found: &Metadata) -> Duration {
+        let changed = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        distance(self.eyes.now, changed)
+    }
+
+    /// Blobs that no snapshot leads to, and nobody is at work on.
+    fn orphans(&self, blobs: &[Left], named: &BTreeSet<String>) -> Option<Finding> {
+        let orphans: Vec<&Left> = blobs
+            .iter()
+            .filter(|blob| !named.contains(&blob.name) && self.age(&blob.found) >= PENDING)
+            .filter(|blob| {
+                let etag = exact_etag(&blob.name);
+                etag.is_some_and(|etag| !is_being_written(self.layout, self.id, &etag, self.eyes))
+            })
+            .collect();
+        let summary = match orphans.as_slice() {
+            [] => return None,
+            [_] => "a blob that no snapshot leads to".to_owned(),
+            more => format!("{} blobs that no snapshot leads to", more.len()),
+        };
+        let mut listed: HashSet<String> = HashSet::new();
+        for (etag, _) in super::trees::contents_of(self.layout, self.id) {
+            listed.insert(etag.to_string());
+        }
+        let finding = Finding::new(Rule::OrphanBlob, summary, cause(Rule::OrphanBlob))
+            .of_model(self.id, None);
+        Some(removing(finding, &orphans, |blob| {
+            if listed.contains(&blob.name) {
+                "a listing names it and no snapshot leads to it"
+            } else {
+                "no snapshot and no listing names it"
+            }
+        }))
+    }
+
+    /// What programs make for a moment and leave when they die (hub.md 2.3).
+    fn temps(&self, folder: &Path, blobs: &[Left]) -> Vec<Finding> {
+        let is_old = |left: &&Left| self.age(&left.found) >= FRESH;
+        let mut found = Vec::new();
+        let trees = left_in(&folder.join("trees"));
+        let probes = left_in(folder);
+        let temps: Vec<&Left> = blobs
+            .iter()
+            .filter(|left| is_temp(&left.name) || is_swapped(&left.name, "new").is_some())
+            .chain(trees.iter().filter(|left| is_tree_temp(&left.name)))
+            .chain(probes.iter().filter(|left| is_probe(left)))
+            .filter(is_old)
+            .collect();
+        let summary = match temps.as_slice() {
+            [] => None,
+            [one] => Some(format!(
+                "`{}` was left by a program that died",
+                sanitize(&one.name)
+            )),
+            more => Some(format!(
+                "{} files were left by programs that died",
+                more.len()
+            )),
+        };
+        if let Some(summary) = summary {
+            let finding = Finding::new(Rule::LeftoverTemp, summary, cause(Rule::LeftoverTemp))
+                .of_model(self.id, None);
+            found.push(removing(
+                finding,
+                &temps,
+                |_| "a temporary name, and nobody uses it",
+            ));
+        }
+        found.extend(self.swapped(blobs));
+        found.extend(self.set_aside(blobs));
+        found
+    }
+
+    /// A blob that was about to be replaced: the old one may be the only good copy.
+    fn swapped(&self, blobs: &[Left]) -> Vec<Finding> {
+        let olds = blobs.iter().filter_map(|left| {
+            let target = is_swapped(&left.name, "old")?;
+            (self.age(&left.found) >= FRESH).then_some((left, target))
+        });
+        olds.map(|(left, target)| {
+            let place = self.layout.blobs(self.id).join(target);
+            let is_only = place.symlink_metadata().is_err();
+            let path = left.path.to_string_lossy().into_owned();
+            let (summary, what, change) = if is_only {
+                (
+                    format!(
+                        "`{}` may be the only copy of its blob",
+                        sanitize(&left.name)
+                    ),
+                    "the blob that it was to give way to is not there",
+                    Change::Move {
+                        from: path.clone(),
+                        to: place.to_string_lossy().into_owned(),
+                        bytes: left.found.len(),
+                    },
+                )
+            } else {
+                (
+                    format!(
+                        "`{}` gave way to a blob that is there",
+                        sanitize(&left.name)
+                    ),
+                    "the blob that it gave way to is there",
+                    Change::Remove {
+                        path: path.clone(),
+                        bytes: left.found.len(),
+                    },
+                )
+            };
+            Finding::new(Rule::LeftoverTemp, summary, cause(Rule::LeftoverTemp))
+                .of_model(self.id, None)
+                .seen(&path, Some(left.found.len()), None, what)
+                .step(PlanStep::Change(change))
+        })
+        .collect()
+    }
+
+    /// Bytes that larder found wrong and put aside.
+    fn set_aside(&self, blobs: &[Left]) -> Option<Finding> {
+        let aside: Vec<&Left> = blobs
+            .iter()
+            .filter(|left| {
+                let stem = left.name.strip_suffix(".corrupt");
+                let parts = stem.and_then(|stem| stem.split_once('.'));
+                parts.is_some_and(|(etag, number)| exact_etag(etag).is_some() && is_number(number))
+            })
+            .collect();
+        let summary = match aside.as_slice() {
+            [] => return None,
+            [_] => "wrong bytes that larder put aside".to_owned(),
+            more => format!(
+                "{} blobs with wrong bytes that larder put aside",
+                more.len()
+            ),
+        };
+        let cause = "a pull found that they do not hash to their name, fetched the right ones and \
+                     kept these";
+        let finding = Finding::new(Rule::LeftoverTemp, summary, cause).of_model(self.id, None);
+        Some(removing(
+            finding,
+            &aside,
+            |_| "put aside, and read by nobody",
+        ))
+    }
+
+    /// Marks that a file does not exist at a commit, where it does.
+    fn absences(&self) -> Vec<Finding> {
+        let root = self.layout.repo(self.id).join(".no_exist");
+        if !is_own_folder(&root) {
+            return Vec::new();
+        }
+        let commits = left_in(&root).into_iter().filter_map(|left| {
+            let is_folder = left.found.is_dir();
+            Commit::new(&left.name).ok().filter(|_| is_folder)
+        });
+        commits
+            .flat_map(|commit| {
+                let marks = self.layout.absences(self.id, &commit);
+                let listed: Option<BTreeSet<RepoPath>> = read_tree(self.layout, self.id, &commit)
+                    .map(|files| files.into_iter().map(|file| file.path).collect());
+                let snapshot = self.layout.snapshot(self.id, &commit);
+                let paths = paths_below(&marks).unwrap_or_default();
+                let stale: Vec<Finding> = paths
+                    .into_iter()
+                    .filter_map(|path| {
+                        let is_there = snapshot.join(path.as_str()).symlink_metadata().is_ok();
+                        let is_listed = listed.as_ref().is_some_and(|list| list.contains(&path));
+                        let what = match (is_there, is_listed) {
+                            (true, _) => "the snapshot has the file",
+                            (false, true) => "the listing of that commit names the file",
+                            (false, false) => return None,
+                        };
+                        Some(self.absence(&commit, &path, &marks.join(path.as_str()), what))
+                    })
+                    .collect();
+                stale
+            })
+            .collect()
+    }
+
+    fn absence(&self, commit: &Commit, path: &RepoPath, mark: &Path, what: &str) -> Finding {
+        let mark = mark.to_string_lossy().into_owned();
+        let summary = format!("`{path}` is marked as not existing, and exists");
+        Finding::new(Rule::StaleNoExist, summary, cause(Rule::StaleNoExist))
+            .of_model(self.id, Some(&commit.to_string()))
+            .of_file(path.as_str())
+            .seen(&mark, None, None, what)
+            .step(PlanStep::Change(Change::Remove {
+                path: mark,
+                bytes: 0,
+            }))
+    }
+
+    /// Folders and blobs of another user than the cache's, and blobs that their owner may not read.
+    fn permissions(&self, folder: &Path, blobs: &[Left]) -> Option<Finding> {
+        let root = self.layout.root().metadata().ok()?;
+        let folders = [
+            folder.to_owned(),
+            self.layout.blobs(self.id),
+            self.layout.snapshots(self.id),
+            self.layout.refs(self.id),
+        ];
+        let foreign_folders = folders.into_iter().filter(|path| {
+            path.symlink_metadata()
+                .is_ok_and(|found| found.uid() != root.uid() && !is_open(&found))
+        });
+        let is_shared = root.mode() & 0o044 == 0o044;
+        let closed_blobs = blobs.iter().filter(|left| {
+            let is_content = left.found.is_file() && exact_etag(&left.name).is_some();
+            let is_closed_for_owner = left.found.mode() & 0o400 == 0;
+            let is_closed_for_us =
+                left.found.uid() != root.uid() && left.found.mode() & 0o044 != 0o044 && is_shared;
+            is_content && (is_closed_for_owner || is_closed_for_us)
+        });
+        let paths: Vec<PathBuf> = foreign_folders
+            .chain(closed_blobs.map(|left| left.path.clone()))
+            .collect();
+        let summary = match paths.as_slice() {
+            [] => return None,
+            [_] => "a path that its user may not read or change".to_owned(),
+            more => format!(
+                "{} paths that their users may not read or change",
+                more.len()
+            ),
+        };
+        let finding = Finding::new(
+            Rule::MixedPermissions,
+            summary,
+            cause(Rule::MixedPermissions),
+        )
+        .of_model(self.id, None);
+        let finding = paths.iter().take(TOLD).fold(finding, |finding, path| {
+            let owner = host::describe_owner(path).unwrap_or_else(|| "owner unknown".to_owned());
+            finding.seen(&path.to_string_lossy(), None, None, &owner)
+        });
+        Some(finding.step(PlanStep::ByHand {
+            advice: format!(
+                "give `{}` to the user of the cache (`sudo chown -R`), and let its owner read it",
+                folder.display()
+            ),
+        }))
+    }
+}
+
+/// A finding about files whose plan takes them away.
+fn removing(finding: Finding, left: &[&Left], seen: impl Fn(&Left) -> &'static str) -> Finding {
+    let told = left.iter().take(TOLD).fold(finding, |finding, left| {
+        let bytes = Some(left.found.len()).filter(|_| left.found.is_file());
+        finding.seen(&left.path.to_string_lossy(), bytes, None, seen(left))
+    });
+    left.iter().fold(told, |finding, left| {
+        finding.step(PlanStep::Change(Change::Remove {
+            path: left.path.to_string_lossy().into_owned(),
+            bytes: if left.found.is_file() {
+                left.found.len()
+            } else {
+                0
+            },
+        }))
+    })
+}
+
+/// What lies in a folder, itself and not what links lead to; in the order of names.
+fn left_in(folder: &Path) -> Vec<Left> {
+    if !is_own_folder(folder) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let found: BTreeMap<String, Left> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let left = Left {
+                path: entry.path(),
+                name: name.clone(),
+                found: entry.metadata().ok()?,
+            };
+            Some((name, left))
+        })
+        .collect();
+    found.into_values().collect()
+}
+
+/// The probe of Python's umask: `tmp_<uuid4>`.
+fn is_temp(name: &str) -> bool {
+    name.strip_prefix("tmp_").is_some_and(|rest| {
+        rest.len() == 36 && rest.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+    }) || is_swapped(name, "shared").is_some()
+}
+
+/// Python's `.<name>.<8 hex>.<ending>`: the name of the blob.
+fn is_swapped<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
+    let rest = name
+        .strip_prefix('.')?
+        .strip_suffix(ending)?
+        .strip_suffix('.')?;
+    let (blob, number) = rest.rsplit_once('.')?;
+    (is_number(number) && exact_etag(blob).is_some()).then_some(blob)
+}
+
+/// Python's `tmp*.tmp` beside the listings.
+fn is_tree_temp(name: &str) -> bool {
+    name.starts_with("tmp") && Path::new(name).extension().is_some_and(|end| end == "tmp")
+}
+
+/// Python's probe for links: a folder `tmp` and eight characters that holds `dummy_file_src`, or
+/// nothing any more.
+pub(super) fn is_probe_folder(name: &str, path: &Path) -> bool {
+    let is_named = name.len() == 11
+        && name.strip_prefix("tmp").is_some_and(|rest| {
+            rest.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        });
+    let holds_probe_only = || {
+        fs::read_dir(path).is_ok_and(|mut entries| {
+            entries.all(|entry| {
+                entry.is_ok_and(|entry| {
+                    entry
+                        .file_name()
+                        .to_str()
+                        .is_some_and(|name| name.starts_with("dummy_file_"))
+                })
+            })
+        })
+    };
+    is_named && is_own_folder(path) && holds_probe_only()
+}
+
+fn is_probe(left: &Left) -> bool {
+    is_probe_folder(&left.name, &left.path)
+}
+
+/// Whether everybody may write into a folder.
+fn is_open(found: &Metadata) -> bool {
+    found.mode() & 0o002 != 0
+}
