@@ -282,11 +282,11 @@ pub(super) const fn cause(rule: Rule) -> &'static str {
             "the repos that used it were deleted, and `hf cache prune` has not run since"
         }
         Rule::MissingMetadata => {
-            "the file was put there by hand, or a program died before it wrote the note: swift- \
+            "the file was put there by hand, or a program died before it wrote the note: swift-\
              transformers downloads it again, and finds no model when it is offline"
         }
         Rule::DuplicateModel => {
-            "more than one app downloaded the same model into its own folder; swift- \
+            "more than one app downloaded the same model into its own folder; swift-\
              transformers 1.2 and later stores each one twice"
         }
         Rule::SplitCaches => {

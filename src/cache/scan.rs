@@ -284,6 +284,7 @@ fn look(
         });
         let lacks = Lacks {
             paths: &missing,
+            present: files_present,
             sentences: &examination.sentences(LoadLevel::Missing),
             listing: listing.as_deref(),
         };

@@ -29,6 +29,8 @@ pub(super) struct Lacks<'a> {
     pub(super) paths: &'a [RepoPath],
     /// By the model's own files, a sentence each.
     pub(super) sentences: &'a [String],
+    /// Files that are there.
+    pub(super) present: usize,
     /// The listing, if there is one.
     pub(super) listing: Option<&'a [RemoteFile]>,
 }
@@ -96,7 +98,8 @@ impl Shape<'_> {
             let etag = listed.get(path).map(|file| file.etag);
             etag.is_some_and(|etag| begun.contains(&etag))
         };
-        let rule = if missing.iter().any(|path| is_here(path) || is_begun(path)) {
+        // A download that broke off left a beginning, or brought less than half.
+        let rule = if missing.iter().any(is_begun) || missing.len() >= lacks.present {
             Rule::HalfWritten
         } else {
             Rule::MissingFiles

@@ -384,8 +384,10 @@ async fn a_foreign_writer_is_seen_and_its_partial_is_kept() {
     let _ = pid;
 
     // The plan of one that was abandoned a moment ago, carried out while somebody writes.
-    let mut plan = seen.findings[0].plan.clone();
-    assert_eq!(seen.findings.len(), 1);
+    let by_rule = |rule| seen.findings.iter().find(|finding| finding.rule == rule);
+    let mut plan = by_rule(Rule::AbandonedPartial).unwrap().plan.clone();
+    assert!(by_rule(Rule::LeftoverTemp).is_some(), "what was set aside");
+    assert_eq!(seen.findings.len(), 2, "{:?}", seen.findings);
     assert_eq!(plan.freed_bytes(), 4321);
     plan.steps.push(larder::domain::PlanStep::RemovePartial {
         repo: request(GEMMA).repo,
