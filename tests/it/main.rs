@@ -41,3 +41,4 @@ mod support;
 mod survey;
 mod terminal;
 mod whole;
+mod zoo;

@@ -15,6 +15,7 @@ pub(crate) mod seam;
 mod sight;
 pub(crate) mod terminal;
 pub(crate) mod watched;
+pub(crate) mod zoo;
 
 use std::path::{Path, PathBuf};
 

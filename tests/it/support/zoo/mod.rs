@@ -1,0 +1,206 @@
+//! The cache zoo: a builder of every state that a Hub cache can be in, alone and with others, always
+//! the same to the byte and to the last change. What a member is says hub.md 2 and 9.
+//!
+//! Never judges: what must be found in it is what the member itself announces.
+
+mod bytes;
+mod layouts;
+mod leftovers;
+mod model;
+mod neighbours;
+mod refs;
+mod trace;
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use larder::domain::{Rule, Severity};
+use larder::serve::Catalogue;
+
+use super::Scratch;
+pub(crate) use model::Model;
+pub(crate) use trace::Trace;
+
+/// One thing that must be found.
+#[derive(Clone, Debug)]
+pub(crate) struct Expect {
+    pub(crate) rule: Rule,
+    pub(crate) severity: Severity,
+    /// A finding names one of these places, absolute.
+    pub(crate) any_of: Vec<PathBuf>,
+}
+
+/// A state that a cache can be in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub(crate) name: &'static str,
+    pub(crate) build: fn(&mut Zoo),
+    /// What must be found, in the order in which it is announced.
+    pub(crate) finds: &'static [(Rule, Severity)],
+    /// Whether it is only found by hashing.
+    pub(crate) by_hash: bool,
+    /// Members of one house exclude each other.
+    pub(crate) house: Option<House>,
+}
+
+/// What two members cannot both have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum House {
+    /// The shared blob store with its mark.
+    MarkedStore,
+    /// The shared blob store without one.
+    UnmarkedStore,
+}
+
+/// Every member.
+pub(crate) fn members() -> Vec<Member> {
+    [
+        bytes::MEMBERS,
+        refs::MEMBERS,
+        leftovers::MEMBERS,
+        layouts::MEMBERS,
+        neighbours::MEMBERS,
+    ]
+    .concat()
+}
+
+/// Whether two members can live in one cache.
+pub(crate) fn get_along(one: &Member, other: &Member) -> bool {
+    one.name != other.name
+        && match (one.house, other.house) {
+            (Some(one), Some(other)) => one == other,
+            _ => true,
+        }
+}
+
+/// A cache with members.
+pub(crate) struct Zoo {
+    scratch: Scratch,
+    /// As programs are told of it.
+    told: PathBuf,
+    /// As it is.
+    root: PathBuf,
+    /// What the Hub has of all this.
+    pub(crate) catalogue: Catalogue,
+    /// What must be found.
+    pub(crate) expected: Vec<Expect>,
+    /// What somebody is at work on: it stays as new as it is.
+    fresh: Vec<PathBuf>,
+    /// Files whose `flock` is held for as long as the zoo is open.
+    held: Vec<File>,
+}
+
+impl Zoo {
+    /// An empty cache.
+    pub(crate) fn new() -> Self {
+        let scratch = Scratch::new();
+        let root = scratch.path().join("hub");
+        fs::create_dir(&root).unwrap();
+        Self {
+            told: root.clone(),
+            root,
+            scratch,
+            catalogue: Catalogue::new(),
+            expected: Vec::new(),
+            fresh: Vec::new(),
+            held: Vec::new(),
+        }
+    }
+
+    /// An empty cache behind a link.
+    pub(crate) fn behind_a_link() -> Self {
+        let mut zoo = Self::new();
+        zoo.told = zoo.scratch.path().join("link");
+        symlink("hub", &zoo.told).unwrap();
+        zoo
+    }
+
+    /// A cache with one member.
+    pub(crate) fn with(member: &Member) -> Self {
+        let mut zoo = Self::new();
+        zoo.add(member);
+        zoo
+    }
+
+    /// Puts a member in.
+    pub(crate) fn add(&mut self, member: &Member) {
+        let before = self.expected.len();
+        (member.build)(self);
+        let announced: Vec<_> = self.expected[before..]
+            .iter()
+            .map(|expect| (expect.rule, expect.severity))
+            .collect();
+        assert_eq!(announced, member.finds, "{}", member.name);
+    }
+
+    /// The cache folder as programs are told of it.
+    pub(crate) fn told(&self) -> &Path {
+        &self.told
+    }
+
+    /// The cache folder itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A folder beside the cache.
+    pub(crate) fn outside(&self) -> PathBuf {
+        let folder = self.scratch.path().join("outside");
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    /// A home folder for a program.
+    pub(crate) fn home(&self) -> PathBuf {
+        let folder = self.scratch.path().join("home");
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    /// Announces a finding about one of these places.
+    pub(crate) fn expect<P: Into<PathBuf>>(
+        &mut self,
+        rule: Rule,
+        any_of: impl IntoIterator<Item = P>,
+    ) {
+        self.expected.push(Expect {
+            rule,
+            severity: rule.severity(),
+            any_of: any_of.into_iter().map(Into::into).collect(),
+        });
+    }
+
+    /// A whole model as `huggingface_hub` 2.x writes it, with `main` leading to it.
+    pub(crate) fn model(&mut self, name: &str) -> Model {
+        let model = self.listed(name);
+        for path in model.paths() {
+            model.place(&path);
+        }
+        model
+    }
+
+    /// As far as `huggingface_hub` 2.x gets before the first file: the listing and the ref.
+    pub(crate) fn listed(&mut self, name: &str) -> Model {
+        let model = self.known(name);
+        model.write_listing();
+        model.write_ref("main", model.commit());
+        model
+    }
+
+    /// A model that the Hub knows and the cache does not.
+    pub(crate) fn known(&mut self, name: &str) -> Model {
+        Model::new(&self.root, &mut self.catalogue, name)
+    }
+
+    /// Gives every file, folder and link in and beside the cache its last change and its last use.
+    pub(crate) fn settle(&self) -> Trace {
+        Trace::settled(self.scratch.path(), &[self.home()], &self.fresh)
+    }
+}
+
+/// Writes a file and the folders above it.
+pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}

@@ -1,0 +1,402 @@
+//! Every state that a Hub cache can be in: what larder finds in it, which file it names, how bad it
+//! says that is, where that comes from, and what it would do; and that looking changes nothing.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use larder::domain::Rule;
+use serde_json::Value;
+
+use crate::support::program::finish;
+use crate::support::zoo::{Expect, Member, Zoo, get_along, members};
+
+/// What a member announces and no rule finds yet, with what is found in its place. The test fails
+/// for what is listed here and found all the same, so the list can only shrink.
+pub(crate) const NOT_FOUND_YET: &[(&str, Rule, &[Rule])] = &[
+    ("empty_lfs_blob", Rule::EmptyBlob, &[Rule::Truncated]),
+    (
+        "html_page_as_content",
+        Rule::ErrorPage,
+        &[Rule::Truncated, Rule::WrongSize],
+    ),
+    ("xml_error_as_content", Rule::ErrorPage, &[Rule::Truncated]),
+    ("blob_without_its_pointer", Rule::OrphanBlob, &[]),
+    (
+        "half_written_snapshot",
+        Rule::HalfWritten,
+        &[Rule::MissingFiles],
+    ),
+    ("orphan_blob", Rule::OrphanBlob, &[]),
+    ("stray_weights", Rule::StrayWeights, &[]),
+    ("sparse_blob", Rule::Evicted, &[]),
+    ("ref_temp_empty", Rule::LeftoverRef, &[Rule::MalformedRef]),
+    ("ref_temp_with_a_commit", Rule::LeftoverRef, &[]),
+    ("ref_temp_nested", Rule::LeftoverRef, &[]),
+    ("temp_of_the_umask_probe", Rule::LeftoverTemp, &[]),
+    ("temp_of_the_link_probe", Rule::LeftoverTemp, &[]),
+    (
+        "temp_of_the_link_probe_at_the_root",
+        Rule::LeftoverTemp,
+        &[],
+    ),
+    ("temps_of_a_replacement", Rule::LeftoverTemp, &[]),
+    ("temp_that_is_the_only_copy", Rule::LeftoverTemp, &[]),
+    ("temp_listing", Rule::LeftoverTemp, &[]),
+    ("stale_no_exist", Rule::StaleNoExist, &[]),
+    ("stale_marker_of_a_dead_larder", Rule::StaleMarker, &[]),
+    ("stale_marker_of_the_old_script", Rule::StaleMarker, &[]),
+    ("without_links", Rule::RegularFile, &[]),
+    ("copied_file", Rule::CopiedFile, &[]),
+    ("branch_folder", Rule::BranchFolder, &[]),
+    ("case_collision", Rule::CaseCollision, &[]),
+    ("unreadable_blob", Rule::MixedPermissions, &[]),
+    ("shared_payload_without_users", Rule::UnusedPayload, &[]),
+    ("unmarked_shared_store", Rule::UnmarkedStore, &[]),
+];
+
+/// Members that are put together at random, how many at a time, and how often.
+const AT_RANDOM: (usize, u64) = (7, 8);
+
+macro_rules! animals {
+    ($($name:ident),* $(,)?) => {
+        const TESTED: &[&str] = &[$(stringify!($name)),*];
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )*
+    };
+}
+
+animals! {
+    truncated_blob,
+    truncated_without_a_listing,
+    too_long,
+    wrong_hash,
+    wrong_hash_of_a_small_file,
+    empty_lfs_blob,
+    lfs_pointer_as_content,
+    html_page_as_content,
+    xml_error_as_content,
+    dangling_pointer,
+    dangling_nested_pointer,
+    absolute_pointer,
+    pointer_into_another_repo,
+    pointer_out_of_the_cache,
+    pointer_to_another_content,
+    missing_file,
+    blob_without_its_pointer,
+    half_written_snapshot,
+    orphan_blob,
+    stray_weights,
+    would_not_load,
+    sparse_blob,
+    ref_with_a_line_end,
+    ref_empty,
+    ref_short,
+    ref_of_garbage,
+    ref_to_nowhere,
+    ref_before_the_first_file,
+    ref_temp_empty,
+    ref_temp_with_a_commit,
+    ref_temp_nested,
+    partial_of_python,
+    partial_without_a_number,
+    partial_of_hf_hub_sync,
+    partial_of_hf_hub_tokio,
+    partial_with_a_chunk_map,
+    partial_of_what_is_there,
+    live_partials,
+    partial_of_this_minute,
+    temp_of_the_umask_probe,
+    temp_of_the_link_probe,
+    temp_of_the_link_probe_at_the_root,
+    temps_of_a_replacement,
+    temp_that_is_the_only_copy,
+    temp_listing,
+    stale_no_exist,
+    stale_marker_of_a_dead_larder,
+    stale_marker_of_the_old_script,
+    healthy,
+    healthy_foreign_things,
+    pinned_commit_without_a_ref,
+    two_commits,
+    nested_unicode_paths,
+    without_links,
+    copied_file,
+    branch_folder,
+    case_collision,
+    unreadable_blob,
+    marked_shared_store,
+    shared_payload_without_users,
+    unmarked_shared_store,
+    by_hf_hub,
+    by_hf_hub_0_5,
+    by_swift_huggingface,
+    by_swift_huggingface_in_part,
+}
+
+#[test]
+fn every_member_has_a_test() {
+    let names: BTreeSet<&str> = members().iter().map(|member| member.name).collect();
+    assert_eq!(names.len(), members().len(), "two have one name");
+    assert_eq!(names, TESTED.iter().copied().collect());
+    for (name, ..) in NOT_FOUND_YET {
+        assert!(names.contains(name), "{name} is no member");
+    }
+}
+
+#[test]
+fn a_look_that_leaves_a_trace_is_seen() {
+    let zoo = Zoo::with(&member("healthy"));
+    let trace = zoo.settle();
+    assert_eq!(trace.changes(), [""; 0]);
+    let file = trace.any_file();
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .unwrap()
+        .read_to_end(&mut bytes)
+        .unwrap();
+    let mount = rustix::fs::statvfs(file).unwrap().f_flag;
+    if !mount.contains(rustix::fs::StatVfsMountFlags::NOATIME) {
+        let changes = trace.changes();
+        assert_eq!(changes.len(), 1, "one file was read: {changes:#?}");
+        assert!(changes[0].starts_with(file.to_str().unwrap()));
+    }
+    std::fs::write(file, &bytes).unwrap();
+    assert_eq!(trace.changes().len(), 1, "it was written with what it held");
+    let trace = zoo.settle();
+    std::fs::write(zoo.root().join("new"), "").unwrap();
+    let changes = trace.changes();
+    assert!(changes.iter().any(|change| change.ends_with("new is new")));
+}
+
+#[test]
+fn all_of_them_together() {
+    let mut zoo = Zoo::behind_a_link();
+    let (all, excluded): (Vec<_>, Vec<_>) = members().into_iter().partition(|member| {
+        let marked = crate::support::zoo::House::MarkedStore;
+        member.house.is_none_or(|house| house == marked)
+    });
+    assert_eq!(excluded.len(), 1);
+    for member in &all {
+        zoo.add(member);
+    }
+    together(&zoo, &all, "all");
+}
+
+#[test]
+fn some_of_them_together() {
+    let (count, seeds) = AT_RANDOM;
+    for seed in 0..seeds {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let mut chosen: Vec<Member> = Vec::new();
+        while chosen.len() < count {
+            let all = members();
+            let one = all[dice.usize(..all.len())];
+            if chosen.iter().all(|other| get_along(&one, other)) {
+                chosen.push(one);
+            }
+        }
+        let mut zoo = Zoo::new();
+        for member in &chosen {
+            zoo.add(member);
+        }
+        let names: Vec<_> = chosen.iter().map(|member| member.name).collect();
+        together(&zoo, &chosen, &format!("seed {seed}: {names:?}"));
+    }
+}
+
+fn member(name: &str) -> Member {
+    let found = members().into_iter().find(|member| member.name == name);
+    found.unwrap_or_else(|| panic!("no member {name}"))
+}
+
+/// One member alone.
+#[track_caller]
+fn check(name: &str) {
+    let member = member(name);
+    let zoo = Zoo::with(&member);
+    let seen = look(&zoo, member.by_hash);
+    let mut wrong = seen.changes.clone();
+    wrong.extend(judge(&zoo, &[member], &seen.findings));
+    let shown = render(&zoo, &seen.findings);
+    assert!(wrong.is_empty(), "{}\n\n{shown}", wrong.join("\n"));
+    if !seen.findings.is_empty() {
+        insta::with_settings!({
+            snapshot_path => "snapshots/zoo",
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+        }, { insta::assert_snapshot!(name, shown) });
+    }
+}
+
+/// Several at once: each is found as if it were alone.
+#[track_caller]
+fn together(zoo: &Zoo, members: &[Member], what: &str) {
+    let seen = look(zoo, true);
+    let mut wrong = seen.changes.clone();
+    wrong.extend(judge(zoo, members, &seen.findings));
+    assert!(wrong.is_empty(), "{what}\n{}", wrong.join("\n"));
+}
+
+/// What a look came to.
+pub(crate) struct Seen {
+    pub(crate) findings: Vec<Value>,
+    /// What the look changed.
+    pub(crate) changes: Vec<String>,
+}
+
+/// Lets the real binary look at the cache, and hash it if asked to.
+pub(crate) fn look(zoo: &Zoo, by_hash: bool) -> Seen {
+    let trace = zoo.settle();
+    let mut findings = findings_of(&ask(zoo, &["status"]));
+    if by_hash {
+        let document = ask(zoo, &["verify"]);
+        for model in document["models"].as_array().unwrap() {
+            for finding in findings_of(model) {
+                let is_known = findings.iter().any(|known| {
+                    ["rule", "evidence"]
+                        .iter()
+                        .all(|at| known[at] == finding[at])
+                });
+                if !is_known {
+                    findings.push(finding);
+                }
+            }
+        }
+    }
+    Seen {
+        findings,
+        changes: trace.changes(),
+    }
+}
+
+fn findings_of(document: &Value) -> Vec<Value> {
+    document["findings"].as_array().unwrap().clone()
+}
+
+fn ask(zoo: &Zoo, arguments: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    command
+        .args(arguments)
+        .args(["--json", "--offline", "--cache-dir"])
+        .arg(zoo.told())
+        .env_clear()
+        .env("HOME", zoo.home())
+        .current_dir(zoo.home())
+        .stdin(Stdio::null());
+    let ran = finish(&mut command);
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:#?}"))
+}
+
+/// Where a finding points: its evidence, and the file in the snapshot.
+pub(crate) fn places(zoo: &Zoo, finding: &Value) -> Vec<PathBuf> {
+    let evidence = finding["evidence"].as_array().unwrap().iter();
+    let mut places: Vec<PathBuf> = evidence
+        .map(|seen| PathBuf::from(seen["path"].as_str().unwrap()))
+        .collect();
+    if let (Some(repo), Some(revision), Some(file)) = (
+        finding["repo"].as_str(),
+        finding["revision"].as_str(),
+        finding["file"].as_str(),
+    ) {
+        let folder = format!("models--{}", repo.replace('/', "--"));
+        places.push(
+            zoo.root()
+                .join(folder)
+                .join("snapshots")
+                .join(revision)
+                .join(file),
+        );
+    }
+    places
+}
+
+/// What is not found and should be, and what is found and should not be.
+fn judge(zoo: &Zoo, members: &[Member], findings: &[Value]) -> Vec<String> {
+    let fits = |finding: &Value, expect: &Expect| {
+        finding["rule"] == expect.rule.name()
+            && finding["severity"] == expect.severity.name()
+            && places(zoo, finding)
+                .iter()
+                .any(|place| expect.any_of.contains(place))
+    };
+    let listed: Vec<_> = NOT_FOUND_YET
+        .iter()
+        .filter(|(name, ..)| members.iter().any(|member| member.name == *name))
+        .collect();
+    // What is announced stands in the order of the members.
+    let owners = members
+        .iter()
+        .flat_map(|member| member.finds.iter().map(|_| member.name));
+    let mut wrong = Vec::new();
+    for (expect, owner) in zoo.expected.iter().zip(owners) {
+        let is_found = findings.iter().any(|finding| fits(finding, expect));
+        let is_listed = listed
+            .iter()
+            .any(|(name, rule, _)| *name == owner && *rule == expect.rule);
+        let (rule, place) = (expect.rule.name(), expect.any_of[0].display());
+        match (is_found, is_listed) {
+            (true, false) | (false, true) => {}
+            (false, false) => wrong.push(format!("{owner}: no {rule} at {place}")),
+            (true, true) => wrong.push(format!(
+                "{owner}: {rule} is found now: take it from NOT_FOUND_YET"
+            )),
+        }
+    }
+    for finding in findings {
+        let is_expected = zoo.expected.iter().any(|expect| fits(finding, expect));
+        let stands_in = listed
+            .iter()
+            .any(|(_, _, instead)| instead.iter().any(|rule| finding["rule"] == rule.name()));
+        if !is_expected && !stands_in {
+            let (rule, summary) = (&finding["rule"], &finding["summary"]);
+            wrong.push(format!(
+                "{rule} is found for no reason: {summary} {:?}",
+                places(zoo, finding)
+            ));
+        }
+    }
+    wrong
+}
+
+/// The findings as a text that is the same on every machine.
+fn render(zoo: &Zoo, findings: &[Value]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let word = |name: &str| finding[name].as_str().unwrap_or("-").to_owned();
+        let _ = writeln!(text, "{} {}", word("severity"), word("rule"));
+        for name in ["repo", "revision", "file", "summary"] {
+            let _ = writeln!(text, "  {name}: {}", word(name));
+        }
+        for seen in finding["evidence"].as_array().unwrap() {
+            let of = |name: &str| {
+                seen[name]
+                    .as_u64()
+                    .map_or("-".to_owned(), |n| n.to_string())
+            };
+            let (path, words) = (
+                seen["path"].as_str().unwrap(),
+                seen["seen"].as_str().unwrap(),
+            );
+            let (bytes, expected) = (of("bytes"), of("expected_bytes"));
+            let _ = writeln!(
+                text,
+                "  evidence: {path}\n    {bytes} of {expected}: {words}"
+            );
+        }
+        let _ = writeln!(text, "  cause: {}", word("cause"));
+        for step in finding["plan"]["steps"].as_array().unwrap() {
+            let mut step = step.clone();
+            step.as_object_mut().unwrap().remove("modified_ms");
+            let _ = writeln!(text, "  plan: {step}");
+        }
+        text.push('\n');
+    }
+    text.replace(zoo.root().to_str().unwrap(), "<cache>")
+}
