@@ -20,7 +20,7 @@ use crate::support::catalogue::BIG;
 const WEIGHTS: &str = "model.safetensors";
 
 /// The interpreter of the environment that has the Python client.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     PathBuf::from(
         std::env::var_os("LARDER_TEST_PYTHON")
             .expect("LARDER_TEST_PYTHON names the interpreter that has huggingface_hub 2.4.0"),

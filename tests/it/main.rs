@@ -42,3 +42,4 @@ mod survey;
 mod terminal;
 mod whole;
 mod zoo;
+mod zoo_interop;
