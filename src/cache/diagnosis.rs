@@ -7,6 +7,9 @@ use std::path::Path;
 
 use crate::domain::{Change, Finding, PartialRow, PlanStep, RepoId, Revision, Rule, sanitize};
 
+/// What shows that nobody writes an unfinished blob.
+const NOBODY: &str = "its locks are free and nobody has it open with a lock";
+
 /// The snapshot that findings are about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subject<'a> {
@@ -166,6 +169,17 @@ pub(super) fn abandoned(row: &PartialRow, length: u64, map: Option<&str>) -> Fin
         Some(expected) => format!("{} of {expected} bytes {what}", row.bytes),
         None => format!("{} bytes {what}", row.bytes),
     };
+    // Several connections fill a file here and there, and some programs reserve its whole length.
+    let have = if length == row.bytes {
+        have
+    } else {
+        format!("{have} are known to be there, in a file of {length} bytes")
+    };
+    let seen = if length == row.bytes {
+        NOBODY.to_owned()
+    } else {
+        format!("its length is {length} bytes; {NOBODY}")
+    };
     let finding = Finding::new(
         Rule::AbandonedPartial,
         format!("{have}, and nobody is fetching the rest"),
@@ -176,7 +190,7 @@ pub(super) fn abandoned(row: &PartialRow, length: u64, map: Option<&str>) -> Fin
         &row.path,
         Some(row.bytes),
         row.expected_bytes,
-        "its locks are free and nobody has it open with a lock",
+        &seen,
     )
     .step(PlanStep::RemovePartial {
         repo: row.repo.clone(),

@@ -27,6 +27,7 @@ mod incomplete;
 mod layout;
 mod leftovers;
 mod lock;
+mod lock_list;
 mod marker;
 mod partials;
 mod place;
@@ -62,6 +63,7 @@ pub use hashing::{Backlog, InMemory};
 pub use holders::other_download;
 pub use incomplete::{Found, Partial, Salvage};
 pub use layout::Layout;
+pub use lock_list::every_lock;
 pub use lock::{
     BlobLock, Busy, LockAttempt, all_resumable, is_complete_partial, other_progress,
     resumable_bytes, try_lock,

@@ -119,6 +119,10 @@ pub enum Command {
     /// Look once at everything: models, findings, unfinished blobs, disk, network, and the locks
     /// of one repo, or those that are held.
     Survey(Option<RepoId>),
+    /// The same on this machine alone: the Hub is not asked whether it answers.
+    Diagnose(Option<RepoId>),
+    /// Ask every lock there is, of one repo or of all, and look who is at work.
+    Locks(Option<RepoId>),
     /// Keep looking, and say what has changed. Sent again, it moves the focus: the repo whose
     /// locks are asked one by one.
     Watch(Option<RepoId>),

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::repo::RepoId;
+
 /// The public contract: the failure table, kebab-case in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -348,6 +350,36 @@ impl Failure {
             free_bytes: None,
             retry_after_ms: None,
         }
+    }
+
+    /// A repo of which nothing is in the cache, and some of those that are: first what was probably
+    /// meant.
+    pub fn not_in_cache(repo: &RepoId, here: &[RepoId]) -> Self {
+        const TOLD: usize = 5;
+        let failure = Self::new(
+            FailureCode::Incomplete,
+            format!("`{repo}` is not in the cache"),
+        );
+        if here.is_empty() {
+            return failure.because("the cache is empty");
+        }
+        let last = |repo: &RepoId| {
+            let name = repo.name().rsplit('/').next().unwrap_or_default();
+            name.to_lowercase()
+        };
+        let wanted = last(repo);
+        let mut names: Vec<&RepoId> = here.iter().collect();
+        names.sort_by_key(|other| {
+            let name = last(other);
+            let is_near = name.contains(&wanted) || wanted.contains(&name);
+            (!(name == wanted), !is_near)
+        });
+        let more = match names.len().saturating_sub(TOLD) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let names: Vec<String> = names.iter().take(TOLD).map(ToString::to_string).collect();
+        failure.because(format!("in the cache are {}{more}", names.join(", ")))
     }
 
     /// Adds a cause below those already there.

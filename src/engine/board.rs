@@ -172,6 +172,8 @@ impl Board {
             | Command::List(_)
             | Command::Ready(_)
             | Command::Survey(_)
+            | Command::Diagnose(_)
+            | Command::Locks(_)
             | Command::Watch(_)
             | Command::Verify { .. }
             | Command::Purge(_) => {}

@@ -13,7 +13,7 @@ use super::forms::Forms;
 use super::job::blocking;
 use super::memory::Verdicts;
 use crate::cache::{self, Judge, Layout};
-use crate::domain::{Etag, Event, Failure, FailureCode, Outcome, RepoId};
+use crate::domain::{Etag, Event, Failure, Outcome, RepoId};
 
 /// Scans the cache and reports what is there.
 pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<RepoId>) {
@@ -52,7 +52,7 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<Repo
     let outcome = match scanned {
         Ok(events) => match repo.filter(|_| events.is_empty()) {
             Some(repo) => Outcome::Failed {
-                failures: vec![absent(&repo, &shared)],
+                failures: vec![is_absent(repo, &shared).await],
             },
             None => {
                 for event in events {
@@ -68,11 +68,18 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<Repo
     emitter.fact(Event::Ended(outcome)).await;
 }
 
-/// Nothing of the repo is there.
+/// [`absent`], for tasks: it reads a folder.
+pub(super) async fn is_absent(repo: RepoId, shared: &Arc<Shared>) -> Failure {
+    let shared = Arc::clone(shared);
+    blocking(move || absent(&repo, &shared))
+        .await
+        .unwrap_or_else(|failure| failure)
+}
+
+/// Nothing of the repo is there; what else is, is said.
 pub(super) fn absent(repo: &RepoId, shared: &Shared) -> Failure {
-    Failure::new(
-        FailureCode::Incomplete,
-        format!("`{repo}` is not in the cache"),
-    )
-    .at_path(shared.config.cache_dir.display().to_string())
+    let here = cache::resolve_root(&shared.config.cache_dir)
+        .and_then(|root| cache::repos(&Layout::new(root)))
+        .unwrap_or_default();
+    Failure::not_in_cache(repo, &here).at_path(shared.config.cache_dir.display().to_string())
 }

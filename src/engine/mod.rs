@@ -22,6 +22,7 @@ mod job;
 mod lane;
 mod list;
 mod lock_wait;
+mod locks;
 mod lookout;
 mod marker;
 mod memory;

@@ -190,6 +190,8 @@ async fn prepare_hearing(
                     | Command::List(_)
                     | Command::Ready(_)
                     | Command::Survey(_)
+                    | Command::Diagnose(_)
+                    | Command::Locks(_)
                     | Command::Watch(_)
                     | Command::Verify { .. }
                     | Command::Purge(_),

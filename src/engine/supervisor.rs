@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::emit::{Clock, Emitter};
-use super::{Shared, history, list, pull, purge, ready, survey, verify, watch};
+use super::{Shared, history, list, locks, pull, purge, ready, survey, verify, watch};
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, PullRequest, RepoId,
     Stamped,
@@ -109,7 +109,17 @@ impl Supervisor {
             Command::Retry(files) => self.forward(&files, Command::Retry),
             Command::Survey(repo) => {
                 self.start(Kind::Other, |shared, emitter, commands| {
-                    survey::run(shared, emitter, repo, commands)
+                    survey::run(shared, emitter, repo, true, commands)
+                });
+            }
+            Command::Diagnose(repo) => {
+                self.start(Kind::Other, |shared, emitter, commands| {
+                    survey::run(shared, emitter, repo, false, commands)
+                });
+            }
+            Command::Locks(repo) => {
+                self.start(Kind::Other, |shared, emitter, _| {
+                    locks::run(shared, emitter, repo)
                 });
             }
             Command::Watch(focus) => self.watch(focus),

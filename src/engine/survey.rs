@@ -9,18 +9,21 @@ use tokio::sync::mpsc;
 use super::Shared;
 use super::emit::Emitter;
 use super::job::{blocking, heard_stop};
+use super::list::is_absent;
 use super::lookout::{Glance, Lookout, network};
 use crate::domain::{Command, Event, Outcome, RepoId};
 
-/// Looks once, and says what there is.
+/// Looks once, and says what there is; of a repo of which there is nothing, that.
 pub(super) async fn run(
     shared: Arc<Shared>,
     emitter: Emitter,
     repo: Option<RepoId>,
+    asks_hub: bool,
     mut commands: mpsc::Receiver<Command>,
 ) {
     let now = emitter.now();
     let mut lookout = Lookout::new(&shared);
+    let wanted = repo.clone();
     let looked = blocking(move || {
         let sighting = lookout.look(&Glance::Whole(repo.clone()), repo.as_ref(), now);
         (sighting, lookout.disk())
@@ -52,16 +55,27 @@ pub(super) async fn run(
             .await;
         }
     };
+    let mut is_there = wanted.is_none();
     if let Some(seen) = sighting.cache {
+        is_there |= !(seen.models.is_empty() && seen.findings.is_empty());
+        is_there |= !seen.partials.is_empty();
         let (models, findings, partials) = (seen.models, seen.findings, seen.partials);
         emitter.fact(Event::ModelsListed { models }).await;
         emitter.fact(Event::FindingsSeen { findings }).await;
         emitter.fact(Event::PartialsSeen { partials }).await;
     }
     let locks = sighting.locks;
+    is_there |= !locks.is_empty();
     emitter.fact(Event::LocksSeen { locks }).await;
     if let Some(disk) = disk {
         emitter.fact(Event::DiskSeen(disk)).await;
+    }
+    if let Some(repo) = wanted.filter(|_| !is_there) {
+        let failures = vec![is_absent(repo, &shared).await];
+        return end(&emitter, Outcome::Failed { failures }).await;
+    }
+    if !asks_hub {
+        return end(&emitter, Outcome::Listed).await;
     }
     tokio::select! {
         biased;

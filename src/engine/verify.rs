@@ -236,6 +236,12 @@ fn not_here(shared: &Shared, target: &VerifyTarget, repos: &[RepoId]) -> Failure
             "a ref, a commit, at least seven characters of one, or a snapshot folder names one",
         )
         .at_path(shared.config.cache_dir.display().to_string()),
+        None if repos.contains(&target.repo) => Failure::new(
+            FailureCode::Incomplete,
+            format!("`{}` has no snapshot in the cache yet", target.repo),
+        )
+        .because("a download of it was begun and brought no file to its end")
+        .at_path(shared.config.cache_dir.display().to_string()),
         _ => absent(&target.repo, shared),
     }
 }

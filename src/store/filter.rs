@@ -1,4 +1,5 @@
-//! Owns the filters on models, in the grammar of `hf cache ls`: `KEY OP VALUE`. Both faces use it.
+//! Owns the filters on models, in the grammar of `hf cache ls`: `KEY OP VALUE`, with keys of larder's
+//! own beside Python's. Both faces use it.
 //!
 //! Never asks a clock: ages are counted from the `now_ms` that is passed in.
 
@@ -6,7 +7,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::domain::{ModelRow, RepoKind};
+use crate::domain::{CacheKind, ModelRow, ModelState, RepoKind};
 
 /// A condition on a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,31 @@ enum Condition {
     Modified(Comparison, u64),
     Kind(RepoKind),
     Ref(String),
+    /// Larder's own, as all below.
+    State(bool, State),
+    Cache(bool, CacheKind),
+    /// Hashed longer ago than so many milliseconds, for `>`.
+    Verified(Comparison, u64),
+    IsVerified(bool),
 }
+
+/// What `state` can be compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Of(ModelState),
+    Unreferenced,
+}
+
+/// Every kind of cache, in the order of its table.
+const CACHES: [CacheKind; 7] = [
+    CacheKind::Hub,
+    CacheKind::LocalDir,
+    CacheKind::HubApi,
+    CacheKind::LmStudio,
+    CacheKind::MlxCache,
+    CacheKind::Swama,
+    CacheKind::Folder,
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Comparison {
@@ -54,6 +79,11 @@ impl Comparison {
 }
 
 impl Filter {
+    /// The keys, Python's first.
+    pub const KEYS: [&str; 8] = [
+        "size", "type", "refs", "accessed", "modified", "state", "verified", "cache",
+    ];
+
     /// Whether `row` passes at `now_ms`. A time that is not known passes nothing.
     pub fn matches(&self, row: &ModelRow, now_ms: u64) -> bool {
         let age = |comparison: Comparison, then_ms: Option<u64>, age_ms: u64| {
@@ -65,6 +95,11 @@ impl Filter {
             Condition::Modified(comparison, ms) => age(*comparison, row.modified_ms, *ms),
             Condition::Kind(kind) => row.repo.kind() == *kind,
             Condition::Ref(name) => row.refs.contains(name),
+            Condition::State(is_wanted, State::Of(state)) => (row.state == *state) == *is_wanted,
+            Condition::State(is_wanted, State::Unreferenced) => row.is_unreferenced == *is_wanted,
+            Condition::Cache(is_wanted, kind) => (row.cache == *kind) == *is_wanted,
+            Condition::Verified(comparison, ms) => age(*comparison, row.verified_ms, *ms),
+            Condition::IsVerified(is_wanted) => row.verified_ms.is_some() == *is_wanted,
         }
     }
 }
@@ -119,12 +154,67 @@ impl FromStr for Filter {
                 _ => return reject("the types are model, dataset and space".to_owned()),
             },
             "refs" => Condition::Ref(value.to_owned()),
-            _ => return reject("the keys are size, type, refs, accessed and modified".to_owned()),
+            "state" => Condition::State(is_equality(comparison, &key)?, parse_state(value)?),
+            "cache" => Condition::Cache(is_equality(comparison, &key)?, parse_cache(value)?),
+            "verified" => match value.to_ascii_lowercase().as_str() {
+                "yes" => Condition::IsVerified(is_equality(comparison, &key)?),
+                "no" => Condition::IsVerified(!is_equality(comparison, &key)?),
+                _ => Condition::Verified(comparison, parse_age(value)?),
+            },
+            _ => return reject(format!("the keys are {}", listed(&Self::KEYS))),
         };
         Ok(Self {
             text: text.to_owned(),
             condition,
         })
+    }
+}
+
+/// Whether `=` is meant, and not `!=`.
+fn is_equality(comparison: Comparison, key: &str) -> Result<bool, FilterError> {
+    match comparison {
+        Comparison::Equal => Ok(true),
+        Comparison::NotEqual => Ok(false),
+        Comparison::Greater
+        | Comparison::Less
+        | Comparison::GreaterOrEqual
+        | Comparison::LessOrEqual => Err(FilterError(format!(
+            "`{key}` can only be compared so with `=` and `!=`"
+        ))),
+    }
+}
+
+fn parse_state(text: &str) -> Result<State, FilterError> {
+    Ok(match text.to_ascii_lowercase().as_str() {
+        "complete" => State::Of(ModelState::Complete),
+        "partial" => State::Of(ModelState::Partial),
+        "broken" => State::Of(ModelState::Broken),
+        "absent" => State::Of(ModelState::Absent),
+        "unreferenced" => State::Unreferenced,
+        _ => {
+            return Err(FilterError(
+                "the states are complete, partial, broken, absent and unreferenced".to_owned(),
+            ));
+        }
+    })
+}
+
+fn parse_cache(text: &str) -> Result<CacheKind, FilterError> {
+    let found = CACHES
+        .iter()
+        .find(|kind| kind.name().eq_ignore_ascii_case(text));
+    found.copied().ok_or_else(|| {
+        let names = CACHES.map(CacheKind::name);
+        FilterError(format!("the caches are {}", listed(&names)))
+    })
+}
+
+/// Names as a sentence has them.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
     }
 }
 
@@ -190,8 +280,9 @@ mod tests {
     use super::*;
 
     fn matches(filter: &str) -> bool {
-        // 1.5 GB, read 3 days ago, changed 40 days ago, named by `main`.
-        let row = model_row("org/m", 1_500_000_000);
+        // 1.5 GB, read 3 days ago, changed 40 days ago, named by `main`, hashed 2 hours ago.
+        let mut row = model_row("org/m", 1_500_000_000);
+        row.verified_ms = Some(START_MS - 2 * 3_600_000);
         let filter: Filter = filter.parse().unwrap();
         filter.matches(&row, START_MS)
     }
@@ -215,6 +306,19 @@ mod tests {
             ("type=dataset", false),
             ("refs=main", true),
             ("refs=v1", false),
+            ("state=complete", true),
+            ("state!=complete", false),
+            ("STATE=Broken", false),
+            ("state=unreferenced", false),
+            ("cache=hub", true),
+            ("cache!=hub", false),
+            ("cache=lm-studio", false),
+            ("verified>1h", true),
+            ("verified>7d", false),
+            ("verified<=2h", true),
+            ("verified=yes", true),
+            ("verified!=yes", false),
+            ("verified=no", false),
         ] {
             assert_eq!(matches(filter), expected, "{filter}");
         }
@@ -224,7 +328,14 @@ mod tests {
     fn a_time_that_is_not_known_passes_nothing() {
         let mut row = model_row("org/m", 1);
         row.accessed_ms = None;
-        for filter in ["accessed>1d", "accessed<1d", "accessed!=1d"] {
+        for filter in [
+            "accessed>1d",
+            "accessed<1d",
+            "accessed!=1d",
+            "verified>1d",
+            "verified<1d",
+            "verified=yes",
+        ] {
             let filter: Filter = filter.parse().unwrap();
             assert!(!filter.matches(&row, START_MS), "{filter}");
         }
@@ -247,6 +358,11 @@ mod tests {
             "size!1",
             "=",
             "accessed>1.2.3d",
+            "state>broken",
+            "state=bad",
+            "cache=attic",
+            "verified>yes",
+            "verified=soon",
         ]
         .iter()
         .map(|text| format!("{text}: {}", text.parse::<Filter>().unwrap_err()))

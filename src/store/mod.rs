@@ -5,6 +5,7 @@
 
 mod entry;
 mod filter;
+mod findings;
 mod log;
 mod overview;
 mod rate;
@@ -24,6 +25,9 @@ mod survey_script;
 
 pub use entry::{AttemptEnd, AttemptRecord, FileStatus};
 pub use filter::{Filter, FilterError};
+pub use findings::{
+    FindingGroup, Healing, Looked, Scope, counts_of, grouped, healing_of, is_at,
+};
 pub use log::{Level, Log, LogLine};
 pub use overview::{FindingCounts, LockCounts, ModelCounts, PartialCounts};
 pub use reduce::reduce;

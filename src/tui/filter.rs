@@ -4,9 +4,6 @@
 use super::rows::ModelItem;
 use crate::store;
 
-/// Keys of the grammar; a word that begins with one and an operator is no word to look for.
-const KEYS: [&str; 5] = ["size", "accessed", "modified", "type", "refs"];
-
 /// A filter as typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -64,8 +61,9 @@ impl Filter {
     }
 }
 
+/// A word that begins with a key and an operator is no word to look for.
 fn is_condition(word: &str) -> bool {
-    KEYS.iter().any(|key| {
+    store::Filter::KEYS.iter().any(|key| {
         let rest = word
             .get(..key.len())
             .filter(|head| head.eq_ignore_ascii_case(key))
