@@ -178,6 +178,16 @@ async fn face(
             run.with_engine(async |session| cli::verify(session, args.clone(), output).await)
                 .await
         }
+        Verb::Doctor(args) => {
+            run.with_engine(async |session| {
+                cli::doctor(session, args.clone(), &settings, output).await
+            })
+            .await
+        }
+        Verb::Locks(args) => {
+            run.with_engine(async |session| cli::locks(session, args.clone(), output).await)
+                .await
+        }
         Verb::Purge(args) => {
             run.with_engine(async |session| cli::purge(session, args.clone(), output).await)
                 .await

@@ -186,12 +186,7 @@ pub(super) fn abandoned(row: &PartialRow, length: u64, map: Option<&str>) -> Fin
         cause(Rule::AbandonedPartial),
     )
     .of_model(&row.repo, None)
-    .seen(
-        &row.path,
-        Some(row.bytes),
-        row.expected_bytes,
-        &seen,
-    )
+    .seen(&row.path, Some(row.bytes), row.expected_bytes, &seen)
     .step(PlanStep::RemovePartial {
         repo: row.repo.clone(),
         path: row.path.clone(),

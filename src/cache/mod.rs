@@ -63,11 +63,11 @@ pub use hashing::{Backlog, InMemory};
 pub use holders::other_download;
 pub use incomplete::{Found, Partial, Salvage};
 pub use layout::Layout;
-pub use lock_list::every_lock;
 pub use lock::{
     BlobLock, Busy, LockAttempt, all_resumable, is_complete_partial, other_progress,
     resumable_bytes, try_lock,
 };
+pub use lock_list::every_lock;
 pub use marker::{
     Marker, MarkerAttempt, MarkerProgress, MarkerRecord, read_marker, remove_markers,
     remove_stale_marker,

@@ -8,14 +8,19 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::help::{
-    EXIT_CODES, HISTORY_EXAMPLES, LS_EXAMPLES, PULL_EXAMPLES, PURGE_EXAMPLES, READY_EXAMPLES,
-    REPORT_EXAMPLES, ROOT_EXAMPLES, STATUS_EXAMPLES, STREAMS, VERIFY_EXAMPLES, WAIT_EXAMPLES,
+    DOCTOR_EXAMPLES, EXIT_CODES, HISTORY_EXAMPLES, LOCKS_EXAMPLES, LS_EXAMPLES, PULL_EXAMPLES,
+    PURGE_EXAMPLES, READY_EXAMPLES, REPORT_EXAMPLES, ROOT_EXAMPLES, STATUS_EXAMPLES, STREAMS,
+    VERIFY_EXAMPLES, WAIT_EXAMPLES,
 };
 use super::sort::Sort;
 use crate::domain::{
     Failure, FailureCode, PullRequest, RepoReference, Revision, VerifyTarget, WaitLimit, shell_word,
 };
 use crate::store::Filter;
+
+mod looks;
+
+pub use looks::{DoctorArgs, LocksArgs};
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
@@ -114,6 +119,12 @@ pub enum Verb {
     /// Hash what is in the cache and say whether it is what the Hub promised.
     #[command(after_help = VERIFY_EXAMPLES, after_long_help = format!("{VERIFY_EXAMPLES}\n\n{EXIT_CODES}"))]
     Verify(VerifyArgs),
+    /// Say what is wrong, wasteful or surprising in the cache, why, and what would heal it.
+    #[command(after_help = DOCTOR_EXAMPLES, after_long_help = format!("{DOCTOR_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Doctor(DoctorArgs),
+    /// Show every lock: who holds it, since when, and how that is known.
+    #[command(after_help = LOCKS_EXAMPLES, after_long_help = format!("{LOCKS_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Locks(LocksArgs),
     /// Take away what nobody needs: shown first, then asked.
     #[command(after_help = PURGE_EXAMPLES, after_long_help = format!("{PURGE_EXAMPLES}\n\n{EXIT_CODES}"))]
     Purge(PurgeArgs),
@@ -214,12 +225,15 @@ pub struct LsArgs {
     /// Show the files of this repo.
     #[arg(value_name = "REPO")]
     pub repo: Option<String>,
-    /// Only what matches, e.g. `size>1GB`, `accessed>30d`, `refs=main`; repeatable.
+    /// Only what matches, e.g. `size>1GB`, `verified>7d`, `state!=complete`; repeatable.
     #[arg(short, long, value_name = "EXPR")]
     pub filter: Vec<Filter>,
     /// Order: name, size, accessed or modified, with `:asc` or `:desc`.
     #[arg(long, value_name = "KEY[:ORDER]", default_value_t)]
     pub sort: Sort,
+    /// At most so many, after sorting.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
 }
 
 /// Arguments of `history`.
@@ -339,6 +353,8 @@ impl Args {
             Some(Verb::Pull(args)) => args.places = places,
             Some(Verb::Status(args)) => args.places = places,
             Some(Verb::Verify(args)) => args.places = places,
+            Some(Verb::Doctor(args)) => args.places = places,
+            Some(Verb::Locks(args)) => args.places = places,
             Some(Verb::Purge(args)) => args.places = places,
             Some(Verb::Report(args)) => args.places = places,
             Some(
@@ -366,6 +382,8 @@ impl Verb {
             Self::Ready(_) => "ready",
             Self::Wait(_) => "wait",
             Self::Verify(_) => "verify",
+            Self::Doctor(_) => "doctor",
+            Self::Locks(_) => "locks",
             Self::Purge(_) => "purge",
             Self::History(_) => "history",
             Self::Report(_) => "report",
@@ -391,6 +409,8 @@ impl Verb {
             | Self::History(_)
             | Self::Status(_)
             | Self::Verify(_)
+            | Self::Doctor(_)
+            | Self::Locks(_)
             | Self::Demo { .. }
             | Self::Config { .. }
             | Self::Completions { .. }
@@ -415,19 +435,21 @@ impl VerifyArgs {
     /// # Errors
     /// `usage` when a text names no repo.
     pub fn targets(&self) -> Result<Vec<VerifyTarget>, Box<Failure>> {
-        self.repos
-            .iter()
-            .map(|text| {
-                let reference = parse_repo(text)?;
-                Ok(VerifyTarget {
-                    repo: reference.repo,
-                    revision: reference
-                        .revision
-                        .map(|revision| revision.as_str().to_owned()),
-                })
-            })
-            .collect()
+        targets_of(&self.repos)
     }
+}
+
+/// Reads REPO arguments, each with its revision.
+fn targets_of(repos: &[String]) -> Result<Vec<VerifyTarget>, Box<Failure>> {
+    let read = |text: &String| {
+        let reference = parse_repo(text)?;
+        let revision = reference.revision;
+        Ok(VerifyTarget {
+            repo: reference.repo,
+            revision: revision.map(|revision| revision.as_str().to_owned()),
+        })
+    };
+    repos.iter().map(read).collect()
 }
 
 /// A call again, as a user would type it.

@@ -17,7 +17,9 @@ use crate::domain::{
 };
 use crate::store::{FileStatus, FileView, Store};
 
-pub(super) use survey::{Bundle, Look, Removals, purge, report, status, verify};
+pub(super) use survey::{
+    Bundle, Diagnosis, Look, Removals, doctor, locks, purge, report, status, verify,
+};
 
 /// The number of the shapes below; it grows when one changes in a way that breaks a reader.
 const SCHEMA: u32 = 1;

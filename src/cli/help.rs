@@ -24,6 +24,7 @@ Examples:
   larder pull https://huggingface.co/mlx-community/Qwen3-4B-4bit/tree/main
   larder ls --filter 'size>1GB' --sort size
   larder status                                everything on one screen
+  larder doctor                                what is wrong, why, what heals it
   larder demo                                  offline, in a throw-away cache";
 
 pub(super) const STREAMS: &str = "\
@@ -81,7 +82,12 @@ Filters are KEY OP VALUE, and all must hold:
   accessed, modified  likewise, e.g. 30s 5m 2h 7d 2w 6mo 1y;
                       accessed>30d is longer ago than 30 days
   type                with = only: model, dataset, space
-  refs                with = only: the name of a ref";
+  refs                with = only: the name of a ref
+  state               with = or !=: complete, partial, broken, absent,
+                      unreferenced
+  verified            an age, as accessed; or yes, no
+  cache               with = or !=: hub, local-dir, hub-api, lm-studio,
+                      mlx-cache, swama, folder";
 
 pub(super) const STATUS_EXAMPLES: &str = "\
 Examples:
@@ -99,6 +105,29 @@ Examples:
 
 Nothing is changed and no network is used. Every file is hashed and compared
 with what the Hub promised; `larder pull` puts right what is found.";
+
+pub(super) const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  larder doctor                    everything in the cache
+  larder doctor ORG/NAME           one repo; ORG/NAME@main one snapshot
+  larder doctor --severity error   only what makes a reader fail
+  larder doctor --rule orphan-blob --rule abandoned-partial
+  larder doctor --json | jq -r '.findings[].rule' | sort | uniq -c
+
+Nothing is changed and no network is used. Each finding has its evidence, the
+likely cause and the plan that would heal it. Exits with 3 if a reader would
+get wrong or missing bytes. With --rule only what those rules find counts;
+--severity hides and does not change the exit code.";
+
+pub(super) const LOCKS_EXAMPLES: &str = "\
+Examples:
+  larder locks                     all but the free ones, which are counted
+  larder locks ORG/NAME            every lock of one repo
+  larder locks -v                  every lock of every repo
+  larder locks --json | jq '.locks[] | select(.state == \"held\") | .pid'
+
+A lock file that nobody holds is normal: tools leave it behind. Nothing is
+locked, changed or removed.";
 
 pub(super) const PURGE_EXAMPLES: &str = "\
 Examples:
@@ -132,6 +161,8 @@ mod tests {
             LS_EXAMPLES,
             STATUS_EXAMPLES,
             VERIFY_EXAMPLES,
+            DOCTOR_EXAMPLES,
+            LOCKS_EXAMPLES,
             PURGE_EXAMPLES,
             REPORT_EXAMPLES,
             HISTORY_EXAMPLES,

@@ -13,7 +13,7 @@ use crate::domain::{
     Command, Failure, FailureCode, FileRow, FileState, ModelRow, ModelState, RepoReference,
     sanitize,
 };
-use crate::store::{Listing, Store, count, duration, size};
+use crate::store::{Listing, Store, count, duration, is_at, size};
 
 /// A model, with its files where those were asked for.
 type Row<'a> = (&'a ModelRow, Option<&'a [FileRow]>);
@@ -86,17 +86,11 @@ fn select<'a>(
     let revision = wanted.and_then(|reference| reference.revision.as_ref());
     let mut rows: Vec<Row<'a>> = models
         .chain(single)
-        .filter(|(row, _)| {
-            revision.is_none_or(|revision| {
-                let name = revision.as_str();
-                row.refs.iter().any(|reference| reference == name)
-                    || row.revision == name
-                    || (name.len() >= 7 && row.revision.starts_with(name))
-            })
-        })
+        .filter(|(row, _)| revision.is_none_or(|revision| is_at(row, revision.as_str())))
         .filter(|(row, _)| args.filter.iter().all(|filter| filter.matches(row, now_ms)))
         .collect();
     rows.sort_by(|(a, _), (b, _)| args.sort.compare(a, b));
+    rows.truncate(args.limit.unwrap_or(usize::MAX));
     rows
 }
 
@@ -130,6 +124,7 @@ fn models_table(rows: &[Row<'_>], columns: Option<u16>, now_ms: u64) -> String {
         .flexible("REVISION", 8)
         .numbers("SIZE")
         .flexible("STATE", 10)
+        .column("VERIFIED")
         .column("LAST USED");
     for (row, _) in rows {
         table.row(&[
@@ -137,6 +132,8 @@ fn models_table(rows: &[Row<'_>], columns: Option<u16>, now_ms: u64) -> String {
             revision_words(row),
             size(row.size_bytes),
             state_words(row),
+            row.verified_ms
+                .map_or_else(|| "no".to_owned(), |then| ago(then, now_ms)),
             last_used(row, now_ms),
         ]);
     }
@@ -149,8 +146,12 @@ fn files_text(rows: &[Row<'_>], columns: Option<u16>, now_ms: u64) -> String {
         if !text.is_empty() {
             text.push('\n');
         }
+        let verified = match row.verified_ms {
+            Some(then) => format!("verified {}", ago(then, now_ms)),
+            None => "unverified".to_owned(),
+        };
         let head = format!(
-            "{} @ {}: {}, {}, last used {}\n{}\n",
+            "{} @ {}: {}, {verified}, {}, last used {}\n{}\n",
             row.repo,
             revision_words(row),
             state_words(row),
@@ -170,7 +171,7 @@ fn files_text(rows: &[Row<'_>], columns: Option<u16>, now_ms: u64) -> String {
             table.row(&[
                 file.path.clone(),
                 file.size_bytes.map_or_else(|| "-".to_owned(), size),
-                file_state(file),
+                file_state(file, now_ms),
             ]);
         }
         text.push_str(&table.render(columns));
@@ -205,22 +206,30 @@ fn state_words(row: &ModelRow) -> String {
 }
 
 fn last_used(row: &ModelRow, now_ms: u64) -> String {
-    row.accessed_ms.map_or_else(
-        || "unknown".to_owned(),
-        // Clocks jump: a time to come is now.
-        |then| match now_ms.saturating_sub(then) {
-            0..60_000 => "just now".to_owned(),
-            age_ms => format!("{} ago", duration(age_ms)),
-        },
-    )
+    row.accessed_ms
+        .map_or_else(|| "unknown".to_owned(), |then| ago(then, now_ms))
 }
 
-fn file_state(file: &FileRow) -> String {
+/// How long ago something was. Clocks jump: a time to come is now.
+pub(super) fn ago(then_ms: u64, now_ms: u64) -> String {
+    match now_ms.saturating_sub(then_ms) {
+        0..60_000 => "just now".to_owned(),
+        age_ms => format!("{} ago", duration(age_ms)),
+    }
+}
+
+fn file_state(file: &FileRow, now_ms: u64) -> String {
     let expected = file.expected_bytes.map(size);
     match (file.state, expected) {
-        (FileState::Verified, _) => "verified".to_owned(),
+        (FileState::Verified, _) => match file.verified_ms {
+            Some(then) => format!("verified {}", ago(then, now_ms)),
+            None => "verified".to_owned(),
+        },
         (FileState::Unverified, _) => "unverified".to_owned(),
-        (FileState::WrongHash, _) => "wrong hash".to_owned(),
+        (FileState::WrongHash, _) => match file.verified_ms {
+            Some(then) => format!("wrong hash, seen {}", ago(then, now_ms)),
+            None => "wrong hash".to_owned(),
+        },
         (FileState::Truncated, Some(expected)) => format!("truncated, should be {expected}"),
         (FileState::Truncated, None) => "truncated".to_owned(),
         (FileState::WrongSize, Some(expected)) => format!("wrong size, should be {expected}"),
@@ -261,6 +270,8 @@ mod tests {
         ];
         rows[1].state = ModelState::Partial;
         rows[1].files_present = 3;
+        rows[0].verified_ms = Some(START_MS - 2 * 3_600_000);
+        rows[3].verified_ms = Some(START_MS - 12 * 86_400_000);
         rows[2].state = ModelState::Broken;
         rows[2].accessed_ms = None;
         rows[3].refs.clear();
@@ -320,6 +331,19 @@ mod tests {
             sort: "size".parse().unwrap(),
             ..LsArgs::default()
         };
+        let first = LsArgs {
+            limit: Some(1),
+            ..args.clone()
+        };
+        let played = listed(&Script::listed(zoo()), stage::json(), first).await;
+        let document = played.document(LS_SCHEMA);
+        assert_eq!(document["models"].as_array().unwrap().len(), 1);
+        assert!(
+            document["models"][0]["repo"]
+                .as_str()
+                .unwrap()
+                .starts_with("mlx")
+        );
         let played = listed(&Script::listed(zoo()), stage::json(), args).await;
         let document = played.document(LS_SCHEMA);
         let repos: Vec<&str> = document["models"]
@@ -341,16 +365,22 @@ mod tests {
         row.state = ModelState::Broken;
         row.problems = vec!["`model.safetensors` is truncated\u{1b}".to_owned()];
         let mut files = vec![
+            file_row("tokenizer.json", 17_000_000),
+            file_row("vocab.json", 17),
             file_row("config.json", 4_100),
             file_row("model.safetensors", 1_000),
             file_row("模型/🦙.json", 12),
             file_row("gone.json", 12),
         ];
-        files[1].state = FileState::Truncated;
-        files[1].expected_bytes = Some(1_330_000_000);
-        files[2].state = FileState::Regular;
-        files[3].state = FileState::Absent;
-        files[3].size_bytes = None;
+        files[0].state = FileState::Verified;
+        files[0].verified_ms = Some(START_MS - 2 * 3_600_000);
+        files[1].state = FileState::WrongHash;
+        files[1].verified_ms = Some(START_MS - 3 * 60_000);
+        files[3].state = FileState::Truncated;
+        files[3].expected_bytes = Some(1_330_000_000);
+        files[4].state = FileState::Regular;
+        files[5].state = FileState::Absent;
+        files[5].size_bytes = None;
         Script::new()
             .then(
                 1,
@@ -380,7 +410,7 @@ mod tests {
         let both = listed(&files(), stage::json(), args("org/m")).await;
         let document = both.document(LS_SCHEMA);
         assert_eq!(document["models"].as_array().unwrap().len(), 2);
-        assert_eq!(document["models"][1]["files"][3]["state"], "absent");
+        assert_eq!(document["models"][1]["files"][5]["state"], "absent");
         let other = listed(&files(), stage::human(), args("org/m@v9")).await;
         assert_eq!(other.exit_code, 3);
         assert!(other.stderr.contains("not at `v9`"), "{}", other.stderr);

@@ -4,13 +4,12 @@
 //! goes everything. What others named is made harmless here.
 
 use super::document::Look;
-use super::remedy;
+use super::finding::{counts_words, rows};
 use super::table::cut;
 use crate::domain::{
-    Finding, LockKind, LockRow, LockState, ModelRow, ModelState, Network, PartialRow, PartialState,
-    sanitize,
+    LockKind, LockRow, LockState, ModelRow, ModelState, Network, PartialRow, PartialState, sanitize,
 };
-use crate::store::{FindingCounts, LockCounts, count, duration, short, size};
+use crate::store::{LockCounts, count, duration, grouped, short, size};
 
 /// Models, findings, locks and downloads that are told on a terminal; the rest is a count.
 const TOLD: [usize; 4] = [2, 3, 2, 2];
@@ -70,11 +69,10 @@ impl Page<'_> {
         text.push_str(&self.rows(wanting.collect(), TOLD[0]));
 
         let findings = shelf.findings_about(repo);
-        let counts = finding_words(shelf.finding_counts(repo));
+        let counts = counts_words(shelf.finding_counts(repo));
         text.push_str(&self.entry("findings", &counts));
-        let told = findings
-            .into_iter()
-            .map(|finding| finding_rows(finding, self.places));
+        let groups = grouped(&findings);
+        let told = groups.iter().map(|group| rows(group, self.places));
         text.push_str(&self.rows(told.collect(), TOLD[1]));
 
         let locks = lock_counts_words(shelf.lock_counts(repo));
@@ -228,51 +226,8 @@ fn model_words(model: &ModelRow) -> String {
     format!("{} @ {revision}: {why}", model.repo)
 }
 
-/// How many of each severity.
-pub(super) fn finding_words(counts: FindingCounts) -> String {
-    let words: Vec<String> = [
-        (counts.errors, "error"),
-        (counts.warnings, "warning"),
-        (counts.notes, "note"),
-    ]
-    .into_iter()
-    .filter(|(number, _)| *number > 0)
-    .map(|(number, noun)| count(number, noun))
-    .collect();
-    if words.is_empty() {
-        "none".to_owned()
-    } else {
-        words.join(", ")
-    }
-}
-
-/// A finding: what, about which model, and what puts it right.
-pub(super) fn finding_rows(finding: &Finding, places: &[String]) -> Vec<String> {
-    let mut words = finding.summary.clone();
-    if let Some(file) = finding
-        .file
-        .as_ref()
-        .filter(|file| !words.contains(file.as_str()))
-    {
-        words = format!("{file}: {words}");
-    }
-    if let Some(repo) = &finding.repo {
-        words = match &finding.revision {
-            Some(revision) => format!("{words} ({repo} @ {})", short(revision)),
-            None => format!("{words} ({repo})"),
-        };
-    }
-    let mut rows = vec![row(finding.severity.name(), &words)];
-    let (plan, command) = remedy::fix(finding, places);
-    match command {
-        Some(command) => rows.push(format!("    {}: {}", sanitize(&plan), sanitize(&command))),
-        None if plan.is_empty() => {}
-        None => rows.push(format!("    {}", sanitize(&plan))),
-    }
-    rows
-}
-
-fn lock_counts_words(counts: LockCounts) -> String {
+/// How many of each state.
+pub(super) fn lock_counts_words(counts: LockCounts) -> String {
     let words: Vec<String> = [
         (counts.held, "held"),
         (counts.unknown, "unknown"),
@@ -301,7 +256,8 @@ fn whom(is_ours: bool, program: Option<&str>, pid: Option<u32>) -> Option<String
     }
 }
 
-fn lock_words(lock: &LockRow, now_ms: u64) -> String {
+/// What a lock is on, and who holds it.
+pub(super) fn lock_words(lock: &LockRow, now_ms: u64) -> String {
     let mut words = if lock.is_program() {
         lock.repo.to_string()
     } else {

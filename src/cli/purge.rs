@@ -9,7 +9,7 @@ use super::exit::{Ending, Work, judge};
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
 use super::remedy::Subject;
-use super::status::survey;
+use super::status::look;
 use super::table::Table;
 use crate::domain::{Command, Failure, FailureCode, Plan, PlanStep, PurgeResult, RepoId, sanitize};
 use crate::store::{Store, count, duration, size};
@@ -27,8 +27,20 @@ async fn run(mut session: Session<'_>, args: &PurgeArgs, mut console: Console<'_
     let ending = match repos(args) {
         Err(failure) => Ending::refused(*failure),
         Ok(repos) => {
-            let looked = survey(&mut session, &mut console, &mut store, None).await;
-            if looked.exit_code == 0 {
+            let looked = look(
+                &mut session,
+                &mut console,
+                &mut store,
+                Command::Diagnose(None),
+            )
+            .await;
+            let absent = repos.iter().find(|repo| !store.shelf().knows(repo));
+            if looked.exit_code == 0
+                && let Some(repo) = absent
+            {
+                let here = store.shelf().repos();
+                Ending::refused(Failure::not_in_cache(repo, &here))
+            } else if looked.exit_code == 0 {
                 plan = store.shelf().purge_plan(&repos);
                 carry_out(&mut session, args, &plan, &mut store, &mut console).await
             } else {
@@ -212,7 +224,7 @@ mod tests {
     async fn every_path_is_shown_before_somebody_says_yes() {
         let played = purged(stage::human(), args(false), Answers::Given("y\n")).await;
         insta::assert_snapshot!(played.shown());
-        let [Command::Survey(None), Command::Purge(plan)] = played.commands.as_slice() else {
+        let [Command::Diagnose(None), Command::Purge(plan)] = played.commands.as_slice() else {
             panic!("{:?}", played.commands);
         };
         assert_eq!(plan.steps.len(), 2);
@@ -273,7 +285,7 @@ mod tests {
     async fn only_the_repos_that_were_named() {
         for (repo, files, exit) in [
             ("org/other", 1, 0),
-            ("no/body", 0, 0),
+            ("no/body", 0, 3),
             ("org/other@main", 0, 2),
             ("a b", 0, 2),
         ] {
@@ -284,6 +296,11 @@ mod tests {
             assert_eq!(played.exit_code, exit, "{repo}: {}", played.stderr);
             let document = played.document(PURGE_SCHEMA);
             assert_eq!(document["planned"].as_array().unwrap().len(), files);
+            if exit == 3 {
+                assert_eq!(document["failure_code"], "incomplete");
+                let cause = document["failures"][0]["causes"][0].as_str().unwrap();
+                assert!(cause.contains("org/other"), "{cause}");
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::args::{Args, Verb};
-use super::document::{self, Bundle, Closing, Look, Removals};
+use super::document::{self, Bundle, Closing, Diagnosis, Look, Removals};
 use super::exit::Ending;
 use super::follow::Console;
 use super::output::{Format, Output};
@@ -64,6 +64,7 @@ fn refuse_on(
         Some(Verb::Pull(args)) => Some(args.repo.as_str()),
         Some(Verb::Ls(args)) => args.repo.as_deref(),
         Some(Verb::Status(args)) => args.repo.as_deref(),
+        Some(Verb::Locks(args)) => args.repo.as_deref(),
         Some(Verb::History(args)) => args.repo.as_deref(),
         Some(Verb::Ready(args)) => Some(args.repo.as_str()),
         Some(Verb::Wait(args)) => Some(args.ready.repo.as_str()),
@@ -108,6 +109,8 @@ fn empty(verb: Option<&Verb>, closing: &Closing<'_>, is_line: bool) -> Option<St
         Verb::Wait(_) => document::ready("wait", None, None, closing, is_line),
         Verb::Status(_) => document::status(look, closing, is_line),
         Verb::Verify(_) => document::verify(&Store::default(), closing, is_line),
+        Verb::Doctor(_) => document::doctor(&Diagnosis::default(), closing, is_line),
+        Verb::Locks(_) => document::locks(&shelf, None, closing, is_line),
         Verb::Purge(args) => {
             let removals = Removals {
                 plan: &Plan::default(),
@@ -136,11 +139,12 @@ fn empty(verb: Option<&Verb>, closing: &Closing<'_>, is_line: bool) -> Option<St
 #[cfg(test)]
 mod tests {
     use super::super::args::{
-        ConfigVerb, HistoryArgs, LsArgs, PullArgs, PurgeArgs, ReportArgs, StatusArgs, VerifyArgs,
+        ConfigVerb, DoctorArgs, HistoryArgs, LocksArgs, LsArgs, PullArgs, PurgeArgs, ReportArgs,
+        StatusArgs, VerifyArgs,
     };
     use super::super::schema::{
-        CONFIG_SCHEMA, HISTORY_SCHEMA, LS_SCHEMA, PULL_SCHEMA, PURGE_SCHEMA, REPORT_SCHEMA,
-        STATUS_SCHEMA, VERIFY_SCHEMA,
+        CONFIG_SCHEMA, DOCTOR_SCHEMA, HISTORY_SCHEMA, LOCKS_SCHEMA, LS_SCHEMA, PULL_SCHEMA,
+        PURGE_SCHEMA, REPORT_SCHEMA, STATUS_SCHEMA, VERIFY_SCHEMA,
     };
     use super::super::stage;
     use super::*;
@@ -179,6 +183,11 @@ mod tests {
                 Some(Verb::Verify(VerifyArgs::default())),
                 Some(VERIFY_SCHEMA),
             ),
+            (
+                Some(Verb::Doctor(DoctorArgs::default())),
+                Some(DOCTOR_SCHEMA),
+            ),
+            (Some(Verb::Locks(LocksArgs::default())), Some(LOCKS_SCHEMA)),
             (Some(Verb::Purge(PurgeArgs::default())), Some(PURGE_SCHEMA)),
             (
                 Some(Verb::Report(ReportArgs::default())),

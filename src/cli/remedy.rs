@@ -3,7 +3,7 @@
 //! **Law**: every command named here exists, every code has its words; the matches are exhaustive.
 
 use super::args::call_of;
-use crate::domain::{Failure, FailureCode, Finding, PlanStep, Remedy, shell_word};
+use crate::domain::{Failure, FailureCode, PlanStep, Remedy, shell_word};
 use crate::store::{duration, size};
 
 const TOKENS: &str = "https://huggingface.co/settings/tokens";
@@ -97,7 +97,7 @@ fn call_again(subject: Subject<'_>, repo: &str) -> String {
     match (subject.call, subject.command) {
         (Some(call), _) => call.to_owned(),
         (None, "purge") => "larder purge --incomplete".to_owned(),
-        (None, command @ ("ls" | "demo" | "status" | "verify" | "report")) => {
+        (None, command @ ("ls" | "demo" | "status" | "verify" | "doctor" | "locks" | "report")) => {
             format!("larder {command}")
         }
         (None, _) => format!("larder pull {repo}"),
@@ -235,12 +235,14 @@ fn right_call(failure: &Failure, subject: Subject<'_>, repo: &str, again: &str) 
 
 /// What a plan does, in a few words, and the commands that do it; `None` where there is nothing
 /// to type.
-pub(super) fn fix(finding: &Finding, places: &[String]) -> (String, Option<String>) {
+pub(super) fn fix(steps: &[PlanStep], places: &[String]) -> (String, Option<String>) {
     let (mut words, mut commands) = (Vec::new(), Vec::new());
-    for step in &finding.plan.steps {
+    let (mut has_removals, mut removed_bytes) = (false, 0);
+    for step in steps {
         match step {
             PlanStep::RemovePartial { repo, bytes, .. } => {
-                words.push(format!("remove {}", size(*bytes)));
+                has_removals = true;
+                removed_bytes += *bytes;
                 commands.push(call_of(
                     "larder purge --incomplete",
                     [&repo.to_string()],
@@ -266,6 +268,9 @@ pub(super) fn fix(finding: &Finding, places: &[String]) -> (String, Option<Strin
             PlanStep::Change(change) => words.push(change.words()),
             PlanStep::ByHand { advice } => words.push(advice.clone()),
         }
+    }
+    if has_removals {
+        words.insert(0, format!("frees {}", size(removed_bytes)));
     }
     words.dedup();
     commands.dedup();
@@ -339,7 +344,7 @@ mod tests {
         flags.push("help".to_owned());
         for code in FailureCode::ALL {
             for place in [
-                "pull", "ls", "status", "verify", "purge", "report", "demo", "",
+                "pull", "ls", "status", "verify", "doctor", "locks", "purge", "report", "demo", "",
             ] {
                 let subject = Subject {
                     repo: None,

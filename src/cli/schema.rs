@@ -14,6 +14,10 @@ pub const EVENT_SCHEMA: &str = include_str!("../../assets/schema/event.schema.js
 pub const STATUS_SCHEMA: &str = include_str!("../../assets/schema/status.schema.json");
 /// The document of `verify`.
 pub const VERIFY_SCHEMA: &str = include_str!("../../assets/schema/verify.schema.json");
+/// The document of `doctor`.
+pub const DOCTOR_SCHEMA: &str = include_str!("../../assets/schema/doctor.schema.json");
+/// The document of `locks`.
+pub const LOCKS_SCHEMA: &str = include_str!("../../assets/schema/locks.schema.json");
 /// The document of `purge`.
 pub const PURGE_SCHEMA: &str = include_str!("../../assets/schema/purge.schema.json");
 /// The document of `report`.
@@ -25,7 +29,9 @@ pub const CONFIG_SCHEMA: &str = include_str!("../../assets/schema/config.schema.
 mod tests {
     use super::*;
 
-    const ALL: [&str; 10] = [
+    const ALL: [&str; 12] = [
+        DOCTOR_SCHEMA,
+        LOCKS_SCHEMA,
         HISTORY_SCHEMA,
         READY_SCHEMA,
         PULL_SCHEMA,

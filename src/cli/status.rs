@@ -5,9 +5,10 @@
 use super::args::{StatusArgs, call_of, parse_repo};
 use super::document::{self, Look};
 use super::exit::{Ending, Work, judge};
+use super::finding::counts_words;
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
-use super::page::{Page, finding_words};
+use super::page::Page;
 use super::remedy::Subject;
 use crate::domain::{Command, Failure, FailureCode, RepoId, Setting};
 use crate::store::{FindingCounts, Store};
@@ -58,7 +59,10 @@ async fn run(
         command: "status",
         call: Some(&call),
     };
-    if console.output.format == Format::Human && has_looked(&store) {
+    let is_absent = repo
+        .as_ref()
+        .is_some_and(|repo| !store.shelf().knows(repo) && ending.exit_code != 0);
+    if console.output.format == Format::Human && has_looked(&store) && !is_absent {
         let page = Page {
             look,
             now_ms,
@@ -75,15 +79,25 @@ async fn run(
     })
 }
 
-/// Looks at everything once. A cache that cannot be read is a failure, whatever else was seen.
+/// Looks at everything once, the network included.
 pub(super) async fn survey(
     session: &mut Session<'_>,
     console: &mut Console<'_>,
     store: &mut Store,
     repo: Option<&RepoId>,
 ) -> Ending {
+    look(session, console, store, Command::Survey(repo.cloned())).await
+}
+
+/// Looks as a command says. A cache that cannot be read is a failure, whatever else was seen.
+pub(super) async fn look(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    store: &mut Store,
+    command: Command,
+) -> Ending {
     console.work = Work::Looking;
-    (session.commands)(Command::Survey(repo.cloned()));
+    (session.commands)(command);
     let followed = follow(session, store, console).await;
     console.talk.settle();
     let ending = judge(console.work, followed.outcome.as_ref(), followed.caught);
@@ -99,15 +113,15 @@ pub(super) fn has_looked(store: &Store) -> bool {
     shelf.models().is_some() || shelf.trouble().is_some()
 }
 
-/// What `--check` finds.
-fn found(counts: FindingCounts, is_strict: bool) -> Option<Failure> {
+/// What `--check` finds, and `doctor`.
+pub(super) fn found(counts: FindingCounts, is_strict: bool) -> Option<Failure> {
     let FindingCounts {
         errors, warnings, ..
     } = counts;
     if errors == 0 && (!is_strict || warnings == 0) {
         return None;
     }
-    let failure = Failure::new(FailureCode::Findings, finding_words(counts));
+    let failure = Failure::new(FailureCode::Findings, counts_words(counts));
     Some(if errors > 0 {
         failure.because("a reader gets wrong or missing bytes")
     } else {
@@ -123,7 +137,7 @@ mod tests {
     use super::super::schema::STATUS_SCHEMA;
     use super::super::stage::{self, Played, play};
     use super::*;
-    use crate::domain::{Event, Outcome, Rule};
+    use crate::domain::{Event, Finding, Outcome, PlanStep, RepoKind, Rule};
     use crate::store::script::{Script, model_row};
 
     async fn seen(script: &Script, output: Output, args: StatusArgs) -> Played {
@@ -183,7 +197,17 @@ mod tests {
         for stamped in &mut script.events {
             match &mut stamped.event {
                 Event::ModelsListed { models } => *models = vec![models.clone(); 50].concat(),
-                Event::FindingsSeen { findings } => *findings = vec![findings.clone(); 50].concat(),
+                Event::FindingsSeen { findings } => {
+                    // Of one model they would be told together.
+                    let of = |finding: &Finding, at: usize| Finding {
+                        repo: RepoId::new(RepoKind::Model, &format!("org/m{at}")).ok(),
+                        ..finding.clone()
+                    };
+                    *findings = findings
+                        .iter()
+                        .flat_map(|finding| (0..50).map(move |at| of(finding, at)))
+                        .collect();
+                }
                 Event::LocksSeen { locks } => *locks = vec![locks.clone(); 50].concat(),
                 Event::PartialsSeen { partials } => *partials = vec![partials.clone(); 50].concat(),
                 _ => {}
@@ -191,10 +215,51 @@ mod tests {
         }
         let played = seen(&script, stage::columns(80), StatusArgs::default()).await;
         assert!(played.stdout.lines().count() <= 24, "{}", played.stdout);
-        assert!(played.stdout.contains("and 197 more"), "{}", played.stdout);
+        assert!(played.stdout.contains("and 147 more"), "{}", played.stdout);
         let piped = seen(&script, stage::human(), StatusArgs::default()).await;
         assert!(piped.stdout.lines().count() > 500);
         assert!(!piped.stdout.contains('…') && !piped.stdout.contains("more:"));
+    }
+
+    #[tokio::test]
+    async fn eight_partials_of_one_model_are_one_row_and_eight_findings() {
+        let mut script = Script::survey();
+        for stamped in &mut script.events {
+            if let Event::FindingsSeen { findings } = &mut stamped.event {
+                let partial = findings[1].clone();
+                findings.extend((0..7).map(|at| {
+                    let mut more = partial.clone();
+                    more.evidence[0].path.push_str(&format!("{at}"));
+                    for step in &mut more.plan.steps {
+                        if let PlanStep::RemovePartial { path, .. } = step {
+                            path.push_str(&format!("{at}"));
+                        }
+                    }
+                    more
+                }));
+            }
+        }
+        let played = seen(&script, stage::human(), StatusArgs::default()).await;
+        let told: Vec<&str> = played
+            .stdout
+            .lines()
+            .skip_while(|line| !line.starts_with("findings"))
+            .filter(|line| line.contains("unfinished blob") || line.contains("purge"))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "  warning   8 unfinished blobs, and nobody is fetching the rest \
+                 (mlx-community/gemma-2-2b-it-4bit)",
+                "    frees 3.22 GB: larder purge --incomplete \
+                 mlx-community/gemma-2-2b-it-4bit",
+                "  warning   an unfinished blob that nobody is writing (org/other)",
+                "    frees 12 B: larder purge --incomplete org/other",
+            ]
+        );
+        let played = seen(&script, stage::json(), StatusArgs::default()).await;
+        let document = played.document(STATUS_SCHEMA);
+        assert_eq!(document["findings"].as_array().unwrap().len(), 4 + 7);
     }
 
     #[tokio::test]

@@ -5,13 +5,13 @@
 use super::args::{VerifyArgs, call_of};
 use super::document;
 use super::exit::{Ending, Work, judge};
+use super::finding::rows;
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
-use super::page::finding_rows;
 use super::remedy::Subject;
 use super::table::{Table, cut};
-use crate::domain::{Command, Verification};
-use crate::store::{Store, count, short, size};
+use crate::domain::{Command, Finding, Verification};
+use crate::store::{Store, count, grouped, short, size};
 
 /// Runs `verify`; the exit code.
 pub async fn verify(session: Session<'_>, args: VerifyArgs, output: Output) -> u8 {
@@ -105,11 +105,11 @@ fn verdicts(seen: &[Verification], columns: Option<u16>, places: &[String]) -> S
         ]);
     }
     let mut text = table.render(columns);
-    let findings: Vec<String> = seen
+    let findings: Vec<&Finding> = seen.iter().flat_map(|model| &model.findings).collect();
+    let findings: Vec<String> = grouped(&findings)
         .iter()
-        .flat_map(|model| &model.findings)
-        .flat_map(|finding| {
-            let mut rows = finding_rows(finding, places);
+        .flat_map(|group| {
+            let mut rows = rows(group, places);
             if let (Some(columns), Some(first)) = (columns, rows.first_mut()) {
                 *first = cut(first, usize::from(columns));
             }

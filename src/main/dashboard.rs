@@ -225,7 +225,8 @@ fn interpret(line: &str) -> Result<Wish, String> {
             Wish::PurgeIncomplete(repos.map_err(|error| error.to_string())?)
         }
         Some(Verb::Ls(_)) => Wish::Models,
-        Some(Verb::Status(_)) => Wish::Health,
+        Some(Verb::Status(_) | Verb::Doctor(_)) => Wish::Health,
+        Some(Verb::Locks(_)) => Wish::Locks,
         Some(_) => Wish::ShellOnly,
         None => {
             let reference = args.reference().map_err(|failure| told(&failure))?;

@@ -7,9 +7,7 @@ use std::collections::BTreeSet;
 
 use super::overview::FindingCounts;
 use super::shelf::Shelf;
-use crate::domain::{
-    Change, Finding, ModelRow, PlanStep, RepoId, Rule, Severity, VerifyTarget,
-};
+use crate::domain::{Change, Finding, ModelRow, PlanStep, RepoId, Rule, Severity, VerifyTarget};
 
 /// What a look is about.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,8 +56,19 @@ impl FindingGroup<'_> {
     /// The steps that heal all of them, each once; pulls of one revision are one pull.
     pub fn steps(&self) -> Vec<PlanStep> {
         let mut steps: Vec<PlanStep> = Vec::new();
-        for step in self.all.iter().flat_map(|finding| &finding.plan.steps) {
+        let mut places = BTreeSet::new();
+        let all = self.all.iter().flat_map(|finding| {
+            let place = finding.evidence.first().map(|fact| &fact.path);
+            finding.plan.steps.iter().map(move |step| (place, step))
+        });
+        for (place, step) in all {
             if steps.contains(step) && !matches!(step, PlanStep::Pull { .. }) {
+                continue;
+            }
+            // The same file twice is fetched once.
+            if matches!(step, PlanStep::Pull { .. })
+                && place.is_some_and(|place| !places.insert(place))
+            {
                 continue;
             }
             let PlanStep::Pull {
@@ -189,7 +198,10 @@ impl Shelf {
         self.models_of(None).filter(move |row| {
             let is_meant = |target: &VerifyTarget| {
                 target.repo == row.repo
-                    && target.revision.as_deref().is_none_or(|name| is_at(row, name))
+                    && target
+                        .revision
+                        .as_deref()
+                        .is_none_or(|name| is_at(row, name))
             };
             scope.targets.is_empty() || scope.targets.iter().any(is_meant)
         })
@@ -238,9 +250,10 @@ impl Shelf {
     pub fn verified_ms(&self, row: &ModelRow) -> Option<u64> {
         match self.verified(&row.snapshot) {
             Some(verified) if !verified.is_good => None,
-            Some(verified) => Some(row.verified_ms.map_or(verified.at_ms, |then| {
-                then.max(verified.at_ms)
-            })),
+            Some(verified) => Some(
+                row.verified_ms
+                    .map_or(verified.at_ms, |then| then.max(verified.at_ms)),
+            ),
             None => row.verified_ms,
         }
     }
@@ -294,6 +307,7 @@ mod tests {
             "each path once"
         );
         assert_eq!(counts_of(&twice).errors, 4);
+        assert_eq!(grouped(&twice)[0].steps(), groups[0].steps());
     }
 
     #[test]
@@ -312,7 +326,10 @@ mod tests {
             assert_eq!(count(&[target(repo(), Some(name))], &[]), 2, "{name}");
         }
         assert_eq!(count(&[target(repo(), Some("v9"))], &[]), 1);
-        assert_eq!(count(&[target(repo(), None), target(other(), None)], &[]), 4);
+        assert_eq!(
+            count(&[target(repo(), None), target(other(), None)], &[]),
+            4
+        );
         assert!(shelf.knows(&other()));
         assert!(!shelf.knows(&RepoId::new(RepoKind::Dataset, "org/other").unwrap()));
         assert_eq!(shelf.repos().len(), 3);
@@ -320,7 +337,11 @@ mod tests {
 
     #[test]
     fn the_oldest_verdict_is_the_age_of_all() {
-        let mut rows = vec![model_row("a/a", 5), model_row("b/b", 7), model_row("c/c", 9)];
+        let mut rows = vec![
+            model_row("a/a", 5),
+            model_row("b/b", 7),
+            model_row("c/c", 9),
+        ];
         rows[0].verified_ms = Some(START_MS - 5_000);
         rows[1].verified_ms = Some(START_MS - 9_000);
         let store = Script::new()

@@ -21,13 +21,11 @@ mod law;
 #[cfg(test)]
 pub(crate) mod script;
 #[cfg(test)]
-mod survey_script;
+pub(crate) mod survey_script;
 
 pub use entry::{AttemptEnd, AttemptRecord, FileStatus};
 pub use filter::{Filter, FilterError};
-pub use findings::{
-    FindingGroup, Healing, Looked, Scope, counts_of, grouped, healing_of, is_at,
-};
+pub use findings::{FindingGroup, Healing, Looked, Scope, counts_of, grouped, healing_of, is_at};
 pub use log::{Level, Log, LogLine};
 pub use overview::{FindingCounts, LockCounts, ModelCounts, PartialCounts};
 pub use reduce::reduce;

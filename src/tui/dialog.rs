@@ -331,7 +331,7 @@ pub(super) fn offers(ui: &mut Ui, view: View<'_>, text: &str) -> Vec<String> {
         "level" => ["debug", "info", "warning", "error"]
             .map(str::to_owned)
             .to_vec(),
-        "pull" | "add" | "verify" | "purge" | "ls" | "status" => {
+        "pull" | "add" | "verify" | "purge" | "ls" | "status" | "doctor" | "locks" => {
             let scene = Scene::build(ui, view.store, view.now_ms);
             let known = scene
                 .models
@@ -446,6 +446,10 @@ fn run(ui: &mut Ui, view: View<'_>, text: &str) -> Result<Vec<Effect>, String> {
         }
         Wish::Health => {
             ui.focus_on(Pane::Health);
+            Vec::new()
+        }
+        Wish::Locks => {
+            ui.focus_on(Pane::Locks);
             Vec::new()
         }
         Wish::ShellOnly => {

@@ -50,8 +50,10 @@ pub enum Wish {
     PurgeIncomplete(Vec<RepoId>),
     /// `ls`: the models.
     Models,
-    /// `status`: what is wrong.
+    /// `status`, `doctor`: what is wrong.
     Health,
+    /// `locks`.
+    Locks,
     /// A command that is for a shell only.
     ShellOnly,
 }

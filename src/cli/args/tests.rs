@@ -34,7 +34,7 @@ fn the_help_names_every_exit_code() {
 fn help_reads_well_at_80_columns() {
     let mut text = String::new();
     for name in [
-        "", "pull", "ls", "status", "verify", "purge", "report", "demo",
+        "", "pull", "ls", "status", "verify", "doctor", "locks", "purge", "report", "demo",
     ] {
         let mut command = Args::command().term_width(80);
         command.build();

@@ -1,4 +1,4 @@
-//! Owns the documents about a whole cache: `status`, `verify`, `purge`, `report`.
+//! Owns the documents about a whole cache: `status`, `verify`, `doctor`, `locks`, `purge`, `report`.
 //!
 //! **Law**: what is shown to people and what is printed here are selected by the same calls.
 
@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::{Closing, Head, json, rfc3339};
 use crate::domain::{
     Disk, FailureCode, Finding, Kept, LockKind, LockRow, LockState, ModelRow, ModelState, Network,
-    PartialRow, PartialState, Plan, PlanStep, PurgeResult, RepoId, Setting, TerminalFacts,
+    PartialRow, PartialState, Plan, PlanStep, PurgeResult, RepoId, Rule, Setting, TerminalFacts,
     Verification,
 };
-use crate::store::{Shelf, Store};
+use crate::store::{FindingCounts, Healing, Looked, Scope, Shelf, Store};
 
 /// A look at the cache: what was seen, about which repo, with which settings.
 #[derive(Clone, Copy)]
@@ -46,6 +46,59 @@ pub(in super::super) struct Bundle<'a> {
     pub(in super::super) has_color: bool,
     pub(in super::super) log: &'a [String],
     pub(in super::super) written_to: Option<&'a str>,
+}
+
+/// What a doctor has to say.
+#[derive(Clone, Copy, Default)]
+pub(in super::super) struct Diagnosis<'a> {
+    pub(in super::super) scope: Scope<'a>,
+    pub(in super::super) settings: &'a [Setting],
+    pub(in super::super) looked: Looked,
+    /// Of everything found, hidden or not.
+    pub(in super::super) counts: FindingCounts,
+    pub(in super::super) healing: Healing,
+    /// The worst first.
+    pub(in super::super) shown: &'a [&'a Finding],
+    /// How many matter too little to be shown.
+    pub(in super::super) hidden: usize,
+}
+
+#[derive(Serialize)]
+struct DoctorDocument<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    targets: Vec<String>,
+    rules: &'a [Rule],
+    cache: CacheDocument<'a>,
+    looked_at: LookedDocument,
+    findings: &'a [&'a Finding],
+    hidden: usize,
+    errors: usize,
+    warnings: usize,
+    notes: usize,
+    reclaimable_bytes: u64,
+    fetch_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct LookedDocument {
+    snapshots: usize,
+    files: usize,
+    size_bytes: u64,
+    verified: usize,
+    verified_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LocksDocument<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    repo: Option<&'a RepoId>,
+    locks: Vec<LockDocument<'a>>,
+    held: usize,
+    stale: usize,
+    unknown: usize,
+    free: usize,
 }
 
 #[derive(Serialize)]
@@ -206,14 +259,10 @@ pub(in super::super) fn status(look: Look<'_>, closing: &Closing<'_>, is_line: b
 
 fn body(look: Look<'_>) -> StatusBody<'_> {
     let Look { shelf, repo, .. } = look;
-    let cache = look.setting("cache_dir");
     let counts = shelf.model_counts(repo);
     StatusBody {
         repo,
-        cache: CacheDocument {
-            path: cache.map(|setting| setting.value.as_str()),
-            origin: cache.map(|setting| setting.origin.as_str()),
-        },
+        cache: cache(look.settings),
         endpoint: look
             .setting("endpoint")
             .map(|setting| setting.value.as_str()),
@@ -235,6 +284,15 @@ fn body(look: Look<'_>) -> StatusBody<'_> {
         findings: shelf.findings_about(repo),
         locks: shelf.locks_of(repo).map(lock).collect(),
         partials: shelf.partials_of(repo).into_iter().map(partial).collect(),
+    }
+}
+
+/// Where the cache is, and why there.
+fn cache(settings: &[Setting]) -> CacheDocument<'_> {
+    let cache = settings.iter().find(|setting| setting.name == "cache_dir");
+    CacheDocument {
+        path: cache.map(|setting| setting.value.as_str()),
+        origin: cache.map(|setting| setting.origin.as_str()),
     }
 }
 
@@ -322,6 +380,66 @@ pub(in super::super) fn verify(store: &Store, closing: &Closing<'_>, is_line: bo
         elapsed_ms: last.zip(store.last_ms()).map_or(0, |(verifying, now_ms)| {
             now_ms.saturating_sub(verifying.began_ms)
         }),
+    };
+    json(&document, is_line)
+}
+
+/// The document of `doctor`.
+pub(in super::super) fn doctor(
+    diagnosis: &Diagnosis<'_>,
+    closing: &Closing<'_>,
+    is_line: bool,
+) -> String {
+    let Diagnosis {
+        scope,
+        looked,
+        counts,
+        healing,
+        ..
+    } = diagnosis;
+    let targets = scope.targets.iter().map(|target| match &target.revision {
+        Some(revision) => format!("{}@{revision}", target.repo),
+        None => target.repo.to_string(),
+    });
+    let document = DoctorDocument {
+        head: closing.head("doctor"),
+        targets: targets.collect(),
+        rules: scope.rules,
+        cache: cache(diagnosis.settings),
+        looked_at: LookedDocument {
+            snapshots: looked.models,
+            files: looked.files,
+            size_bytes: looked.size_bytes,
+            verified: looked.verified,
+            verified_at: looked.verified_ms.and_then(rfc3339),
+        },
+        findings: diagnosis.shown,
+        hidden: diagnosis.hidden,
+        errors: counts.errors,
+        warnings: counts.warnings,
+        notes: counts.notes,
+        reclaimable_bytes: healing.freed_bytes,
+        fetch_bytes: healing.fetched_bytes,
+    };
+    json(&document, is_line)
+}
+
+/// The document of `locks`.
+pub(in super::super) fn locks(
+    shelf: &Shelf,
+    repo: Option<&RepoId>,
+    closing: &Closing<'_>,
+    is_line: bool,
+) -> String {
+    let counts = shelf.lock_counts(repo);
+    let document = LocksDocument {
+        head: closing.head("locks"),
+        repo,
+        locks: shelf.locks_of(repo).map(lock).collect(),
+        held: counts.held,
+        stale: counts.stale,
+        unknown: counts.unknown,
+        free: counts.free,
     };
     json(&document, is_line)
 }

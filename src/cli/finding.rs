@@ -1,0 +1,332 @@
+//! Owns the words about findings: in two lines on a screen about everything, in full by `doctor`.
+//!
+//! **Law**: paths and commands are never cut: they are to be copied. What others named is made
+//! harmless here.
+
+use unicode_width::UnicodeWidthStr as _;
+
+use super::remedy;
+use crate::domain::{Change, Evidence, Finding, PlanStep, Rule, sanitize};
+use crate::store::{FindingCounts, FindingGroup, count, short, size};
+
+/// Columns of what stands before the words of a block.
+const LABEL: usize = 12;
+/// The narrowest column of words.
+const NARROWEST: usize = 24;
+
+/// How many of each severity.
+pub(super) fn counts_words(counts: FindingCounts) -> String {
+    let words: Vec<String> = [
+        (counts.errors, "error"),
+        (counts.warnings, "warning"),
+        (counts.notes, "note"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, noun)| count(number, noun))
+    .collect();
+    if words.is_empty() {
+        "none".to_owned()
+    } else {
+        words.join(", ")
+    }
+}
+
+/// What is told together, in short: what, about which model, and what puts it right.
+pub(super) fn rows(group: &FindingGroup<'_>, places: &[String]) -> Vec<String> {
+    let first = group.first;
+    let mut words = match group.all.len() {
+        1 => what(first),
+        many if first.rule == Rule::AbandonedPartial => format!(
+            "{}, and nobody is fetching the rest",
+            count(many, "unfinished blob")
+        ),
+        many => format!("{}, {many} times: {}", first.rule.name(), what(first)),
+    };
+    if let Some(model) = model_words(first) {
+        words = format!("{words} ({model})");
+    }
+    let mut rows = vec![format!(
+        "  {:<9} {}",
+        first.severity.name(),
+        sanitize(&words)
+    )];
+    let (plan, command) = remedy::fix(&group.steps(), places);
+    match command {
+        Some(command) => rows.push(format!("    {}: {}", sanitize(&plan), sanitize(&command))),
+        None if plan.is_empty() => {}
+        None => rows.push(format!("    {}", sanitize(&plan))),
+    }
+    rows
+}
+
+/// What is told together, in full.
+pub(super) fn block(group: &FindingGroup<'_>, places: &[String], columns: Option<u16>) -> String {
+    let mut block = Block {
+        text: String::new(),
+        columns: columns.map(usize::from),
+    };
+    let first = group.first;
+    let many = match group.all.len() {
+        1 => String::new(),
+        many => format!(", {many} times"),
+    };
+    let model = model_words(first).map_or_else(String::new, |model| format!(": {model}"));
+    let head = format!(
+        "{} {}{many}{model}",
+        first.severity.name(),
+        first.rule.name()
+    );
+    block.text.extend([&sanitize(&head), "\n"]);
+    let mut said = None;
+    for finding in &group.all {
+        let what = what(finding);
+        if said.as_ref() != Some(&what) {
+            block.entry("what", &what);
+            said = Some(what);
+        }
+        for fact in &finding.evidence {
+            block.whole(&fact.path);
+            block.entry("", &fact_words(fact));
+        }
+    }
+    block.entry("cause", &first.cause);
+    let steps = group.steps();
+    if !block.removals(group, &steps) {
+        for (at, step) in steps.iter().enumerate() {
+            let label = if at == 0 { "plan" } else { "" };
+            block.step(label, at + 1, step);
+        }
+    }
+    let (_, command) = remedy::fix(&steps, places);
+    let is_change = |step: &PlanStep| matches!(step, PlanStep::Change(_));
+    if let Some(command) = command {
+        block.command(&command);
+    }
+    if steps.iter().any(is_change) {
+        block.entry(
+            "",
+            "what is to be changed on the disk is only shown: larder does not do that yet",
+        );
+    }
+    block.text
+}
+
+/// One finding in one sentence.
+pub(super) fn what(finding: &Finding) -> String {
+    match &finding.file {
+        Some(file) if !finding.summary.contains(file.as_str()) => {
+            format!("{file}: {}", finding.summary)
+        }
+        Some(_) | None => finding.summary.clone(),
+    }
+}
+
+fn model_words(finding: &Finding) -> Option<String> {
+    let repo = finding.repo.as_ref()?;
+    Some(match &finding.revision {
+        Some(revision) => format!("{repo} @ {}", short(revision)),
+        None => repo.to_string(),
+    })
+}
+
+/// Bytes as people read them and as they are.
+pub(super) fn exact(bytes: u64) -> String {
+    if bytes < 1_000 {
+        return size(bytes);
+    }
+    format!("{} ({bytes} bytes)", size(bytes))
+}
+
+fn fact_words(fact: &Evidence) -> String {
+    let bytes = match (fact.bytes, fact.expected_bytes) {
+        (Some(bytes), Some(of)) => {
+            format!("{} of {} ({bytes} of {of} bytes)", size(bytes), size(of))
+        }
+        (Some(bytes), None) => exact(bytes),
+        (None, Some(of)) => format!("nothing of {}", exact(of)),
+        (None, None) => return fact.seen.clone(),
+    };
+    if fact.seen.is_empty() {
+        bytes
+    } else {
+        format!("{bytes}; {}", fact.seen)
+    }
+}
+
+/// A block as it grows.
+struct Block {
+    text: String,
+    /// `None` means: no terminal, so no line is broken.
+    columns: Option<usize>,
+}
+
+impl Block {
+    /// Words behind a label, broken at blanks.
+    fn entry(&mut self, label: &str, words: &str) {
+        self.hanging(&format!("  {label:<10}"), words);
+    }
+
+    /// A line that is never broken.
+    fn whole(&mut self, words: &str) {
+        let blanks = " ".repeat(LABEL);
+        self.text.extend([&blanks, &sanitize(words), "\n"]);
+    }
+
+    fn command(&mut self, command: &str) {
+        let line = format!("  {:<10}{}\n", "run", sanitize(command));
+        self.text.push_str(&line);
+    }
+
+    /// Several files that are to go and stand above already; whether that is all of the plan.
+    fn removals(&mut self, group: &FindingGroup<'_>, steps: &[PlanStep]) -> bool {
+        let facts = || group.all.iter().flat_map(|finding| &finding.evidence);
+        let (mut freed_bytes, mut maps) = (0, Vec::new());
+        for step in steps {
+            match step {
+                PlanStep::RemovePartial {
+                    path, bytes, map, ..
+                } if facts().any(|fact| fact.path == *path) => {
+                    freed_bytes += bytes;
+                    maps.extend(map.as_deref());
+                }
+                PlanStep::RemovePartial { .. }
+                | PlanStep::Pull { .. }
+                | PlanStep::Change(_)
+                | PlanStep::ByHand { .. } => return false,
+            }
+        }
+        if steps.len() < 2 {
+            return false;
+        }
+        let files = steps.len();
+        let (and, colon) = match maps.len() {
+            0 => (String::new(), ""),
+            many => (format!(" and {} of theirs", count(many, "chunk map")), ":"),
+        };
+        let words = format!(
+            "remove the {files} files above{and}, which frees {}{colon}",
+            exact(freed_bytes)
+        );
+        self.hanging(&format!("  {:<10}1. ", "plan"), &words);
+        for map in maps {
+            self.path_of_step(map);
+        }
+        true
+    }
+
+    /// A step of the plan, with its number.
+    fn step(&mut self, label: &str, number: usize, step: &PlanStep) {
+        let head = format!("  {label:<10}{number}. ");
+        match step {
+            PlanStep::RemovePartial {
+                path, bytes, map, ..
+            } => {
+                self.hanging(
+                    &head,
+                    &format!("remove this, which frees {}:", exact(*bytes)),
+                );
+                self.path_of_step(path);
+                if let Some(map) = map {
+                    self.path_of_step(map);
+                }
+            }
+            PlanStep::Pull {
+                repo,
+                revision,
+                fetch_bytes,
+            } => {
+                let bytes = fetch_bytes
+                    .map_or_else(String::new, |bytes| format!(", {} to fetch", exact(bytes)));
+                let words = format!(
+                    "pull {repo} @ {} again{bytes}: what is right is reused, what is wrong is \
+                     replaced once the right bytes are proven",
+                    short(revision)
+                );
+                self.hanging(&head, &words);
+            }
+            PlanStep::Change(change) => self.change(&head, change),
+            PlanStep::ByHand { advice } => self.hanging(&head, &format!("by hand: {advice}")),
+        }
+    }
+
+    fn change(&mut self, head: &str, change: &Change) {
+        match change {
+            Change::Remove { path, bytes: 0 } => {
+                self.hanging(head, "remove this:");
+                self.path_of_step(path);
+            }
+            Change::Remove { path, bytes } => {
+                self.hanging(
+                    head,
+                    &format!("remove this, which frees {}:", exact(*bytes)),
+                );
+                self.path_of_step(path);
+            }
+            Change::Move { from, to, .. } => {
+                self.hanging(head, "move this to that, in one step:");
+                self.path_of_step(from);
+                self.path_of_step(to);
+            }
+            Change::Write { path, text } => {
+                self.hanging(head, &format!("write `{}` into this:", text.trim_end()));
+                self.path_of_step(path);
+            }
+            Change::Link { path, target } => {
+                self.hanging(head, &format!("make this a pointer to `{target}`:"));
+                self.path_of_step(path);
+            }
+        }
+    }
+
+    fn path_of_step(&mut self, path: &str) {
+        self.whole(&format!("   {path}"));
+    }
+
+    /// Words whose further lines begin below the first word.
+    fn hanging(&mut self, head: &str, words: &str) {
+        let indent = head.width();
+        let room = self.columns.map_or(usize::MAX, |columns| {
+            columns.saturating_sub(indent).max(NARROWEST)
+        });
+        for (at, line) in wrapped(&sanitize(words), room).iter().enumerate() {
+            let head = if at == 0 {
+                head.to_owned()
+            } else {
+                " ".repeat(indent)
+            };
+            let line = format!("{head}{line}");
+            self.text.extend([line.trim_end(), "\n"]);
+        }
+    }
+}
+
+/// Lines of at most `room` columns, broken at blanks; a longer word stays whole.
+pub(super) fn wrapped(words: &str, room: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in words.split(' ') {
+        if !line.is_empty() && line.width() + 1 + word.width() > room {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_at_blanks_and_words_stay_whole() {
+        assert_eq!(wrapped("a bb ccc", 4), ["a bb", "ccc"]);
+        assert_eq!(wrapped("a verylongword b", 4), ["a", "verylongword", "b"]);
+        assert_eq!(wrapped("one line", usize::MAX), ["one line"]);
+        assert_eq!(wrapped("", 4), [""]);
+    }
+}
