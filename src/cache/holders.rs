@@ -399,13 +399,25 @@ fn marker(layout: &Layout, repo: &RepoId, content: Option<Content>, eyes: &Eyes<
                  ended its download"
             ),
         },
-        Some(pid) => unknown(&format!(
-            "it names process {pid} of {}, and nobody here holds its `flock`; it was written {age}",
-            match &record.host {
+        Some(pid) => {
+            let machine = match &record.host {
                 Some(host) => format!("`{host}`"),
                 None => "a machine it does not name".to_owned(),
+            };
+            let known = unknown(&format!(
+                "it names process {pid} of {machine}, and nobody here holds its `flock`; it was \
+                 written {age}"
+            ));
+            if host::is_remote(&layout.marker(repo)) {
+                return known;
             }
-        )),
+            // On a disk of this machine, whoever holds it holds it here, whatever they call it.
+            Known {
+                state: LockState::Stale,
+                proof: format!("{}; the disk is this machine's", known.proof),
+                ..known
+            }
+        }
         None => {
             let judged = script::judge(layout, repo, eyes.programs, eyes.now);
             let writer = if content.text.starts_with(SCRIPT) {

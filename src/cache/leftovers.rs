@@ -66,7 +66,18 @@ impl Repo<'_> {
     /// A download marker of a program that is gone.
     pub(super) fn stale_marker(&self) -> Option<Finding> {
         let row = marker_row(self.layout, self.id, self.eyes)?;
-        if row.state != LockState::Stale {
+        let is_old = || {
+            let path = self.layout.marker(self.id);
+            let found = path.symlink_metadata();
+            found.is_ok_and(|found| self.age(&found) >= FRESH)
+        };
+        let is_nobodys = match row.state {
+            LockState::Stale => true,
+            // Whoever makes one locks it a moment later.
+            LockState::Free => is_old(),
+            LockState::Held | LockState::Unknown => false,
+        };
+        if !is_nobodys {
             return None;
         }
         let summary = "a download marker of a program that is gone";

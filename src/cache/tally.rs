@@ -124,6 +124,11 @@ impl<'a> Tally<'a> {
         let is_link = link.is_some();
         let named = link.and_then(|text| named_blob(path, &text));
         self.named.extend(named.clone());
+        self.named.extend(
+            target
+                .as_deref()
+                .and_then(|text| self.named_absolutely(text)),
+        );
         let expected_bytes = expected.map(|file| file.size_bytes);
         let row = |size_bytes, state| FileRow {
             path: shown.clone(),
@@ -203,6 +208,15 @@ impl<'a> Tally<'a> {
             verified_ms: hashed.map(|hashed| hashed.at_ms),
             ..row(Some(bytes), state)
         }
+    }
+
+    /// The blob of this repo that an absolute target names.
+    fn named_absolutely(&self, target: &str) -> Option<String> {
+        let target = Path::new(target);
+        let folder = target.parent().filter(|_| target.is_absolute())?;
+        let is_ours = folder == self.blobs || Some(folder) == self.real_blobs.as_deref();
+        let name = target.file_name()?.to_str()?;
+        is_ours.then(|| name.to_owned())
     }
 
     /// What a path leads to, if that is a file; else that is damage.
@@ -305,7 +319,10 @@ impl<'a> Tally<'a> {
                 .is_some_and(|(a, b)| (a.dev(), a.ino()) != (b.dev(), b.ino()))
         };
         match blob.filter(is_twice) {
-            Some(blob) => self.copied.push((place.to_owned(), blob, bytes)),
+            Some(blob) => {
+                self.named.extend(etag.map(ToString::to_string));
+                self.copied.push((place.to_owned(), blob, bytes));
+            }
             None => self.regular.push((place.to_owned(), bytes)),
         }
     }

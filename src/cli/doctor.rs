@@ -205,17 +205,15 @@ fn text(diagnosis: &Diagnosis<'_>, args: &DoctorArgs, now_ms: u64, columns: Opti
 }
 
 fn healing_words(healing: Healing) -> String {
-    let mut words = String::new();
-    if healing.freed_bytes > 0 {
-        words.push_str(&format!("; {} can be freed", size(healing.freed_bytes)));
-    }
-    if healing.fetched_bytes > 0 {
-        words.push_str(&format!(
-            "; {} to fetch to heal",
-            size(healing.fetched_bytes)
-        ));
-    }
-    words
+    let freed = match healing.freed_bytes {
+        0 => String::new(),
+        bytes => format!("; {} can be freed", size(bytes)),
+    };
+    let fetched = match healing.fetched_bytes {
+        0 => String::new(),
+        bytes => format!("; {} to fetch to heal", size(bytes)),
+    };
+    freed + &fetched
 }
 
 /// What was looked at, and how much of it was ever hashed.

@@ -372,7 +372,7 @@ impl Failure {
         names.sort_by_key(|other| {
             let name = last(other);
             let is_near = name.contains(&wanted) || wanted.contains(&name);
-            (!(name == wanted), !is_near)
+            (name != wanted, !is_near)
         });
         let more = match names.len().saturating_sub(TOLD) {
             0 => String::new(),
