@@ -136,7 +136,7 @@ impl ChunkMap {
         (number(at), Some(line))
     }
 
-    fn head(&self) -> String {
+    pub(super) fn head(&self) -> String {
         let (etag, size, chunk) = (self.etag, self.size_bytes, self.chunk_bytes);
         format!("{HEAD} {etag} {size} {chunk}")
     }
@@ -184,7 +184,7 @@ fn source_name(name: &str) -> String {
 }
 
 /// A line with its check and its end.
-fn sealed(line: &str) -> String {
+pub(super) fn sealed(line: &str) -> String {
     format!("{line} {}\n", check_of(line))
 }
 

@@ -297,7 +297,7 @@ fn read_all(file: &File) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn head(started: SystemTime) -> String {
+pub(super) fn head(started: SystemTime) -> String {
     let pid = std::process::id();
     let at = jiff::Timestamp::try_from(started)
         .map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
@@ -314,7 +314,7 @@ fn head(started: SystemTime) -> String {
         + &line("program", program, PROGRAM)
 }
 
-fn record(head: &str, progress: &MarkerProgress) -> String {
+pub(super) fn record(head: &str, progress: &MarkerProgress) -> String {
     let of = |done: u64, total: u64| format!("{done}/{total}");
     let files = of(progress.files_done, progress.files_total);
     let bytes = of(progress.bytes_done, progress.bytes_total);

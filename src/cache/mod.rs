@@ -20,6 +20,8 @@ mod error;
 mod extents;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod fuzz_tests;
 mod hash_ahead;
 mod hashing;
 mod holders;

@@ -77,7 +77,7 @@ fn read_quietly(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn parse(bytes: &[u8]) -> Option<Vec<RemoteFile>> {
+pub(super) fn parse(bytes: &[u8]) -> Option<Vec<RemoteFile>> {
     let document: Document = serde_json::from_slice(bytes).ok()?;
     if document.format_version != FORMAT_VERSION {
         return None;
@@ -120,7 +120,7 @@ pub fn write_tree(
 }
 
 /// The text of `json.dump(…, indent=1)` with sorted paths.
-fn render(files: &[RemoteFile]) -> String {
+pub(super) fn render(files: &[RemoteFile]) -> String {
     // Code points in order are UTF-8 bytes in order, as Python's `sorted` has them.
     let sorted: BTreeMap<&str, &RemoteFile> = files
         .iter()
