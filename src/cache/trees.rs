@@ -17,6 +17,8 @@ use super::{Error, Layout, Result, durable};
 use crate::domain::{Commit, Etag, RemoteFile, RepoId, RepoPath};
 use crate::host;
 
+/// A listing of half a million files is below this; what is longer is none, whoever wrote it.
+const MAX_LISTING_BYTES: u64 = 128 << 20;
 /// The only format there is.
 const FORMAT_VERSION: u64 = 1;
 
@@ -72,8 +74,13 @@ pub(super) fn contents_of(layout: &Layout, repo: &RepoId) -> HashMap<Etag, (Repo
 }
 
 fn read_quietly(path: &Path) -> io::Result<Vec<u8>> {
+    let file = host::open_quietly(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > MAX_LISTING_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     let mut bytes = Vec::new();
-    host::open_quietly(path)?.read_to_end(&mut bytes)?;
+    file.take(MAX_LISTING_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -100,7 +100,8 @@ impl RepoId {
 
     /// Reads a cache folder name back; `None` if it is not one.
     pub fn from_folder(folder: &str) -> Option<Self> {
-        let (plural, rest) = folder.split_once("--")?;
+        // A folder's name holds no `/`; one that did would be read as a repo of another folder.
+        let (plural, rest) = folder.split_once("--").filter(|_| !folder.contains('/'))?;
         let kind = RepoKind::ALL.into_iter().find(|k| k.plural() == plural)?;
         Self::new(kind, &rest.replacen("--", "/", 1)).ok()
     }
