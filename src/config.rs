@@ -6,6 +6,7 @@
 
 mod environment;
 mod file;
+mod folders;
 mod places;
 mod remember;
 mod token;
@@ -19,6 +20,7 @@ use reqwest::Url;
 use crate::domain::{Failure, Level, Setting, ThemeChoice, sanitize};
 
 pub use environment::Environment;
+pub use folders::{Elsewhere, ModelPlace, PlaceRule};
 pub use remember::remember;
 pub use token::Token;
 
@@ -83,6 +85,8 @@ pub struct Config {
     pub cache_dir: PathBuf,
     /// Whether no flag, variable or file placed the cache.
     pub is_cache_dir_default: bool,
+    /// Where else models may lie; nowhere if a flag placed the cache.
+    pub elsewhere: Elsewhere,
     /// No request at all.
     pub is_offline: bool,
     /// `false` means copies in the place of links.
@@ -164,6 +168,10 @@ impl Config {
         let is_cache_dir_default =
             matches!(origin, Origin::Default | Origin::Variable("XDG_CACHE_HOME"));
         shown.add("cache_dir", cache_dir.display(), &origin);
+        let mut elsewhere = Elsewhere::find(&places, env, &file, &cache_dir, &mut shown)?;
+        if matches!(origin, Origin::Flag(_)) {
+            elsewhere = Elsewhere::default();
+        }
 
         let (is_offline, origin) = pick_offline(flags, env, &file)?;
         shown.add("offline", is_offline, &origin);
@@ -203,6 +211,7 @@ impl Config {
             token,
             cache_dir,
             is_cache_dir_default,
+            elsewhere,
             is_offline,
             use_symlinks: !no_symlinks,
             use_shared_blobs: !no_shared_blobs,

@@ -13,9 +13,10 @@ use crate::domain::{Failure, FailureCode};
 use super::value::Origin;
 
 /// The keys, in the order they are documented.
-pub(super) const KEYS: [&str; 14] = [
+pub(super) const KEYS: [&str; 15] = [
     "endpoint",
     "cache_dir",
+    "folders",
     "offline",
     "connections",
     "limit_rate",
@@ -44,6 +45,7 @@ struct Entry {
 
 enum Value {
     Text(String),
+    Texts(Vec<String>),
     Boolean(bool),
     /// As written, so that the range check can name it.
     Integer(String),
@@ -100,7 +102,9 @@ impl ConfigFile {
             let value = Value::read(value.get_ref()).ok_or_else(|| {
                 origin(line).failure(
                     "has the wrong type",
-                    &format!("`{key}` is neither text, a number, `true` nor `false`"),
+                    &format!(
+                        "`{key}` is neither text, a list of texts, a number, `true` nor `false`"
+                    ),
                 )
             })?;
             entries.push(Entry { key, value, line });
@@ -115,6 +119,14 @@ impl ConfigFile {
     pub(super) fn text(&self, key: &str) -> Result<Option<(String, Origin)>, Failure> {
         self.get(key, "text in quotes", |value| match value {
             Value::Text(text) => Some(text.clone()),
+            _ => None,
+        })
+    }
+
+    /// A setting that is a list of texts.
+    pub(super) fn texts(&self, key: &str) -> Result<Option<(Vec<String>, Origin)>, Failure> {
+        self.get(key, "a list of texts in quotes", |value| match value {
+            Value::Texts(texts) => Some(texts.clone()),
             _ => None,
         })
     }
@@ -174,7 +186,15 @@ impl Value {
                     .map_or_else(|_| digits.as_str().to_owned(), |number| number.to_string()),
             )),
             DeValue::Float(digits) => digits.as_str().parse().ok().map(Self::Float),
-            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| match item.get_ref() {
+                    DeValue::String(text) => Some(text.to_string()),
+                    _ => None,
+                })
+                .collect::<Option<_>>()
+                .map(Self::Texts),
+            DeValue::Datetime(_) | DeValue::Table(_) => None,
         }
     }
 }
@@ -224,11 +244,14 @@ mod tests {
         let text = "endpoint = \"https://m\"\ncache_dir = '~/c'\noffline = true\nconnections = 0x10\n\
                     connect_timeout_s = 3\nstall_timeout_s = 2.5\nretry_attempts = 1_0\n\
                     retry_base_ms = 5\nretry_cap_s = 6\ntheme = 'dark'\nascii = true\n\
-                    read_only = false\nlog_level = 'debug'\nlimit_rate = '5M'\n";
+                    read_only = false\nlog_level = 'debug'\nlimit_rate = '5M'\n\
+                    folders = ['~/models', '/disk']\n";
         let file = ConfigFile::parse(Path::new("/c.toml"), text).unwrap();
         assert_eq!(file.entries.len(), KEYS.len());
         assert_eq!(file.text("endpoint").unwrap().unwrap().0, "https://m");
         assert!(file.boolean("offline").unwrap().unwrap().0);
+        let folders = file.texts("folders").unwrap().unwrap().0;
+        assert_eq!(folders, ["~/models", "/disk"]);
         let (connections, origin) = file.integer("connections").unwrap().unwrap();
         assert_eq!(
             (connections.as_str(), origin.to_string().as_str()),
@@ -255,6 +278,8 @@ mod tests {
         assert!(broken.contains("/c.toml:2"), "{broken}");
         let table = complaint("[endpoint]\nx = 1\n");
         assert!(table.contains("/c.toml:1"), "{table}");
+        let mixed = complaint("folders = ['/a', 3]\n");
+        assert!(mixed.contains("a list of texts"), "{mixed}");
     }
 
     #[test]

@@ -11,11 +11,16 @@ use super::environment::Environment;
 use super::file::ConfigFile;
 use super::value::Origin;
 
+/// The variables that place the Hub cache itself, the stronger first.
+const HUB_VARIABLES: [&str; 2] = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"];
+
 /// The folders that other places are named from; each may be unknown until one is needed.
 pub(super) struct Places {
     home: Option<PathBuf>,
     /// `$HF_HOME`, with where it came from: Python's folder of everything.
     hf_home: Option<(PathBuf, Origin)>,
+    /// The Hub cache that Python uses when it is started with these variables.
+    shell_cache: Option<(PathBuf, Origin)>,
     config_home: Option<(PathBuf, Origin)>,
     state_home: Option<(PathBuf, Origin)>,
 }
@@ -47,8 +52,20 @@ impl Places {
                 None => below_home(".cache/huggingface"),
             },
         };
+        let mut shell_cache = None;
+        for name in HUB_VARIABLES {
+            shell_cache = match shell_cache {
+                None => folder(env, name)?,
+                found => found,
+            };
+        }
+        let in_hf_home = || {
+            let (home, origin) = hf_home.clone()?;
+            Some((home.join("hub"), origin))
+        };
         Ok(Self {
             home,
+            shell_cache: shell_cache.or_else(in_hf_home),
             hf_home,
             config_home,
             state_home,
@@ -117,13 +134,12 @@ impl Places {
                 .map_or_else(|| path.clone(), |text| env.expand(text));
             return Ok((absolute(&path, &origin)?, origin));
         }
-        for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"] {
-            if let Some(found) = folder(env, name)? {
-                return Ok(found);
-            }
-        }
-        if let Some((home, origin @ Origin::Variable("HF_HOME"))) = &self.hf_home {
-            return Ok((home.join("hub"), origin.clone()));
+        let by_variable = self.shell_cache.as_ref().filter(|(_, origin)| {
+            // What only moves the default gives way to the config file.
+            !matches!(origin, Origin::Default | Origin::Variable("XDG_CACHE_HOME"))
+        });
+        if let Some(found) = by_variable {
+            return Ok(found.clone());
         }
         if let Some((text, origin)) = file.text("cache_dir")? {
             if text.is_empty() {
@@ -131,12 +147,22 @@ impl Places {
             }
             return Ok((absolute(&env.expand(&text), &origin)?, origin));
         }
-        let (home, origin) = known(
-            self.hf_home.clone(),
+        known(
+            self.shell_cache.clone(),
             "cache",
             "HF_HUB_CACHE, HF_HOME or --cache-dir",
-        )?;
-        Ok((home.join("hub"), origin))
+        )
+    }
+
+    /// The Hub cache that Python uses when it is started with these variables.
+    pub(super) const fn shell_cache(&self) -> Option<&(PathBuf, Origin)> {
+        self.shell_cache.as_ref()
+    }
+
+    /// The Hub cache of apps that see none of the shell's variables.
+    pub(super) fn app_cache(&self) -> Option<PathBuf> {
+        let home = self.home.as_ref()?;
+        Some(home.join(".cache/huggingface/hub"))
     }
 }
 
@@ -149,7 +175,7 @@ fn folder(env: &Environment, name: &'static str) -> Result<Option<(PathBuf, Orig
     Ok(Some((absolute(&env.expand(text), &origin)?, origin)))
 }
 
-fn absolute(path: &Path, origin: &Origin) -> Result<PathBuf, Failure> {
+pub(super) fn absolute(path: &Path, origin: &Origin) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| origin.failure("is not a path", &error.to_string()))
 }
 

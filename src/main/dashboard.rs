@@ -259,6 +259,8 @@ pub(super) fn demo_config(
         .parse()
         .map_err(|_| Failure::new(FailureCode::Internal, format!("`{address}` is no address")))?;
     config.cache_dir = cache.join("hub");
+    // Nor does it show what else is on this machine.
+    config.elsewhere = config::Elsewhere::default();
     // What a demo fetched is nobody's history.
     config.state_dir = cache.join("state");
     // The demo's Hub needs no token, and shall be asked also where larder is set to be offline.
