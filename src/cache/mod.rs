@@ -16,6 +16,7 @@ mod crash_tests;
 mod diagnosis;
 mod digest;
 mod durable;
+mod elsewhere;
 mod error;
 mod extents;
 #[cfg(test)]
@@ -58,6 +59,7 @@ pub use blob::{Check, Hasher, Neighbours, Verdict, check};
 pub use census::Census;
 pub use chunked::{Chunked, Wanted};
 pub use digest::{CHUNK_BYTES, CHUNKED_FROM_BYTES, ChunkDigest, ChunkHasher, chunk_bytes};
+pub use elsewhere::{Elsewhere, HashOf, absent_volume};
 pub use error::{Error, Result};
 pub use extents::Extents;
 pub use hash_ahead::{ProvenContent, Watch, WrongContent};

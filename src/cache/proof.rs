@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::diagnosis::{Seen, Subject};
+use super::elsewhere::Home;
 use super::hash_ahead::{ProvenContent, Watch, WrongContent, hash_ahead};
 use super::partials::{Eyes, is_being_written};
 use super::salvage::exact_etag;
@@ -16,7 +17,7 @@ use super::scan::scan_with_findings;
 use super::snapshot::{named_blob, paths_below};
 use super::{Judge, Layout, Result, read_tree, refs_of};
 use crate::domain::{
-    Commit, Etag, Finding, RepoId, RepoPath, Rule, Severity, Verification, sanitize,
+    Commit, Etag, Finding, PlanStep, RepoId, RepoPath, Rule, Severity, Verification, sanitize,
 };
 
 /// Shorter beginnings of a commit name nothing.
@@ -40,6 +41,8 @@ pub struct Inspection {
     files: Vec<Inspected>,
     /// What was found without hashing.
     findings: Vec<Finding>,
+    /// Whose folder it is, where that is no Hub cache.
+    home: Option<Home>,
 }
 
 #[derive(Debug)]
@@ -142,6 +145,7 @@ pub fn inspect(
                 folder: layout.repo(repo),
                 files: Vec::new(),
                 findings,
+                home: None,
             }]);
         }
     }
@@ -208,7 +212,7 @@ const fn is_of_snapshot(rule: Rule) -> bool {
 }
 
 /// Whether a rule has shown already that the bytes are not those they should be.
-const fn is_about_bytes(rule: Rule) -> bool {
+pub(super) const fn is_about_bytes(rule: Rule) -> bool {
     matches!(
         rule,
         Rule::DanglingPointer
@@ -268,6 +272,7 @@ fn inspect_snapshot(
         folder,
         files,
         findings,
+        home: None,
     })
 }
 
@@ -277,27 +282,50 @@ fn content_of(layout: &Layout, place: &Path, etag: &Etag) -> Option<(ContentId, 
         return None;
     }
     let found = place.metadata().ok().filter(fs::Metadata::is_file)?;
-    let mut bytes = [0; 32];
-    let is_lfs = match etag {
-        Etag::Sha256(hash) => {
-            bytes.copy_from_slice(hash);
-            true
+    Some((ContentId::of(&found, etag), found.len()))
+}
+
+impl ContentId {
+    /// A file, and what it should be.
+    pub(super) fn of(found: &fs::Metadata, etag: &Etag) -> Self {
+        let mut bytes = [0; 32];
+        let is_lfs = match etag {
+            Etag::Sha256(hash) => {
+                bytes.copy_from_slice(hash);
+                true
+            }
+            Etag::GitSha1(hash) => {
+                bytes[..hash.len()].copy_from_slice(hash);
+                false
+            }
+        };
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            etag: bytes,
+            is_lfs,
         }
-        Etag::GitSha1(hash) => {
-            bytes[..hash.len()].copy_from_slice(hash);
-            false
-        }
-    };
-    let id = ContentId {
-        device: found.dev(),
-        inode: found.ino(),
-        etag: bytes,
-        is_lfs,
-    };
-    Some((id, found.len()))
+    }
 }
 
 impl Inspection {
+    /// A model in a folder that is no Hub cache.
+    pub(super) fn of_folder(
+        home: Home,
+        revision: String,
+        files: Vec<Inspected>,
+        findings: Vec<Finding>,
+    ) -> Self {
+        Self {
+            repo: home.repo.clone(),
+            revision,
+            folder: home.folder.clone(),
+            files,
+            findings,
+            home: Some(home),
+        }
+    }
+
     /// The repo.
     pub const fn repo(&self) -> &RepoId {
         &self.repo
@@ -334,7 +362,9 @@ impl Inspection {
         for file in &self.files {
             let shown = sanitize(file.path.as_str());
             let is_live = || {
+                let is_of_hub = self.home.is_none();
                 file.etag
+                    .filter(|_| is_of_hub)
                     .is_some_and(|etag| is_being_written(layout, &self.repo, &etag, eyes))
             };
             let Some((_, (id, length))) = file.etag.zip(file.content) else {
@@ -364,7 +394,10 @@ impl Inspection {
                 Proof::Wrong(computed) => (
                     Rule::WrongHash,
                     format!("it hashes to {computed}"),
-                    format!("`{shown}` does not hash to its name"),
+                    match self.home {
+                        None => format!("`{shown}` does not hash to its name"),
+                        Some(_) => format!("`{shown}` does not hash to what its note says"),
+                    },
                 ),
                 Proof::Unreadable(why) => (
                     Rule::Unreadable,
@@ -382,9 +415,12 @@ impl Inspection {
             };
             let mut finding = subject.damage(rule, seen, &summary);
             for step in &mut finding.plan.steps {
-                if let crate::domain::PlanStep::Pull { fetch_bytes, .. } = step {
+                if let PlanStep::Pull { fetch_bytes, .. } = step {
                     *fetch_bytes = Some(length);
                 }
+            }
+            if let Some(home) = &self.home {
+                finding.plan.steps = vec![home.fetch_again(file.path.as_str())];
             }
             if is_live() {
                 finding.cause.push_str(AT_WORK);

@@ -54,6 +54,11 @@ pub fn read_tree(layout: &Layout, repo: &RepoId, commit: &Commit) -> Option<Vec<
         .find_map(|path| parse(&read_quietly(path).ok()?))
 }
 
+/// The files of the listing at a path, as [`read_tree`] reads it.
+pub(super) fn read_listing(path: &Path) -> Option<Vec<RemoteFile>> {
+    parse(&read_quietly(path).ok()?)
+}
+
 /// Every content that any listing of the repo names, with a file that has it.
 pub(super) fn contents_of(layout: &Layout, repo: &RepoId) -> HashMap<Etag, (RepoPath, u64)> {
     let folders = [

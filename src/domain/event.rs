@@ -11,7 +11,7 @@ use super::file::{Etag, RepoPath};
 use super::finding::Finding;
 use super::history::{HistoryRow, UnfinishedPull};
 use super::repo::{Commit, RepoId, Revision};
-use super::report::{FileRow, ModelRow};
+use super::report::{CacheRow, FileRow, ModelRow};
 use super::survey::{Disk, LockRow, Network, PartialRow, PurgeResult, Verification};
 
 /// One command's worth of work.
@@ -452,6 +452,11 @@ pub enum Event {
     Noted {
         /// The sentence.
         note: String,
+    },
+    /// Places that were looked at, the main cache first.
+    CachesSeen {
+        /// All of them.
+        caches: Vec<CacheRow>,
     },
     /// Models found in the cache.
     ModelsListed {

@@ -5,8 +5,10 @@
 use std::fs::Metadata;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::Shared;
+use super::abroad::Abroad;
 use super::emit::Emitter;
 use super::failure::from_cache;
 use super::forms::Forms;
@@ -15,40 +17,13 @@ use super::memory::Verdicts;
 use crate::cache::{self, Judge, Layout};
 use crate::domain::{Etag, Event, Failure, Outcome, RepoId};
 
-/// Scans the cache and reports what is there.
+/// Scans every place and reports what is there.
 pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<RepoId>) {
-    let cache_dir = shared.config.cache_dir.clone();
     let (wanted, now) = (repo.clone(), emitter.now());
-    let memory = Arc::clone(&shared.memory);
-    let scanned = blocking(move || {
-        let layout = Layout::new(cache::resolve_root(&cache_dir)?);
-        let verdicts = Verdicts::of(&memory);
-        let hashed =
-            |path: &Path, found: &Metadata, etag: &Etag| verdicts.hashed(path, found, etag);
-        let forms = Forms::of(&memory);
-        let examine = |folder: &Path| forms.examine(folder, &|_| false);
-        let judge = Judge {
-            examine: &examine,
-            hashed: &hashed,
-            ..super::judge()
-        };
-        let events = match wanted {
-            None => cache::scan(&layout, judge).map(|models| vec![Event::ModelsListed { models }]),
-            Some(repo) => cache::scan_repo(&layout, &repo, judge).map(|models| {
-                models
-                    .into_iter()
-                    .map(|(model, files)| Event::FilesListed {
-                        model: Box::new(model),
-                        files,
-                    })
-                    .collect()
-            }),
-        };
-        forms.keep(now);
-        events
-    })
-    .await
-    .and_then(|scanned| scanned.map_err(from_cache));
+    let scanning = Arc::clone(&shared);
+    let scanned = blocking(move || scan(&scanning, wanted.as_ref(), now))
+        .await
+        .and_then(|scanned| scanned.map_err(from_cache));
     let outcome = match scanned {
         Ok(events) => match repo.filter(|_| events.is_empty()) {
             Some(repo) => Outcome::Failed {
@@ -66,6 +41,42 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<Repo
         },
     };
     emitter.fact(Event::Ended(outcome)).await;
+}
+
+/// The models of all places, or the files of one repo in each.
+fn scan(shared: &Shared, repo: Option<&RepoId>, now: SystemTime) -> cache::Result<Vec<Event>> {
+    let layout = Layout::new(cache::resolve_root(&shared.config.cache_dir)?);
+    let verdicts = Verdicts::of(&shared.memory);
+    let hashed = |path: &Path, found: &Metadata, etag: &Etag| verdicts.hashed(path, found, etag);
+    let forms = Forms::of(&shared.memory);
+    let examine = |folder: &Path| forms.examine(folder, &|_| false);
+    let judge = Judge {
+        examine: &examine,
+        hashed: &hashed,
+        ..super::judge()
+    };
+    let mut abroad = Abroad::new(shared);
+    let events = match repo {
+        None => {
+            let mut models = cache::scan(&layout, judge)?;
+            abroad.look_if_due(&layout, false, now);
+            let caches = abroad.caches(&models, None);
+            models.extend(abroad.seen().models());
+            vec![Event::CachesSeen { caches }, Event::ModelsListed { models }]
+        }
+        Some(repo) => {
+            let mut found = cache::scan_repo(&layout, repo, judge)?;
+            abroad.look_if_due(&layout, false, now);
+            found.extend(abroad.seen().files(repo, judge));
+            let listed = found.into_iter().map(|(model, files)| Event::FilesListed {
+                model: Box::new(model),
+                files,
+            });
+            listed.collect()
+        }
+    };
+    forms.keep(now);
+    Ok(events)
 }
 
 /// [`absent`], for tasks: it reads a folder.

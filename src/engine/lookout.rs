@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Shared;
+use super::abroad::Abroad;
 use super::at_work::AtWork;
 use super::emit::millis;
 use super::failure::{from_cache, from_hub};
@@ -18,7 +19,9 @@ use super::memory::{Memory, Verdicts};
 use super::programs::Observer;
 use crate::cache::{self, Census, Eyes, Judge, Layout, Programs};
 use crate::config::Config;
-use crate::domain::{Disk, Etag, Failure, Finding, LockRow, ModelRow, Network, PartialRow, RepoId};
+use crate::domain::{
+    CacheRow, Disk, Etag, Failure, Finding, LockRow, ModelRow, Network, PartialRow, RepoId,
+};
 use crate::host::{self, LockTable};
 
 /// Looks, and remembers what it saw.
@@ -32,6 +35,8 @@ pub(super) struct Lookout {
     memory: Arc<Memory>,
     /// Whether files of the repo in focus that are known as proven are not read.
     trusts_proven: bool,
+    /// The places beside the main cache; `None` where they do not matter.
+    abroad: Option<Abroad>,
 }
 
 /// How closely to look.
@@ -52,9 +57,34 @@ pub(super) struct Sighting {
 /// What lies in the cache.
 #[derive(Default)]
 pub(super) struct CacheSighting {
+    /// The places, the main cache first; empty where only that was looked at.
+    pub(super) caches: Vec<CacheRow>,
     pub(super) models: Vec<ModelRow>,
     pub(super) findings: Vec<Finding>,
     pub(super) partials: Vec<PartialRow>,
+}
+
+impl CacheSighting {
+    /// Adds what lies elsewhere.
+    fn add(&mut self, abroad: &Abroad, only: Option<&RepoId>) {
+        let is_wanted = |repo: &RepoId| only.is_none_or(|only| only == repo);
+        self.caches = abroad.caches(&self.models, None);
+        let seen = abroad.seen();
+        let models = seen.models().into_iter();
+        self.models
+            .extend(models.filter(|model| is_wanted(&model.repo)));
+        let partials = seen.partials().into_iter();
+        self.partials
+            .extend(partials.filter(|partial| is_wanted(&partial.repo)));
+        let findings = seen.findings().into_iter();
+        self.findings.extend(findings.filter(|finding| {
+            let about = finding.repo.as_ref();
+            only.is_none() || about.is_some_and(is_wanted)
+        }));
+        // Within one severity the order of places stays.
+        self.findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    }
 }
 
 impl Lookout {
@@ -67,7 +97,34 @@ impl Lookout {
             sees_programs: true,
             memory: Arc::clone(&shared.memory),
             trusts_proven: false,
+            abroad: None,
         }
+    }
+
+    /// The same, that also looks at the places beside the main cache.
+    pub(super) fn everywhere(shared: &Shared) -> Self {
+        Self {
+            abroad: Some(Abroad::new(shared)),
+            ..Self::new(shared)
+        }
+    }
+
+    /// The places beside the main cache, also where that one cannot be read.
+    pub(super) fn elsewhere(&mut self, trouble: &str, now: SystemTime) -> CacheSighting {
+        let mut seen = CacheSighting::default();
+        if let Some(abroad) = &mut self.abroad {
+            let main = Layout::new(self.config.cache_dir.clone());
+            abroad.look_if_due(&main, false, now);
+            seen.add(abroad, None);
+            seen.caches = abroad.caches(&[], Some(trouble));
+        }
+        if let Some(mount) = host::absent_mount(&self.config.cache_dir) {
+            let origin = self.config.origin("cache_dir").unwrap_or("default");
+            let place = &self.config.cache_dir;
+            seen.findings
+                .insert(0, cache::absent_volume(&mount, place, origin));
+        }
+        seen
     }
 
     /// What other programs do now, or did a moment ago.
@@ -144,13 +201,29 @@ impl Lookout {
                 .look_again(&layout, focus, stirred, judge, &eyes)?,
         };
         forms.keep(now);
+        let locks = self.census.locks(&layout, focus, &eyes);
+        let is_abroad_new = self
+            .abroad
+            .as_mut()
+            .is_some_and(|abroad| abroad.look_if_due(&layout, is_new, now));
+        let only = match glance {
+            Glance::Whole(only) => only.as_ref(),
+            Glance::Changes(_) => None,
+        };
         Ok(Sighting {
-            cache: is_new.then(|| CacheSighting {
-                models: self.census.models(),
-                findings: self.census.findings(),
-                partials: self.census.partials(),
+            cache: (is_new || is_abroad_new).then(|| {
+                let mut seen = CacheSighting {
+                    caches: Vec::new(),
+                    models: self.census.models(),
+                    findings: self.census.findings(),
+                    partials: self.census.partials(),
+                };
+                if let Some(abroad) = &self.abroad {
+                    seen.add(abroad, only);
+                }
+                seen
             }),
-            locks: self.census.locks(&layout, focus, &eyes),
+            locks,
         })
     }
 

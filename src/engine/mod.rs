@@ -8,6 +8,7 @@
 //!                        +-> list, survey, watch, verify, purge -> Event
 //! ```
 
+mod abroad;
 mod at_work;
 mod attempt;
 mod board;

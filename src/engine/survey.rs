@@ -10,7 +10,7 @@ use super::Shared;
 use super::emit::Emitter;
 use super::job::{blocking, heard_stop};
 use super::list::is_absent;
-use super::lookout::{Glance, Lookout, network};
+use super::lookout::{CacheSighting, Glance, Lookout, network};
 use crate::domain::{Command, Event, Outcome, RepoId};
 
 /// Looks once, and says what there is; of a repo of which there is nothing, that.
@@ -22,16 +22,19 @@ pub(super) async fn run(
     mut commands: mpsc::Receiver<Command>,
 ) {
     let now = emitter.now();
-    let mut lookout = Lookout::new(&shared);
+    let mut lookout = Lookout::everywhere(&shared);
     let wanted = repo.clone();
     let looked = blocking(move || {
-        let sighting = lookout.look(&Glance::Whole(repo.clone()), repo.as_ref(), now);
+        let sighting = lookout
+            .look(&Glance::Whole(repo.clone()), repo.as_ref(), now)
+            .map_err(|failure| (lookout.elsewhere(&failure.summary, now), failure));
         (sighting, lookout.disk())
     })
     .await;
     let (sighting, disk) = match looked {
         Ok((Ok(sighting), disk)) => (sighting, disk),
-        Ok((Err(failure), _)) => {
+        Ok((Err((elsewhere, failure)), _)) => {
+            say_elsewhere(&emitter, elsewhere).await;
             emitter
                 .fact(Event::CacheUnreadable {
                     failure: failure.clone(),
@@ -60,6 +63,8 @@ pub(super) async fn run(
         is_there |= !(seen.models.is_empty() && seen.findings.is_empty());
         is_there |= !seen.partials.is_empty();
         let (models, findings, partials) = (seen.models, seen.findings, seen.partials);
+        let caches = seen.caches;
+        emitter.fact(Event::CachesSeen { caches }).await;
         emitter.fact(Event::ModelsListed { models }).await;
         emitter.fact(Event::FindingsSeen { findings }).await;
         emitter.fact(Event::PartialsSeen { partials }).await;
@@ -83,6 +88,28 @@ pub(super) async fn run(
         () = heard_stop(&mut commands) => return end(&emitter, Outcome::Cancelled).await,
     }
     end(&emitter, Outcome::Listed).await;
+}
+
+/// What there is beside a main cache that cannot be read.
+pub(super) async fn say_elsewhere(emitter: &Emitter, seen: CacheSighting) {
+    let CacheSighting {
+        caches,
+        models,
+        findings,
+        partials,
+    } = seen;
+    if !caches.is_empty() {
+        emitter.fact(Event::CachesSeen { caches }).await;
+    }
+    if !models.is_empty() {
+        emitter.fact(Event::ModelsListed { models }).await;
+    }
+    if !findings.is_empty() {
+        emitter.fact(Event::FindingsSeen { findings }).await;
+    }
+    if !partials.is_empty() {
+        emitter.fact(Event::PartialsSeen { partials }).await;
+    }
 }
 
 async fn end(emitter: &Emitter, outcome: Outcome) {

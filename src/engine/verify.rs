@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::abroad::Abroad;
 use super::emit::Emitter;
 use super::failure::from_cache;
 use super::history;
@@ -29,6 +30,9 @@ use crate::ledger::{Proven, Stamp, Wrong};
 
 /// Least time between two words about progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// What is to be proven, and the cache it is in.
+type Placed = (Layout, Inspection);
 
 /// How far it has come; written by the thread that hashes.
 #[derive(Debug, Default)]
@@ -109,11 +113,14 @@ async fn verify(
 ) -> Result<(usize, usize), Halt> {
     let gathering = Arc::clone(shared);
     let halt = stop.clone();
-    let (layout, inspections, mut proofs) =
-        blocking(move || gather(&gathering, &targets, is_deep, &halt)).await??;
-    repos.extend(inspections.iter().map(|one| one.repo().clone()));
-    let contents: BTreeMap<ContentId, u64> =
-        inspections.iter().flat_map(Inspection::contents).collect();
+    let now = emitter.now();
+    let (inspections, mut proofs) =
+        blocking(move || gather(&gathering, &targets, is_deep, &halt, now)).await??;
+    repos.extend(inspections.iter().map(|(_, one)| one.repo().clone()));
+    let contents: BTreeMap<ContentId, u64> = inspections
+        .iter()
+        .flat_map(|(_, one)| one.contents())
+        .collect();
     let contents: Vec<u64> = contents
         .into_iter()
         .filter(|(id, _)| !proofs.has(id))
@@ -132,7 +139,6 @@ async fn verify(
         let hashing = prove(
             shared,
             emitter,
-            layout.clone(),
             inspection,
             proofs,
             progress,
@@ -173,7 +179,8 @@ fn gather(
     targets: &[VerifyTarget],
     is_deep: bool,
     stop: &CancellationToken,
-) -> Result<(Layout, Vec<Inspection>, Proofs), Halt> {
+    now: SystemTime,
+) -> Result<(Vec<Placed>, Proofs), Halt> {
     let root = cache::resolve_root(&shared.config.cache_dir).map_err(Halt::of_cache)?;
     let layout = Layout::new(root);
     let repos = cache::repos(&layout).map_err(Halt::of_cache)?;
@@ -190,7 +197,9 @@ fn gather(
     } else {
         targets
     };
-    let mut found = Vec::new();
+    let mut abroad = Abroad::new(shared);
+    abroad.look_if_due(&layout, false, now);
+    let mut found: Vec<Placed> = Vec::new();
     for target in wanted {
         if stop.is_cancelled() {
             return Err(Halt::Interrupted);
@@ -198,21 +207,26 @@ fn gather(
         let revision = target.revision.as_deref();
         let inspections =
             cache::inspect(&layout, &target.repo, revision, super::judge()).map_err(from_cache)?;
-        if inspections.is_empty() && !targets.is_empty() {
-            return Err(not_here(shared, target, &repos).into());
-        }
-        for inspection in inspections {
-            if !found
-                .iter()
-                .any(|known: &Inspection| known.is_same(&inspection))
-            {
-                found.push(inspection);
+        let mut inspections: Vec<Placed> = inspections
+            .into_iter()
+            .map(|one| (layout.clone(), one))
+            .collect();
+        if !targets.is_empty() {
+            let elsewhere = abroad.seen();
+            inspections.extend(elsewhere.inspect(Some(&target.repo), revision, super::judge()));
+            if inspections.is_empty() {
+                return Err(not_here(shared, target, &repos).into());
             }
         }
+        add(&mut found, inspections);
+    }
+    if targets.is_empty() {
+        let elsewhere = abroad.seen().inspect(None, None, super::judge());
+        add(&mut found, elsewhere);
     }
     let mut proofs = Proofs::default();
     if !is_deep {
-        for inspection in &found {
+        for (_, inspection) in &found {
             let verdicts = Verdicts::of(&shared.memory);
             proofs.take_known(inspection, &|path, found, etag| {
                 let hashed = verdicts.hashed(path, found, etag);
@@ -220,7 +234,16 @@ fn gather(
             });
         }
     }
-    Ok((layout, found, proofs))
+    Ok((found, proofs))
+}
+
+/// Adds those that are not there yet.
+fn add(found: &mut Vec<Placed>, more: Vec<Placed>) {
+    for one in more {
+        if !found.iter().any(|known| known.1.is_same(&one.1)) {
+            found.push(one);
+        }
+    }
 }
 
 fn not_here(shared: &Shared, target: &VerifyTarget, repos: &[RepoId]) -> Failure {
@@ -249,8 +272,7 @@ fn not_here(shared: &Shared, target: &VerifyTarget, repos: &[RepoId]) -> Failure
 async fn prove(
     shared: &Arc<Shared>,
     emitter: &Emitter,
-    layout: Layout,
-    inspection: Inspection,
+    (layout, inspection): Placed,
     mut proofs: Proofs,
     progress: &Arc<Progress>,
     stop: &CancellationToken,

@@ -3,6 +3,7 @@
 //! Never hashes; the looking itself is `lookout.rs`. Removes one thing: a download marker whose writer
 //! is gone.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,10 +16,11 @@ use super::emit::Emitter;
 use super::job::blocking;
 use super::lookout::{CacheSighting, Glance, Lookout, Sighting, network};
 use super::programs::Observer;
+use super::survey::say_elsewhere;
 use crate::cache::{self, Layout};
 use crate::domain::{
-    Command, Disk, Event, Failure, Finding, LockKind, LockRow, LockState, ModelRow, ModelState,
-    Network, Outcome, PartialRow, RepoId, UnfinishedPull,
+    CacheRow, Command, Disk, Event, Failure, Finding, LockKind, LockRow, LockState, ModelRow,
+    ModelState, Network, Outcome, PartialRow, RepoId, UnfinishedPull,
 };
 
 /// How often it is looked.
@@ -84,6 +86,7 @@ struct Watch {
 struct Said {
     /// Pulls that did not end are told once.
     unfinished: bool,
+    caches: Option<Vec<CacheRow>>,
     models: Option<Vec<ModelRow>>,
     findings: Option<Vec<Finding>>,
     partials: Option<Vec<PartialRow>>,
@@ -95,7 +98,7 @@ struct Said {
 
 impl Watch {
     async fn watch(&mut self) -> Result<(), Failure> {
-        let mut lookout = Lookout::new(&self.shared);
+        let mut lookout = Lookout::everywhere(&self.shared);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_whole: Option<Instant> = None;
@@ -111,7 +114,9 @@ impl Watch {
             let (focus, now) = (self.focus.clone(), self.emitter.now());
             let (sighting, disk);
             (lookout, sighting, disk) = blocking(move || {
-                let sighting = lookout.look(&glance, focus.as_ref(), now);
+                let sighting = lookout
+                    .look(&glance, focus.as_ref(), now)
+                    .map_err(|failure| (lookout.elsewhere(&failure.summary, now), failure));
                 let disk = lookout.disk();
                 (lookout, sighting, disk)
             })
@@ -134,10 +139,10 @@ impl Watch {
                         self.emitter.fact(Event::UnfinishedSeen { pulls }).await;
                     }
                 }
-                Err(failure) => {
+                Err((elsewhere, failure)) => {
                     // All of it is looked at and told again once it can be.
                     last_whole = None;
-                    self.say_trouble(failure).await;
+                    self.say_trouble(elsewhere, failure).await;
                 }
             }
             self.say_disk(disk, has_ended).await;
@@ -219,20 +224,26 @@ impl Watch {
         );
         let known = blocking(move || {
             let root = cache::resolve_root(&config.cache_dir);
-            root.map(|root| memory.unfinished(&root, since))
+            root.map(|root| (memory.unfinished(&root, since), root))
         });
-        let mut pulls = match known.await {
-            Ok(Ok(pulls)) => pulls,
-            Ok(Err(_)) | Err(_) => Vec::new(),
+        let Ok(Ok((mut pulls, root))) = known.await else {
+            return Vec::new();
         };
         pulls.retain(|pull| {
-            let is_complete = cache.models.iter().any(|model| {
+            // What another program has elsewhere does not finish a pull.
+            let models = || {
+                cache
+                    .models
+                    .iter()
+                    .filter(|model| Path::new(&model.snapshot).starts_with(&root))
+            };
+            let is_complete = models().any(|model| {
                 let is_it = model.repo == pull.repo && model.state == ModelState::Complete;
                 is_it && model.refs.iter().any(|name| name == pull.revision.as_str())
             });
             let is_of_it = |repo: &RepoId| *repo == pull.repo;
             let is_begun = cache.partials.iter().any(|partial| is_of_it(&partial.repo))
-                || cache.models.iter().any(|model| is_of_it(&model.repo));
+                || models().any(|model| is_of_it(&model.repo));
             let is_at_work = locks.iter().any(|lock| {
                 let is_marker = lock.kind == LockKind::Marker && lock.state == LockState::Held;
                 lock.repo == pull.repo && is_marker
@@ -246,6 +257,9 @@ impl Watch {
         let said = &mut self.said;
         said.trouble = None;
         if let Some(seen) = sighting.cache {
+            if let Some(caches) = change(&mut said.caches, seen.caches) {
+                self.emitter.fact(Event::CachesSeen { caches }).await;
+            }
             if let Some(models) = change(&mut said.models, seen.models) {
                 self.emitter.fact(Event::ModelsListed { models }).await;
             }
@@ -264,13 +278,15 @@ impl Watch {
         }
     }
 
-    async fn say_trouble(&mut self, failure: Failure) {
+    async fn say_trouble(&mut self, elsewhere: CacheSighting, failure: Failure) {
         let said = &mut self.said;
+        said.caches = None;
         said.models = None;
         said.findings = None;
         said.partials = None;
         said.locks = None;
         if let Some(failure) = change(&mut said.trouble, failure) {
+            say_elsewhere(&self.emitter, elsewhere).await;
             self.emitter.fact(Event::CacheUnreadable { failure }).await;
         }
     }

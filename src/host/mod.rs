@@ -7,6 +7,7 @@
 mod ability;
 mod arguments;
 mod direct;
+mod evicted;
 mod files;
 #[cfg(test)]
 pub(crate) mod forks;
@@ -22,6 +23,7 @@ mod sync;
 
 pub use ability::{folds_case, is_probe, supports_symlinks};
 pub use direct::{Aligned, DIRECT_ALIGN, Direct};
+pub use evicted::is_evicted;
 pub use files::{read_tail, system, write_new};
 pub use heap::share_memory_pools;
 pub use holder::{Holder, LockTable, host_name, is_alive, lock_holder};

@@ -66,7 +66,8 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         Event::Ended(outcome) if store.pull(job).is_none() => {
             ended_beside(store, job, at_ms, outcome);
         }
-        Event::FindingsSeen { .. }
+        Event::CachesSeen { .. }
+        | Event::FindingsSeen { .. }
         | Event::LocksSeen { .. }
         | Event::UnfinishedSeen { .. }
         | Event::PartialsSeen { .. }
@@ -116,6 +117,7 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
 /// What is seen of the cache and the machine.
 fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
     match event {
+        Event::CachesSeen { caches } => store.shelf.caches.clone_from(caches),
         Event::FindingsSeen { findings } => store.shelf.findings.clone_from(findings),
         Event::LocksSeen { locks } => store.shelf.locks.clone_from(locks),
         Event::UnfinishedSeen { pulls } => {
@@ -363,6 +365,7 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
         | Event::HistoryListed { .. }
         | Event::ModelsListed { .. }
         | Event::FilesListed { .. }
+        | Event::CachesSeen { .. }
         | Event::FindingsSeen { .. }
         | Event::LocksSeen { .. }
         | Event::UnfinishedSeen { .. }

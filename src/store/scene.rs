@@ -86,6 +86,7 @@ pub(super) fn play(
         | Event::ModelsListed { .. }
         | Event::HistoryListed { .. }
         | Event::FilesListed { .. }
+        | Event::CachesSeen { .. }
         | Event::FindingsSeen { .. }
         | Event::LocksSeen { .. }
         | Event::UnfinishedSeen { .. }

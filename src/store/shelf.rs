@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Disk, Failure, Finding, JobId, LockRow, ModelRow, Network, PartialRow, PurgeResult, RepoId,
-    Rule, Verification,
+    CacheRow, Disk, Failure, Finding, JobId, LockRow, ModelRow, Network, PartialRow, PurgeResult,
+    RepoId, Rule, Verification,
 };
 
 /// The cache and the machine as last seen.
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
     pub(super) models: Option<Vec<ModelRow>>,
+    pub(super) caches: Vec<CacheRow>,
     /// Found by looking.
     pub(super) findings: Vec<Finding>,
     pub(super) locks: Vec<LockRow>,
@@ -86,6 +87,11 @@ impl Shelf {
     /// The models; `None` before the first look.
     pub fn models(&self) -> Option<&[ModelRow]> {
         self.models.as_deref()
+    }
+
+    /// The places that were looked at, the main cache first.
+    pub fn caches(&self) -> &[CacheRow] {
+        &self.caches
     }
 
     /// Locks that are held or of the repo in focus.

@@ -1,0 +1,231 @@
+//! Owns contents that lie in more than one place, known by their hashes, and what they waste.
+//!
+//! **Law**: equal lengths alone never make two files the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use super::homes::is_weights;
+use super::words::{by_hand, size};
+use crate::cache::diagnosis::cause;
+use crate::cache::salvage::exact_etag;
+use crate::cache::scan::repos;
+use crate::cache::{Layout, sight};
+use crate::domain::{Etag, Finding, RepoId, Rule, sanitize};
+
+/// A file whose content is known by its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Copy {
+    pub(super) etag: Etag,
+    pub(super) bytes: u64,
+    /// Device and inode: two names of one file waste nothing.
+    pub(super) id: (u64, u64),
+    /// Its name in the repo, where that is known; sanitised.
+    pub(super) file: Option<String>,
+}
+
+/// What one place holds of one model.
+#[derive(Clone, Debug)]
+pub(super) struct Holding {
+    pub(super) repo: RepoId,
+    /// The model's folder; sanitised.
+    pub(super) folder: String,
+    /// The place: copies within one are its own program's business.
+    pub(super) place: String,
+    pub(super) copies: Vec<Copy>,
+}
+
+/// The large contents of a Hub cache by the names of its blobs.
+pub(super) fn of_hub(layout: &Layout) -> Vec<Holding> {
+    let place = layout.root().to_string_lossy().into_owned();
+    let repos = repos(layout).unwrap_or_default();
+    repos
+        .into_iter()
+        .map(|repo| {
+            let blobs = layout.blobs(&repo);
+            let mut copies = Vec::new();
+            if sight::is_own_folder(&layout.repo(&repo)) && sight::is_own_folder(&blobs) {
+                for entry in fs::read_dir(&blobs).into_iter().flatten().flatten() {
+                    let name = entry.file_name();
+                    let etag = name.to_str().and_then(exact_etag);
+                    // Through the link into the shared store, which counts as one file.
+                    let found = entry.path().metadata().ok();
+                    if let Some((etag @ Etag::Sha256(_), found)) = etag.zip(found) {
+                        copies.push(Copy {
+                            etag,
+                            bytes: found.len(),
+                            id: (found.dev(), found.ino()),
+                            file: None,
+                        });
+                    }
+                }
+            }
+            Holding {
+                folder: sanitize(&layout.repo(&repo).to_string_lossy()),
+                repo,
+                place: place.clone(),
+                copies,
+            }
+        })
+        .filter(|holding| !holding.copies.is_empty())
+        .collect()
+}
+
+/// One content and where it lies: which holdings, by their place in the list.
+#[derive(Default)]
+struct Content {
+    bytes: u64,
+    file: Option<String>,
+    ids: BTreeSet<(u64, u64)>,
+    holders: BTreeSet<usize>,
+}
+
+/// Models of which the same weights lie in more than one place, a finding for each group of them.
+pub(super) fn duplicates(holdings: &[Holding]) -> Vec<Finding> {
+    let mut contents: BTreeMap<(Etag, u64), Content> = BTreeMap::new();
+    for (at, holding) in holdings.iter().enumerate() {
+        for copy in &holding.copies {
+            if copy.bytes == 0 || !matches!(copy.etag, Etag::Sha256(_)) {
+                continue;
+            }
+            let content = contents.entry((copy.etag, copy.bytes)).or_default();
+            content.bytes = copy.bytes;
+            content.ids.insert(copy.id);
+            content.holders.insert(at);
+            if content.file.is_none() {
+                content.file.clone_from(&copy.file);
+            }
+        }
+    }
+    let mut groups: BTreeMap<Vec<usize>, Vec<Content>> = BTreeMap::new();
+    for content in contents.into_values() {
+        let places: BTreeSet<&str> = content
+            .holders
+            .iter()
+            .map(|at| holdings[*at].place.as_str())
+            .collect();
+        if content.ids.len() > 1 && places.len() > 1 {
+            let holders = content.holders.iter().copied().collect();
+            groups.entry(holders).or_default().push(content);
+        }
+    }
+    groups
+        .into_iter()
+        // A tokenizer that two models share makes them no copies of each other.
+        .filter(|(_, shared)| {
+            let mut names = shared.iter().filter_map(|content| content.file.as_deref());
+            names.any(is_weights)
+        })
+        .map(|(holders, shared)| {
+            let holders: Vec<&Holding> = holders.iter().map(|at| &holdings[*at]).collect();
+            finding(&holders, &shared)
+        })
+        .collect()
+}
+
+fn finding(holders: &[&Holding], shared: &[Content]) -> Finding {
+    let bytes: u64 = shared.iter().map(|content| content.bytes).sum();
+    let wasted: u64 = shared
+        .iter()
+        .map(|content| {
+            let more = u64::try_from(content.ids.len() - 1).unwrap_or(u64::MAX);
+            content.bytes.saturating_mul(more)
+        })
+        .sum();
+    let repo = &holders[0].repo;
+    let what = match shared.len() {
+        1 => "1 file".to_owned(),
+        more => format!("{more} files"),
+    };
+    let mut finding = Finding::new(
+        Rule::DuplicateModel,
+        format!(
+            "{what} of {repo} lie in {} places: {} more than one copy needs",
+            holders.len(),
+            size(wasted)
+        ),
+        cause(Rule::DuplicateModel),
+    )
+    .of_model(repo, None);
+    for holder in holders {
+        finding = finding.seen(
+            &holder.folder,
+            Some(bytes),
+            None,
+            "the same contents by their hashes, in files of its own",
+        );
+    }
+    finding.step(by_hand(format!(
+        "keep the copy of the programs you use, and let the other programs delete theirs: that \
+         frees up to {}. Clones of APFS share their bytes and cannot be told from copies, so it may \
+         be less. Do not put links in their place: swift-transformers does not count them as files",
+        size(wasted)
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::fixture::{etag, repo};
+
+    fn holding(place: &str, copies: &[(&[u8], u64, u64, Option<&str>)]) -> Holding {
+        Holding {
+            repo: repo("org/m"),
+            folder: format!("{place}/org/m"),
+            place: place.to_owned(),
+            copies: copies
+                .iter()
+                .map(|(content, bytes, inode, file)| Copy {
+                    etag: etag(content),
+                    bytes: *bytes,
+                    id: (1, *inode),
+                    file: file.map(ToOwned::to_owned),
+                })
+                .collect(),
+        }
+    }
+
+    const WEIGHTS: Option<&str> = Some("model.safetensors");
+
+    #[test]
+    fn only_equal_hashes_in_files_of_their_own_are_waste() {
+        let hub = holding("/hub", &[(b"w", 100, 1, None), (b"t", 10, 2, None)]);
+        let app = holding(
+            "/app",
+            &[
+                (b"w", 100, 3, WEIGHTS),
+                (b"t", 10, 4, Some("tokenizer.json")),
+            ],
+        );
+        let found = duplicates(&[hub.clone(), app.clone()]);
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0]
+                .summary
+                .contains("2 files of org/m lie in 2 places: 110 B")
+        );
+        assert_eq!(found[0].evidence.len(), 2);
+        assert_eq!(found[0].evidence[0].bytes, Some(110));
+
+        // A third copy wastes the same once more.
+        let third = holding("/third", &[(b"w", 100, 5, WEIGHTS), (b"t", 10, 6, None)]);
+        let found = duplicates(&[hub.clone(), app.clone(), third]);
+        assert!(found[0].summary.contains("3 places: 220 B"), "{found:?}");
+
+        for other in [
+            // The same length and another content.
+            holding("/app", &[(b"v", 100, 3, WEIGHTS)]),
+            // One file with two names.
+            holding("/app", &[(b"w", 100, 1, WEIGHTS)]),
+            // In the same place.
+            holding("/hub", &[(b"w", 100, 3, WEIGHTS)]),
+            // One of them is cut off.
+            holding("/app", &[(b"w", 99, 3, WEIGHTS)]),
+            // A tokenizer is no model.
+            holding("/app", &[(b"t", 10, 4, Some("tokenizer.json"))]),
+        ] {
+            assert!(duplicates(&[hub.clone(), other]).is_empty());
+        }
+    }
+}

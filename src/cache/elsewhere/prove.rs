@@ -1,0 +1,88 @@
+//! Owns which files elsewhere are to be hashed, and what each should be.
+//!
+//! Never hashes itself, and leaves files out whose bytes are not on this disk.
+
+use std::fs;
+use std::path::Path;
+
+use super::Elsewhere;
+use super::folder::Sketch;
+use super::homes::Home;
+use crate::cache::proof::{ContentId, Inspected, is_about_bytes};
+use crate::cache::{Inspection, Judge, Layout, inspect, repos};
+use crate::domain::{RepoId, Severity, sanitize};
+use crate::host;
+
+/// Shorter beginnings of a commit name nothing.
+const SHORTEST_PREFIX: usize = 7;
+
+impl Elsewhere {
+    /// The models of a repo, or all, as they are to be proven; each with the cache it is in, or with
+    /// its own folder.
+    pub fn inspect(
+        &self,
+        repo: Option<&RepoId>,
+        revision: Option<&str>,
+        judge: Judge<'_>,
+    ) -> Vec<(Layout, Inspection)> {
+        let mut found = Vec::new();
+        for place in &self.spots {
+            if let Some((layout, _)) = &place.hub {
+                for known in repos(layout).unwrap_or_default() {
+                    if repo.is_none_or(|repo| *repo == known) {
+                        let here = inspect(layout, &known, revision, judge).unwrap_or_default();
+                        found.extend(here.into_iter().map(|one| (layout.clone(), one)));
+                    }
+                }
+            }
+            let sketches = place.sketches(&self.sketches).filter(|sketch| {
+                let model = &sketch.model;
+                repo.is_none_or(|repo| *repo == model.repo)
+                    && revision.is_none_or(|named| is_named(&model.revision, named))
+            });
+            found.extend(sketches.map(|sketch| {
+                let layout = Layout::new(Path::new(&sketch.model.snapshot).to_owned());
+                (layout, inspection(sketch))
+            }));
+        }
+        found
+    }
+}
+
+fn is_named(revision: &str, named: &str) -> bool {
+    revision == named || (named.len() >= SHORTEST_PREFIX && revision.starts_with(named))
+}
+
+fn inspection(sketch: &Sketch) -> Inspection {
+    let folder = Path::new(&sketch.model.snapshot);
+    let files = sketch.paths.iter().map(|(path, etag)| {
+        let place = folder.join(path.as_str());
+        let shown = sanitize(path.as_str());
+        let is_known_bad = sketch.findings.iter().any(|finding| {
+            finding.severity == Severity::Error
+                && is_about_bytes(finding.rule)
+                && finding.file.as_deref() == Some(&shown)
+        });
+        let content = etag.filter(|_| !is_known_bad).and_then(|etag| {
+            let found = place
+                .symlink_metadata()
+                .ok()
+                .filter(fs::Metadata::is_file)?;
+            (!host::is_evicted(&found)).then(|| (ContentId::of(&found, &etag), found.len()))
+        });
+        Inspected {
+            path: path.clone(),
+            place,
+            etag: *etag,
+            content,
+        }
+    });
+    let files = files.collect();
+    let home = Home {
+        repo: sketch.model.repo.clone(),
+        kind: sketch.model.cache,
+        folder: folder.to_owned(),
+    };
+    let revision = sketch.model.revision.clone();
+    Inspection::of_folder(home, revision, files, sketch.findings.clone())
+}

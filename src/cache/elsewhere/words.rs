@@ -1,0 +1,177 @@
+//! Owns the findings about places beside the main cache: what is said, and the plan by hand.
+//!
+//! Pure: what was seen comes in.
+
+use std::path::Path;
+
+use humansize::{DECIMAL, format_size};
+
+use super::homes::Home;
+use super::unfinished::Unfinished;
+use crate::cache::diagnosis::cause;
+use crate::domain::{CacheKind, Change, Finding, PlanStep, Rule, sanitize};
+
+/// Two loads of one model at once, as hub.md 3.3 has it.
+pub(super) const RACED: &str = "two loads raced, swift-transformers 0.1.21–1.1.9: the second one \
+                                deletes the file that the first has just put in place, and then \
+                                has nothing left to move";
+
+/// What was seen of a file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen<'a> {
+    pub(super) bytes: Option<u64>,
+    pub(super) expected_bytes: Option<u64>,
+    pub(super) what: &'a str,
+}
+
+impl Home {
+    /// A finding about one of the model's files.
+    pub(super) fn finding(&self, rule: Rule, file: &str, seen: Seen<'_>, summary: &str) -> Finding {
+        let place = self.folder.join(file);
+        Finding::new(rule, summary, cause(rule))
+            .of_model(&self.repo, None)
+            .of_file(file)
+            .seen(
+                &place.to_string_lossy(),
+                seen.bytes,
+                seen.expected_bytes,
+                seen.what,
+            )
+    }
+
+    /// How this model is fetched anew.
+    pub(in crate::cache) fn fetch_again(&self, file: &str) -> PlanStep {
+        let repo = &self.repo;
+        let folder = sanitize(&self.folder.to_string_lossy());
+        let file = sanitize(file);
+        by_hand(match self.kind {
+            CacheKind::HubApi => format!(
+                "stop the apps that load it, remove `{folder}/{file}` and its note, and let the app \
+                 download the model again; or `larder pull {repo}` for programs that read the Hub \
+                 cache"
+            ),
+            CacheKind::LocalDir => format!(
+                "`hf download REPO {file} --local-dir '{folder}' --force-download`, with the repo \
+                 that the folder was downloaded from"
+            ),
+            CacheKind::Hub
+            | CacheKind::LmStudio
+            | CacheKind::MlxCache
+            | CacheKind::Swama
+            | CacheKind::Folder => format!(
+                "let the program that keeps `{folder}` download the model again; or `larder pull \
+                 {repo}` for programs that read the Hub cache"
+            ),
+        })
+    }
+}
+
+pub(super) fn by_hand(advice: String) -> PlanStep {
+    PlanStep::ByHand { advice }
+}
+
+/// An unfinished file that nobody writes. `is_file_there`: whether the file it was to be is.
+pub(super) fn abandoned(home: &Home, partial: &Unfinished, is_file_there: bool) -> Finding {
+    let row = &partial.row;
+    let what = match &row.file {
+        Some(file) => format!("of `{file}`"),
+        None => format!("of content {}", &row.etag[..row.etag.len().min(8)]),
+    };
+    let have = match row.expected_bytes {
+        Some(expected) => format!("{} of {expected} bytes {what}", row.bytes),
+        None => format!("{} bytes {what}", row.bytes),
+    };
+    let mut finding = Finding::new(
+        Rule::AbandonedPartial,
+        format!("{have}, and nobody is fetching the rest"),
+        match home.kind {
+            CacheKind::HubApi if !is_file_there => {
+                format!("a download was interrupted, or {RACED}")
+            }
+            CacheKind::HubApi => "a download was interrupted; swift-transformers 1.2 and later \
+                                  never goes on from it"
+                .to_owned(),
+            _ => "a download was interrupted; Python begins its next one under another name and \
+                  never comes back to this one"
+                .to_owned(),
+        },
+    )
+    .of_model(&home.repo, None)
+    .seen(
+        &row.path,
+        Some(row.bytes),
+        row.expected_bytes,
+        "nobody has it open or holds its lock, and it has not changed for a minute",
+    )
+    .step(PlanStep::Change(Change::Remove {
+        path: row.path.clone(),
+        bytes: row.bytes,
+    }));
+    if let Some(file) = &row.file {
+        finding = finding.of_file(file);
+    }
+    if !is_file_there {
+        finding = finding.step(by_hand(
+            "stop other loads of this model, and load it once again".to_owned(),
+        ));
+    }
+    finding
+}
+
+/// Models in a folder that the system may empty.
+pub(super) fn purgeable(place: &Path, models: usize, bytes: u64) -> Finding {
+    let shown = sanitize(&place.to_string_lossy());
+    let count = match models {
+        1 => "1 model lies".to_owned(),
+        models => format!("{models} models lie"),
+    };
+    Finding::new(
+        Rule::PurgeableFolder,
+        format!("{count} in `{shown}`, which the system may empty"),
+        cause(Rule::PurgeableFolder),
+    )
+    .seen(&shown, Some(bytes), None, "it is below `Library/Caches`")
+    .step(by_hand(
+        "nothing, if the app may download again; else keep the model in the Hub cache too, with \
+         `larder pull`"
+            .to_owned(),
+    ))
+}
+
+/// A place on a volume that is not there.
+pub fn absent_volume(mount: &Path, place: &Path, origin: &str) -> Finding {
+    let shown = sanitize(&mount.to_string_lossy());
+    Finding::new(
+        Rule::AbsentVolume,
+        format!("the volume `{shown}` is not there"),
+        cause(Rule::AbsentVolume),
+    )
+    .seen(
+        &place.to_string_lossy(),
+        None,
+        None,
+        &format!("{origin} names it, and nothing is mounted at `{shown}`"),
+    )
+    .step(by_hand(format!(
+        "plug in or mount `{shown}`, or change {origin}"
+    )))
+}
+
+/// A place that cannot be read.
+pub(super) fn unreadable(place: &str, why: &str) -> Finding {
+    Finding::new(
+        Rule::Unreadable,
+        format!("`{place}` cannot be read: {why}"),
+        cause(Rule::Unreadable),
+    )
+    .seen(place, None, None, why)
+    .step(by_hand(format!(
+        "make `{place}` readable for you; on a Mac, allow your terminal to read the data of other \
+         apps in System Settings, Privacy & Security"
+    )))
+}
+
+/// A length for people.
+pub(super) fn size(bytes: u64) -> String {
+    format_size(bytes, DECIMAL)
+}

@@ -1,0 +1,124 @@
+//! Owns the engine's look at the places beside the main cache: when it is due, and what is known of
+//! their contents by hash.
+//!
+//! Never looks where a flag named the one cache that is meant; blocks, so it runs in a thread that
+//! may.
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::memory::Memory;
+use super::programs::Observer;
+use super::{Shared, judge};
+use crate::cache::{self, Elsewhere, Eyes, Layout};
+use crate::config::Config;
+use crate::domain::{CacheKind, CacheRow, Etag, ModelRow, RepoId};
+use crate::host::LockTable;
+use crate::ledger::Stamp;
+
+/// How often it is looked elsewhere, at most: apps rarely change what they have.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// The other places, and when they were looked at.
+pub(super) struct Abroad {
+    config: Arc<Config>,
+    memory: Arc<Memory>,
+    seen: Elsewhere,
+    looked: Option<SystemTime>,
+    /// The main cache has changed since.
+    is_main_new: bool,
+}
+
+impl Abroad {
+    pub(super) fn new(shared: &Shared) -> Self {
+        Self {
+            config: Arc::clone(&shared.config),
+            memory: Arc::clone(&shared.memory),
+            seen: Elsewhere::default(),
+            looked: None,
+            is_main_new: false,
+        }
+    }
+
+    /// Looks, if that is due; whether anything is new.
+    pub(super) fn look_if_due(
+        &mut self,
+        main: &Layout,
+        is_main_new: bool,
+        now: SystemTime,
+    ) -> bool {
+        self.is_main_new |= is_main_new;
+        let is_due = self.looked.is_none_or(|at| {
+            // A clock that went back must not stop the looks.
+            now.duration_since(at).map_or(true, |since| since >= EVERY)
+        });
+        if !is_due || self.config.elsewhere.places.is_empty() {
+            return false;
+        }
+        self.looked = Some(now);
+        let is_main_new = std::mem::take(&mut self.is_main_new);
+        let mut observer = Observer::default();
+        let eyes = Eyes {
+            now,
+            table: LockTable::read(),
+            programs: observer.look(main.root()),
+            // What this larder writes, it writes into the main cache.
+            ours: &|_, _| None,
+        };
+        let known = self.hashes();
+        let hash_of = |path: &Path, found: &Metadata| -> Option<Etag> {
+            let (stamp, etag) = known.get(path.to_str()?)?;
+            (*stamp == Stamp::of(found)).then_some(*etag)
+        };
+        self.seen.look(
+            &self.config.elsewhere,
+            main,
+            is_main_new,
+            judge(),
+            &eyes,
+            &hash_of,
+        )
+    }
+
+    /// What the ledger knows of files in the places that have no notes of their own.
+    fn hashes(&self) -> HashMap<String, (Stamp, Etag)> {
+        let places = self.config.elsewhere.places.iter();
+        places
+            .filter(|place| place.path.is_dir() && Some(&place.path) != self.config.home.as_ref())
+            .flat_map(|place| self.memory.proven_in(&place.path))
+            .collect()
+    }
+
+    /// What was seen.
+    pub(super) const fn seen(&self) -> &Elsewhere {
+        &self.seen
+    }
+
+    /// The row of the main cache and those of the other places.
+    pub(super) fn caches(&self, models: &[ModelRow], trouble: Option<&str>) -> Vec<CacheRow> {
+        let mut rows = vec![main_row(&self.config, models, trouble)];
+        rows.extend(self.seen.caches());
+        rows
+    }
+
+    /// The models of one repo elsewhere, with their files.
+    pub(super) fn files(&self, repo: &RepoId) -> cache::RepoRows {
+        self.seen.files(repo, judge())
+    }
+}
+
+/// The main cache as a place.
+fn main_row(config: &Config, models: &[ModelRow], trouble: Option<&str>) -> CacheRow {
+    CacheRow {
+        kind: CacheKind::Hub,
+        path: crate::domain::sanitize(&config.cache_dir.to_string_lossy()),
+        origin: config.origin("cache_dir").unwrap_or("default").to_owned(),
+        is_present: config.cache_dir.is_dir(),
+        trouble: trouble.map(ToOwned::to_owned),
+        models: models.len(),
+        size_bytes: models.iter().map(|model| model.size_bytes).sum(),
+    }
+}
