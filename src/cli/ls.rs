@@ -13,7 +13,7 @@ use crate::domain::{
     Command, Failure, FailureCode, FileRow, FileState, ModelRow, ModelState, RepoReference,
     sanitize,
 };
-use crate::store::{Listing, Store, count, duration, is_at, size};
+use crate::store::{Listing, Shelf, Store, count, duration, is_at, size};
 
 /// A model, with its files where those were asked for.
 type Row<'a> = (&'a ModelRow, Option<&'a [FileRow]>);
@@ -60,7 +60,7 @@ async fn run(mut session: Session<'_>, args: &LsArgs, mut console: Console<'_>) 
             let text = files_text(&rows, columns, session.started_ms);
             console.printer.text(&text);
         } else {
-            let table = models_table(&rows, columns, session.started_ms);
+            let table = models_table(&rows, store.shelf(), columns, session.started_ms);
             console.printer.text(&table);
             console.talk.remark(&count(rows.len(), "snapshot"));
         }
@@ -118,24 +118,30 @@ fn absent(rows: &[Row<'_>], listing: &Listing, wanted: Option<&RepoReference>) -
     )
 }
 
-fn models_table(rows: &[Row<'_>], columns: Option<u16>, now_ms: u64) -> String {
-    let mut table = Table::new()
-        .flexible("REPO", 20)
-        .flexible("REVISION", 8)
+fn models_table(rows: &[Row<'_>], shelf: &Shelf, columns: Option<u16>, now_ms: u64) -> String {
+    let places: Vec<String> = rows.iter().map(|(row, _)| shelf.place_words(row)).collect();
+    // In one place there is nothing to tell apart.
+    let has_places = places.windows(2).any(|pair| pair[0] != pair[1]);
+    let mut table = Table::new().flexible("REPO", 20).flexible("REVISION", 8);
+    if has_places {
+        table = table.flexible("CACHE", 9);
+    }
+    table = table
         .numbers("SIZE")
         .flexible("STATE", 10)
         .column("VERIFIED")
         .column("LAST USED");
-    for (row, _) in rows {
-        table.row(&[
-            row.repo.to_string(),
-            revision_words(row),
+    for ((row, _), place) in rows.iter().zip(places) {
+        let mut cells = vec![row.repo.to_string(), revision_words(row)];
+        cells.extend(has_places.then_some(place));
+        cells.extend([
             size(row.size_bytes),
             state_words(row),
             row.verified_ms
                 .map_or_else(|| "no".to_owned(), |then| ago(then, now_ms)),
             last_used(row, now_ms),
         ]);
+        table.row(&cells);
     }
     table.render(columns)
 }

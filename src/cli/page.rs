@@ -7,7 +7,8 @@ use super::document::Look;
 use super::finding::{counts_words, rows};
 use super::table::cut;
 use crate::domain::{
-    LockKind, LockRow, LockState, ModelRow, ModelState, Network, PartialRow, PartialState, sanitize,
+    CacheRow, LockKind, LockRow, LockState, ModelRow, ModelState, Network, PartialRow,
+    PartialState, sanitize,
 };
 use crate::store::{LockCounts, count, duration, grouped, short, size};
 
@@ -35,6 +36,7 @@ impl Page<'_> {
             text.push_str(&self.entry("repo", &repo.to_string()));
         }
         text.push_str(&self.entry("cache", &self.cache_words()));
+        text.push_str(&self.places_text());
         let disk = shelf.disk().map_or_else(
             || "unknown".to_owned(),
             |disk| {
@@ -138,6 +140,33 @@ impl Page<'_> {
         )
     }
 
+    /// The other places that were looked at: on a terminal in one line.
+    fn places_text(&self) -> String {
+        let Look { shelf, repo, .. } = self.look;
+        let [_, others @ ..] = shelf.caches() else {
+            return String::new();
+        };
+        if others.is_empty() || repo.is_some() {
+            return String::new();
+        }
+        let models: usize = others.iter().map(|place| place.models).sum();
+        let bytes = others.iter().map(|place| place.size_bytes).sum();
+        let words = format!(
+            "{} elsewhere, with {}, {}",
+            count(others.len(), "place"),
+            count(models, "model"),
+            size(bytes)
+        );
+        let mut text = self.entry("places", &words);
+        if self.columns.is_none() || self.is_whole {
+            let told = others
+                .iter()
+                .map(|place| vec![row(place.kind.name(), &place_words(place))]);
+            text.push_str(&self.rows(told.collect(), usize::MAX));
+        }
+        text
+    }
+
     fn cache_words(&self) -> String {
         let Some(cache) = self.look.setting("cache_dir") else {
             return "unknown".to_owned();
@@ -201,6 +230,19 @@ impl Page<'_> {
 /// A row: its state, and what it is about.
 fn row(state: &str, words: &str) -> String {
     format!("  {state:<9} {}", sanitize(words))
+}
+
+fn place_words(place: &CacheRow) -> String {
+    let what = match (&place.trouble, place.is_present) {
+        (Some(why), _) => why.clone(),
+        (None, false) => "not there".to_owned(),
+        (None, true) => format!(
+            "{}, {}",
+            count(place.models, "model"),
+            size(place.size_bytes)
+        ),
+    };
+    format!("{} ({}): {what}", place.path, place.origin)
 }
 
 fn model_state(model: &ModelRow) -> &'static str {

@@ -65,6 +65,21 @@ impl CacheKind {
     }
 }
 
+impl CacheKind {
+    /// Whose way it is, in a few words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Hub => "a Hub cache",
+            Self::LocalDir => "Python, as a local folder",
+            Self::HubApi => "swift-transformers",
+            Self::LmStudio => "LM Studio",
+            Self::MlxCache => "Web's MLXCache",
+            Self::Swama => "swama",
+            Self::Folder => "nobody known: plain files",
+        }
+    }
+}
+
 /// A place where models are, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CacheRow {

@@ -15,7 +15,7 @@ use super::programs::Observer;
 use super::{Shared, judge};
 use crate::cache::{self, Elsewhere, Eyes, Layout};
 use crate::config::Config;
-use crate::domain::{CacheKind, CacheRow, Etag, ModelRow, RepoId};
+use crate::domain::{CacheKind, CacheRow, Etag, ModelRow, RepoId, sanitize};
 use crate::host::LockTable;
 use crate::ledger::Stamp;
 
@@ -112,9 +112,11 @@ impl Abroad {
 
 /// The main cache as a place.
 fn main_row(config: &Config, models: &[ModelRow], trouble: Option<&str>) -> CacheRow {
+    // As the paths of its models begin.
+    let root = cache::resolve_root(&config.cache_dir).unwrap_or_else(|_| config.cache_dir.clone());
     CacheRow {
         kind: CacheKind::Hub,
-        path: crate::domain::sanitize(&config.cache_dir.to_string_lossy()),
+        path: sanitize(&root.to_string_lossy()),
         origin: config.origin("cache_dir").unwrap_or("default").to_owned(),
         is_present: config.cache_dir.is_dir(),
         trouble: trouble.map(ToOwned::to_owned),

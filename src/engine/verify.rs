@@ -136,14 +136,7 @@ async fn verify(
     let has_work = !contents.is_empty();
     let (mut good, mut broken) = (0, 0);
     for inspection in inspections {
-        let hashing = prove(
-            shared,
-            emitter,
-            inspection,
-            proofs,
-            progress,
-            stop,
-        );
+        let hashing = prove(shared, emitter, inspection, proofs, progress, stop);
         tokio::pin!(hashing);
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -4,10 +4,11 @@
 //! Never folds events itself: `reduce` does, through the few methods here.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::domain::{
-    CacheRow, Disk, Failure, Finding, JobId, LockRow, ModelRow, Network, PartialRow, PurgeResult,
-    RepoId, Rule, Verification,
+    CacheKind, CacheRow, Disk, Failure, Finding, JobId, LockRow, ModelRow, Network, PartialRow,
+    PurgeResult, RepoId, Rule, Verification,
 };
 
 /// The cache and the machine as last seen.
@@ -92,6 +93,40 @@ impl Shelf {
     /// The places that were looked at, the main cache first.
     pub fn caches(&self) -> &[CacheRow] {
         &self.caches
+    }
+
+    /// The place a model lies in; `None` if no place is known to hold it.
+    pub fn place_of(&self, model: &ModelRow) -> Option<&CacheRow> {
+        let snapshot = Path::new(&model.snapshot);
+        let holders = self.caches.iter();
+        holders
+            .filter(|place| snapshot.starts_with(&place.path))
+            .max_by_key(|place| place.path.len())
+    }
+
+    /// Whether a model lies in another place than the main cache.
+    pub fn is_elsewhere(&self, model: &ModelRow) -> bool {
+        let main = self.caches.first();
+        model.cache != CacheKind::Hub
+            || self
+                .place_of(model)
+                .is_some_and(|place| Some(place) != main)
+    }
+
+    /// The place of a model in a word or two: whose way it is, and which app's or folder where that
+    /// does not tell.
+    pub fn place_words(&self, model: &ModelRow) -> String {
+        let name = model.cache.name();
+        let Some(place) = self.place_of(model).filter(|_| self.is_elsewhere(model)) else {
+            return name.to_owned();
+        };
+        let parts: Vec<&str> = place.path.split('/').collect();
+        let container = parts.iter().position(|part| part.ends_with("Containers"));
+        match container.and_then(|at| parts.get(at + 1)) {
+            Some(app) => format!("{name} of {app}"),
+            None if model.cache == CacheKind::Hub => format!("{name} {}", place.path),
+            None => name.to_owned(),
+        }
     }
 
     /// Locks that are held or of the repo in focus.

@@ -7,8 +7,8 @@ use super::pane::Pane;
 use super::ui::{Cursor, Ui};
 use super::words;
 use crate::domain::{
-    Etag, FileRow, FileState, Finding, LockRow, LockState, ModelRow, ModelState, PartialRow,
-    RepoId, Rule, Severity,
+    CacheRow, Etag, FileRow, FileState, Finding, LockRow, LockState, ModelRow, ModelState,
+    PartialRow, RepoId, Rule, Severity,
 };
 use crate::store::{FileView, LogLine, Phase, Pull, Store, Verified};
 
@@ -19,6 +19,8 @@ pub struct ModelKey {
     repo: String,
     /// The ref, or the commit where none names it.
     revision: String,
+    /// The folder, where that is not in the main cache.
+    folder: Option<String>,
 }
 
 impl ModelKey {
@@ -27,13 +29,17 @@ impl ModelKey {
         Self {
             repo: format!("{}/{}", repo.kind().plural(), repo.name().to_lowercase()),
             revision: revision.to_owned(),
+            folder: None,
         }
     }
 
-    fn of_row(row: &ModelRow) -> Self {
+    fn of_row(row: &ModelRow, is_elsewhere: bool) -> Self {
         let main = row.refs.iter().find(|name| *name == "main");
         let revision = main.or_else(|| row.refs.first()).unwrap_or(&row.revision);
-        Self::new(&row.repo, revision)
+        Self {
+            folder: is_elsewhere.then(|| row.snapshot.clone()),
+            ..Self::new(&row.repo, revision)
+        }
     }
 }
 
@@ -46,6 +52,8 @@ pub struct ModelItem<'a> {
     pub row: Option<&'a ModelRow>,
     /// The newest pull of it in this run.
     pub pull: Option<&'a Pull>,
+    /// Where it lies, if that is not the main cache.
+    pub elsewhere: Option<&'a CacheRow>,
 }
 
 impl ModelItem<'_> {
@@ -84,8 +92,10 @@ impl ModelItem<'_> {
 
     /// Whether a pull would complete or heal it.
     pub fn needs_pull(&self) -> bool {
-        self.row
-            .is_some_and(|row| row.state != ModelState::Complete)
+        self.elsewhere.is_none()
+            && self
+                .row
+                .is_some_and(|row| row.state != ModelState::Complete)
     }
 }
 
@@ -330,7 +340,8 @@ pub(super) fn finding_key(finding: &Finding) -> String {
 
 /// Pulls of this run first, in the order they started; then what is on disk, by name.
 fn models(store: &Store) -> Vec<ModelItem<'_>> {
-    let rows = store.shelf().models().unwrap_or_default();
+    let shelf = store.shelf();
+    let rows = shelf.models().unwrap_or_default();
     let mut is_taken = vec![false; rows.len()];
     let mut items: Vec<ModelItem<'_>> = Vec::new();
     for pull in store.pulls() {
@@ -344,13 +355,15 @@ fn models(store: &Store) -> Vec<ModelItem<'_>> {
             key,
             row: None,
             pull: Some(pull),
+            elsewhere: None,
         });
     }
     for item in &mut items {
         let Some(pull) = item.pull else { continue };
         let target = pull.target();
         let is_same = |row: &ModelRow| {
-            row.repo.kind() == target.repo.kind()
+            !shelf.is_elsewhere(row)
+                && row.repo.kind() == target.repo.kind()
                 && row.repo.name().eq_ignore_ascii_case(target.repo.name())
         };
         let exact = rows.iter().position(|row| {
@@ -377,16 +390,19 @@ fn models(store: &Store) -> Vec<ModelItem<'_>> {
         .map(|(row, _)| row)
         .collect();
     others.sort_by(|a, b| {
-        (a.repo.name(), a.refs.is_empty(), &a.revision).cmp(&(
+        let place = |row: &ModelRow| shelf.is_elsewhere(row).then(|| row.snapshot.clone());
+        (a.repo.name(), place(a), a.refs.is_empty(), &a.revision).cmp(&(
             b.repo.name(),
+            place(b),
             b.refs.is_empty(),
             &b.revision,
         ))
     });
     items.extend(others.into_iter().map(|row| ModelItem {
-        key: ModelKey::of_row(row),
+        key: ModelKey::of_row(row, shelf.is_elsewhere(row)),
         row: Some(row),
         pull: None,
+        elsewhere: shelf.place_of(row).filter(|_| shelf.is_elsewhere(row)),
     }));
     items
 }

@@ -278,7 +278,8 @@ pub(super) fn verify(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
             let (Some(repo), Some(row)) = (item.repo(), item.row) else {
                 continue;
             };
-            if row.snapshot.is_empty() || (row.commit.is_none() && row.refs.is_empty()) {
+            let is_begun = item.elsewhere.is_none() && row.commit.is_none() && row.refs.is_empty();
+            if row.snapshot.is_empty() || is_begun {
                 // A pull that has not come to a snapshot: there is nothing to compare yet.
                 continue;
             }

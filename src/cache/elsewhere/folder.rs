@@ -21,8 +21,8 @@ use crate::cache::partials::Eyes;
 use crate::cache::ready::{Findings, Listing};
 use crate::cache::trees::read_listing;
 use crate::domain::{
-    CacheKind, Etag, FileRow, FileState, Finding, ModelRow, ModelState, PartialState, RemoteFile,
-    RepoPath, Rule, Severity, sanitize,
+    CacheKind, Etag, FileRow, FileState, Finding, LoadLevel, LoadTrouble, ModelRow, ModelState,
+    PartialState, RemoteFile, RepoPath, Rule, Severity, sanitize,
 };
 use crate::host;
 
@@ -535,24 +535,49 @@ impl Look<'_> {
         if !is_mlx {
             return;
         }
-        let (missing, broken) = (judge.examine)(&self.home.folder);
-        for sentence in missing {
+        let examination = (judge.examine)(&self.home.folder);
+        for sentence in examination.sentences(LoadLevel::Missing) {
             if !self.missing.contains(&sentence) {
                 self.missing.push(sentence);
             }
         }
-        for sentence in broken {
-            // Each begins with the file it is about.
-            let file = sentence.split('`').nth(1).unwrap_or_default().to_owned();
-            let bytes = self.home.folder.join(&file).metadata().ok();
-            let what = sentence.clone();
-            let seen = Seen {
-                bytes: bytes.map(|found| found.len()),
-                expected_bytes: None,
-                what: &what,
-            };
-            self.broke(Rule::WouldNotLoad, &file, seen, sentence);
+        for trouble in examination.troubles {
+            if trouble.level != LoadLevel::Missing {
+                self.would_not_load(trouble);
+            }
         }
+    }
+
+    /// What an examination says, unless that is known already.
+    fn would_not_load(&mut self, trouble: LoadTrouble) {
+        if trouble.level == LoadLevel::Broken {
+            self.broken.push(trouble.sentence.clone());
+        }
+        let is_known = |known: &Finding| {
+            known.severity == Severity::Error
+                && trouble.file.is_some()
+                && known.file == trouble.file
+        };
+        if self.findings.iter().any(is_known) {
+            return;
+        }
+        let file = trouble.file.as_deref().unwrap_or_default();
+        let found = self.home.folder.join(file).metadata().ok();
+        let seen = Seen {
+            bytes: found.filter(Metadata::is_file).map(|found| found.len()),
+            expected_bytes: None,
+            what: &trouble.sentence,
+        };
+        let mut finding = self
+            .home
+            .finding(trouble.rule, file, seen, &trouble.sentence)
+            .step(self.home.fetch_again(file));
+        finding.severity = trouble.level.severity();
+        finding.file.clone_from(&trouble.file);
+        if let Some(cause) = trouble.cause {
+            finding.cause = cause;
+        }
+        self.findings.push(finding);
     }
 
     fn count(&mut self, found: &Metadata) {

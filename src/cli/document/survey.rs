@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{Closing, Head, json, rfc3339};
 use crate::domain::{
-    Disk, FailureCode, Finding, Kept, LockKind, LockRow, LockState, ModelRow, ModelState, Network,
-    PartialRow, PartialState, Plan, PlanStep, PurgeResult, RepoId, Rule, Setting, TerminalFacts,
-    Verification,
+    CacheRow, Disk, FailureCode, Finding, Kept, LockKind, LockRow, LockState, ModelRow, ModelState,
+    Network, PartialRow, PartialState, Plan, PlanStep, PurgeResult, RepoId, Rule, Setting,
+    TerminalFacts, Verification,
 };
 use crate::store::{FindingCounts, Healing, Looked, Scope, Shelf, Store};
 
@@ -113,6 +113,7 @@ struct StatusDocument<'a> {
 struct StatusBody<'a> {
     repo: Option<&'a RepoId>,
     cache: CacheDocument<'a>,
+    caches: &'a [CacheRow],
     endpoint: Option<&'a str>,
     disk: Option<Disk>,
     network: Option<NetworkDocument>,
@@ -263,6 +264,7 @@ fn body(look: Look<'_>) -> StatusBody<'_> {
     StatusBody {
         repo,
         cache: cache(look.settings),
+        caches: shelf.caches(),
         endpoint: look
             .setting("endpoint")
             .map(|setting| setting.value.as_str()),

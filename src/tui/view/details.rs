@@ -91,7 +91,13 @@ fn model(text: &mut Text, canvas: Canvas<'_>, item: &ModelItem<'_>) {
         } else {
             row.refs.join(", ")
         };
-        text.field("refs", &refs, styles);
+        if let Some(place) = item.elsewhere {
+            let words = format!("{}, {}", facts.short_path(&place.path), place.origin);
+            text.field("place", &words, styles);
+            text.field("kept by", place.kind.words(), styles);
+        } else {
+            text.field("refs", &refs, styles);
+        }
         let commit = row
             .commit
             .map_or_else(|| row.revision.clone(), |commit| commit.to_string());

@@ -81,7 +81,9 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
             theme.text
         };
         let revision = item.revision();
-        let suffix = if revision == "main" {
+        let suffix = if let Some(place) = item.elsewhere {
+            format!(" {}", place.kind.name())
+        } else if revision == "main" {
             String::new()
         } else {
             format!(" @{}", fit::clean(&crate::store::short(revision)))
