@@ -9,7 +9,6 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::homes::folders_in;
-use crate::cache::blob::is_absent;
 use crate::config::{ModelPlace, PlaceRule};
 use crate::domain::{CacheKind, RepoId, sanitize};
 use crate::host;
@@ -165,6 +164,13 @@ fn containers(folder: &Path, home: &str, origin: &str, found: &mut Vec<Spot>) {
         let spot = Spot::at(CacheKind::HubApi, folder.to_owned(), origin.to_owned());
         found.push(spot.troubled(&format!("{who} may not be looked into: {error}")));
     }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 fn is_below_real(real: &Path, folder: &Path) -> bool {

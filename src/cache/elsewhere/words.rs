@@ -51,7 +51,7 @@ impl Home {
                  cache"
             ),
             CacheKind::LocalDir => format!(
-                "`hf download REPO {file} --local-dir '{folder}' --force-download`, with the repo \
+                "`hf download REPO '{file}' --local-dir '{folder}' --force-download`, with the repo \
                  that the folder was downloaded from"
             ),
             CacheKind::Hub

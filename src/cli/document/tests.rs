@@ -6,8 +6,8 @@ use super::super::schema::EVENT_SCHEMA;
 use super::super::stage;
 use super::*;
 use crate::domain::{
-    FailureCode, FileId, Finding, HealingKind, JobId, LockKind, LockRow, LockState, OtherProgress,
-    OtherPull, Outcome, PlanStep, PullResult, RepoId, RetryIn, Rule,
+    CacheKind, CacheRow, FailureCode, FileId, Finding, HealingKind, JobId, LockKind, LockRow,
+    LockState, OtherProgress, OtherPull, Outcome, PlanStep, PullResult, RepoId, RetryIn, Rule,
 };
 use crate::store::script::{Script, commit, file_row, model_row, reset};
 
@@ -122,6 +122,27 @@ fn every_look() -> Vec<Event> {
     });
     events.push(Event::FindingsSeen {
         findings: findings.to_vec(),
+    });
+    let kinds = [
+        CacheKind::Hub,
+        CacheKind::LocalDir,
+        CacheKind::HubApi,
+        CacheKind::LmStudio,
+        CacheKind::MlxCache,
+        CacheKind::Swama,
+        CacheKind::Folder,
+    ];
+    let caches = kinds.map(|kind| CacheRow {
+        kind,
+        path: "/x".to_owned(),
+        origin: "default".to_owned(),
+        is_present: kind != CacheKind::Folder,
+        trouble: (kind == CacheKind::Folder).then(|| "it is not there".to_owned()),
+        models: 1,
+        size_bytes: 2,
+    });
+    events.push(Event::CachesSeen {
+        caches: caches.to_vec(),
     });
     let mut locks = Vec::new();
     for kind in [
