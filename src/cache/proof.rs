@@ -20,6 +20,8 @@ use crate::domain::{
     Commit, Etag, Finding, PlanStep, RepoId, RepoPath, Rule, Severity, Verification, sanitize,
 };
 
+use crate::host;
+
 /// Shorter beginnings of a commit name nothing.
 const SHORTEST_PREFIX: usize = 7;
 
@@ -281,7 +283,11 @@ fn content_of(layout: &Layout, place: &Path, etag: &Etag) -> Option<(ContentId, 
     if !fs::canonicalize(place).ok()?.starts_with(layout.root()) {
         return None;
     }
-    let found = place.metadata().ok().filter(fs::Metadata::is_file)?;
+    // What a cloud keeps is not fetched for a hash.
+    let found = place
+        .metadata()
+        .ok()
+        .filter(|found| found.is_file() && !host::is_evicted(found))?;
     Some((ContentId::of(&found, etag), found.len()))
 }
 

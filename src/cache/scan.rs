@@ -252,8 +252,8 @@ fn look(
             "the folder is not named after a commit, so most tools do not find it".to_owned(),
         );
     }
-    // What a pointer leads to outside of the repo is not read.
-    let is_readable = is_there && !tally.has_escaped;
+    // What a pointer leads to outside of the repo is not read, nor what would have to be fetched.
+    let is_readable = is_there && !tally.has_escaped && !tally.has_evicted;
     let examination = if is_readable && repo.kind() == crate::domain::RepoKind::Model {
         (judge.examine)(&folder)
     } else {

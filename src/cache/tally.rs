@@ -16,8 +16,8 @@ use super::salvage::exact_etag;
 use super::snapshot::{named_blob, paths_below};
 use super::{Judge, Result, blob};
 use crate::domain::{
-    Etag, Examination, FileRow, FileState, Finding, LoadLevel, Plan, RemoteFile, RepoPath, Rule,
-    Severity, sanitize,
+    Etag, Examination, FileRow, FileState, Finding, LoadLevel, Plan, PlanStep, RemoteFile,
+    RepoPath, Rule, Severity, sanitize,
 };
 use crate::host;
 
@@ -48,6 +48,8 @@ pub(super) struct Tally<'a> {
     pub(super) copied: Vec<(PathBuf, PathBuf, u64)>,
     /// Whether a pointer leads out of the repo: what it leads to is not read.
     pub(super) has_escaped: bool,
+    /// Whether the bytes of a file are not on this disk: reading it would fetch them.
+    pub(super) has_evicted: bool,
     /// When the content that was hashed longest ago was; `None` before the first.
     oldest_ms: Option<u64>,
     /// Whether a file there is was not hashed, or has changed since.
@@ -65,6 +67,7 @@ impl<'a> Tally<'a> {
             regular: Vec::new(),
             copied: Vec::new(),
             has_escaped: false,
+            has_evicted: false,
             oldest_ms: None,
             has_unhashed: false,
             judge,
@@ -154,6 +157,10 @@ impl<'a> Tally<'a> {
         let bytes = metadata.len();
         if is_link && named.is_none() {
             self.escaped(seen(Some(bytes), &leads));
+            return row(Some(bytes), FileState::Unverified);
+        }
+        if host::is_evicted(&metadata) {
+            self.evicted(seen(Some(bytes), ""));
             return row(Some(bytes), FileState::Unverified);
         }
         if let (Some(named), Some(file)) = (&named, expected)
@@ -254,6 +261,25 @@ impl<'a> Tally<'a> {
         self.findings.push(finding);
         self.notes.push(sentence);
         (self.has_escaped, self.has_unhashed) = (true, true);
+    }
+
+    /// A file whose bytes are not on this disk.
+    fn evicted(&mut self, seen: Seen<'_>) {
+        let sentence = format!("`{}` is not on this disk, or was never written", seen.file);
+        let seen = Seen {
+            what: "it takes next to no room for its length; it is not read",
+            ..seen
+        };
+        let mut finding = self.subject.damage(Rule::Evicted, seen, &sentence);
+        finding.plan = Plan::of(PlanStep::ByHand {
+            advice: format!(
+                "open it once, or choose \"Download Now\" in the Finder: {}",
+                seen.place.display()
+            ),
+        });
+        self.findings.push(finding);
+        self.notes.push(sentence);
+        (self.has_evicted, self.has_unhashed) = (true, true);
     }
 
     /// What can be told of a content without hashing it.

@@ -10,14 +10,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::memory::Memory;
+use super::forms::Forms;
+use super::memory::{Memory, Verdicts};
 use super::programs::Observer;
 use super::{Shared, judge};
-use crate::cache::{self, Elsewhere, Eyes, Layout};
+use crate::cache::{self, Elsewhere, Eyes, Judge, Layout};
 use crate::config::Config;
 use crate::domain::{CacheKind, CacheRow, Etag, ModelRow, RepoId, sanitize};
 use crate::host::LockTable;
-use crate::ledger::Stamp;
+use crate::ledger::{Known, Stamp};
 
 /// How often it is looked elsewhere, at most: apps rarely change what they have.
 const EVERY: Duration = Duration::from_secs(30);
@@ -69,26 +70,40 @@ impl Abroad {
             ours: &|_, _| None,
         };
         let known = self.hashes();
-        let hash_of = |path: &Path, found: &Metadata| -> Option<Etag> {
-            let (stamp, etag) = known.get(path.to_str()?)?;
-            (*stamp == Stamp::of(found)).then_some(*etag)
+        let memory = Arc::clone(&self.memory);
+        let forms = Forms::of(&memory);
+        let examine = |folder: &Path| forms.examine(folder, &|_| false);
+        let verdicts = Verdicts::of(&memory);
+        let hashed =
+            |path: &Path, found: &Metadata, etag: &Etag| verdicts.hashed(path, found, etag);
+        let judge = Judge {
+            examine: &examine,
+            hashed: &hashed,
+            ..judge()
         };
-        self.seen.look(
+        let hash_of = |path: &Path, found: &Metadata| -> Option<Etag> {
+            let known = known.get(path.to_str()?)?;
+            let is_right = known.computed.is_none() && known.stamp == Stamp::of(found);
+            is_right.then_some(known.etag)
+        };
+        let is_new = self.seen.look(
             &self.config.elsewhere,
             main,
             is_main_new,
-            judge(),
+            judge,
             &eyes,
             &hash_of,
-        )
+        );
+        forms.keep(now);
+        is_new
     }
 
     /// What the ledger knows of files in the places that have no notes of their own.
-    fn hashes(&self) -> HashMap<String, (Stamp, Etag)> {
+    fn hashes(&self) -> HashMap<String, Known> {
         let places = self.config.elsewhere.places.iter();
         places
             .filter(|place| place.path.is_dir() && Some(&place.path) != self.config.home.as_ref())
-            .flat_map(|place| self.memory.proven_in(&place.path))
+            .flat_map(|place| self.memory.known_in(&place.path))
             .collect()
     }
 
@@ -102,11 +117,6 @@ impl Abroad {
         let mut rows = vec![main_row(&self.config, models, trouble)];
         rows.extend(self.seen.caches());
         rows
-    }
-
-    /// The models of one repo elsewhere, with their files.
-    pub(super) fn files(&self, repo: &RepoId) -> cache::RepoRows {
-        self.seen.files(repo, judge())
     }
 }
 
