@@ -16,7 +16,7 @@ use super::programs::Observer;
 use super::{Shared, judge};
 use crate::cache::{self, Elsewhere, Eyes, Judge, Layout};
 use crate::config::Config;
-use crate::domain::{CacheKind, CacheRow, Etag, ModelRow, RepoId, sanitize};
+use crate::domain::{CacheKind, CacheRow, Etag, ModelRow, sanitize};
 use crate::host::LockTable;
 use crate::ledger::{Known, Stamp};
 
