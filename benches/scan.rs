@@ -42,6 +42,7 @@ fn main() {
         examine: &|folder| mlx::examine(folder, &host::open_quietly, &|_| false),
         select: &mlx::default_selection,
         hashed: &|_, _, _| None,
+        listing: &|_, _| None,
     };
     criterion.bench_function("names of 200 repos", |bencher| {
         bencher.iter(|| black_box(repos(&layout).unwrap()).len());

@@ -119,6 +119,8 @@ pub struct Config {
     pub is_ascii: bool,
     /// Whether nothing may be changed.
     pub is_read_only: bool,
+    /// Whether models are hashed while nothing downloads and a dashboard is open.
+    pub checks_idly: bool,
     /// Lines below this are not shown in the dashboard's log at first.
     pub log_level: Level,
     /// Every setting with its value and where that came from; secrets as `***`.
@@ -228,6 +230,7 @@ impl Config {
             theme: looks.theme,
             is_ascii: looks.is_ascii,
             is_read_only: looks.is_read_only,
+            checks_idly: looks.checks_idly,
             log_level: looks.log_level,
             settings: shown.into_vec(),
         })
@@ -248,6 +251,7 @@ struct Looks {
     theme: ThemeChoice,
     is_ascii: bool,
     is_read_only: bool,
+    checks_idly: bool,
     log_level: Level,
 }
 
@@ -279,6 +283,11 @@ impl Looks {
             "--read-only",
             "LARDER_READ_ONLY",
         )?;
+        let variable = env
+            .text("LARDER_IDLE_CHECK")?
+            .map(|text| (is_true(text), Origin::Variable("LARDER_IDLE_CHECK")));
+        let (checks_idly, origin) = pick([variable, file.boolean("idle_check")?], || true);
+        shown.add("idle_check", checks_idly, &origin);
         let (log_level, origin) =
             pick_named([file.text("log_level")?], Level::named, Level::ALL, |it| {
                 it.name()
@@ -288,6 +297,7 @@ impl Looks {
             theme,
             is_ascii,
             is_read_only,
+            checks_idly,
             log_level,
         })
     }

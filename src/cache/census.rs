@@ -344,6 +344,7 @@ mod tests {
             examine: &examine,
             select: &|_| Vec::new(),
             hashed: &|_, _, _| None,
+            listing: &|_, _| None,
         };
         let eyes = Eyes {
             now: now() + Duration::from_secs(1),

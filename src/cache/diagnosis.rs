@@ -60,6 +60,17 @@ impl Subject<'_> {
             .step(self.pull(fetch_bytes))
     }
 
+    /// What heals a file that a pull leaves out unless it is named.
+    pub(super) fn by_name(self, file: &str) -> PlanStep {
+        PlanStep::ByHand {
+            advice: format!(
+                "a pull leaves `{file}` out unless it is named: pull that file of {} at {}",
+                self.repo,
+                sanitize(self.revision)
+            ),
+        }
+    }
+
     fn pull(self, fetch_bytes: Option<u64>) -> PlanStep {
         pull_step(self.repo, self.revision, fetch_bytes)
     }

@@ -3,7 +3,7 @@
 //!
 //! Never takes anything away. What is so new that its writer may be at work is not told.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use super::salvage::exact_etag;
 use super::sight::is_own_folder;
 use super::snapshot::paths_below;
 use super::staging::is_number;
+use super::trees::commits_by_content;
 use super::{Layout, read_tree};
 use crate::domain::{
     Change, Commit, Finding, LockState, PlanStep, RepoId, RepoPath, Rule, sanitize,
@@ -98,7 +99,7 @@ impl Repo<'_> {
     }
 
     /// Blobs that no snapshot leads to, and nobody is at work on.
-    fn orphans(&self, blobs: &[Left], named: &BTreeSet<String>) -> Option<Finding> {
+    fn orphans(&self, blobs: &[Left], named: &BTreeSet<String>) -> Vec<Finding> {
         let orphans: Vec<&Left> = blobs
             .iter()
             .filter(|blob| !named.contains(&blob.name) && self.age(&blob.found) >= PENDING)
@@ -107,24 +108,50 @@ impl Repo<'_> {
                 etag.is_some_and(|etag| !is_being_written(self.layout, self.id, &etag, self.eyes))
             })
             .collect();
-        let summary = match orphans.as_slice() {
-            [] => return None,
-            [_] => "a blob that no snapshot leads to".to_owned(),
-            more => format!("{} blobs that no snapshot leads to", more.len()),
-        };
-        let mut listed: HashSet<String> = HashSet::new();
-        for (etag, _) in super::trees::contents_of(self.layout, self.id) {
-            listed.insert(etag.to_string());
+        if orphans.is_empty() {
+            return Vec::new();
         }
-        let finding = Finding::new(Rule::OrphanBlob, summary, cause(Rule::OrphanBlob))
-            .of_model(self.id, None);
-        Some(removing(finding, &orphans, |blob| {
-            if listed.contains(&blob.name) {
-                "a listing names it and no snapshot leads to it"
-            } else {
-                "no snapshot and no listing names it"
+        let commits = commits_by_content(self.layout, self.id);
+        let commit_of = |blob: &Left| exact_etag(&blob.name).and_then(|etag| commits.get(&etag));
+        let (listed, unlisted): (Vec<&Left>, Vec<&Left>) = orphans
+            .into_iter()
+            .partition(|blob| commit_of(blob).is_some());
+        let about = |blobs: &[&Left]| {
+            let summary = match blobs.len() {
+                1 => "a blob that no snapshot leads to".to_owned(),
+                more => format!("{more} blobs that no snapshot leads to"),
+            };
+            Finding::new(Rule::OrphanBlob, summary, cause(Rule::OrphanBlob)).of_model(self.id, None)
+        };
+        let mut found = Vec::new();
+        if !listed.is_empty() {
+            // Of a download that was interrupted: its pointers come last.
+            let mut finding = listed
+                .iter()
+                .take(TOLD)
+                .fold(about(&listed), |finding, blob| {
+                    let what = "a listing names it: pulling that commit makes its pointer";
+                    let bytes = Some(blob.found.len());
+                    finding.seen(&blob.path.to_string_lossy(), bytes, None, what)
+                });
+            let wanted: BTreeSet<Commit> = listed
+                .iter()
+                .filter_map(|b| commit_of(b).copied())
+                .collect();
+            for commit in wanted {
+                finding = finding.step(PlanStep::Pull {
+                    repo: self.id.clone(),
+                    revision: commit.to_string(),
+                    fetch_bytes: None,
+                });
             }
-        }))
+            found.push(finding);
+        }
+        if !unlisted.is_empty() {
+            let what = |_: &Left| "no snapshot and no listing names it";
+            found.push(removing(about(&unlisted), &unlisted, what));
+        }
+        found
     }
 
     /// What programs make for a moment and leave when they die (hub.md 2.3).

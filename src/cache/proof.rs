@@ -17,7 +17,7 @@ use super::scan::scan_with_findings;
 use super::snapshot::{named_blob, paths_below};
 use super::{Judge, Layout, Result, read_tree, refs_of};
 use crate::domain::{
-    Commit, Etag, Finding, PlanStep, RepoId, RepoPath, Rule, Severity, Verification, sanitize,
+    Commit, Etag, Finding, RepoId, RepoPath, Rule, Severity, Verification, sanitize,
 };
 
 use crate::host;
@@ -56,6 +56,10 @@ pub(super) struct Inspected {
     /// What is there to be hashed; `None` if nothing is, or looking has shown already that it is
     /// wrong.
     pub(super) content: Option<(ContentId, u64)>,
+    /// Its length by the listing, if there is one.
+    pub(super) listed_bytes: Option<u64>,
+    /// Whether a pull leaves it out unless it is named.
+    pub(super) is_left_out: bool,
 }
 
 /// What a content turned out to be.
@@ -165,7 +169,7 @@ pub fn inspect(
                 .filter(|finding| is_of_snapshot(finding.rule))
                 .cloned()
                 .collect();
-            inspect_snapshot(layout, repo, &name, findings)
+            inspect_snapshot(layout, repo, &name, findings, judge)
         })
         .collect()
 }
@@ -233,14 +237,17 @@ fn inspect_snapshot(
     repo: &RepoId,
     revision: &str,
     findings: Vec<Finding>,
+    judge: Judge<'_>,
 ) -> Result<Inspection> {
     let folder = layout.snapshots(repo).join(revision);
-    let listing: BTreeMap<RepoPath, Etag> = Commit::new(revision)
+    let listing: BTreeMap<RepoPath, (Etag, u64)> = Commit::new(revision)
         .ok()
-        .and_then(|commit| read_tree(layout, repo, &commit))
+        .and_then(|commit| {
+            read_tree(layout, repo, &commit).or_else(|| (judge.listing)(repo, &commit))
+        })
         .unwrap_or_default()
         .into_iter()
-        .map(|file| (file.path, file.etag))
+        .map(|file| (file.path, (file.etag, file.size_bytes)))
         .collect();
     let files = paths_below(&folder)?
         .into_iter()
@@ -250,7 +257,8 @@ fn inspect_snapshot(
                 .ok()
                 .and_then(|text| named_blob(&path, &text))
                 .and_then(|name| exact_etag(&name));
-            let etag = named.or_else(|| listing.get(&path).copied());
+            let listed = listing.get(&path).copied();
+            let etag = named.or(listed.map(|(etag, _)| etag));
             let shown = sanitize(path.as_str());
             let is_known_bad = findings.iter().any(|finding| {
                 finding.file.as_deref() == Some(&shown)
@@ -261,6 +269,8 @@ fn inspect_snapshot(
                 .filter(|_| !is_known_bad)
                 .and_then(|etag| content_of(layout, &place, &etag));
             Inspected {
+                is_left_out: etag.is_some_and(|etag| !judge.selects(&path, &etag)),
+                listed_bytes: listed.map(|(_, bytes)| bytes),
                 path,
                 place,
                 etag,
@@ -416,14 +426,12 @@ impl Inspection {
                 file: &shown,
                 place: &real,
                 bytes: Some(length),
-                expected_bytes: None,
+                expected_bytes: file.listed_bytes,
                 what: &what,
             };
             let mut finding = subject.damage(rule, seen, &summary);
-            for step in &mut finding.plan.steps {
-                if let PlanStep::Pull { fetch_bytes, .. } = step {
-                    *fetch_bytes = Some(length);
-                }
+            if file.is_left_out {
+                finding.plan.steps = vec![subject.by_name(&shown)];
             }
             if let Some(home) = &self.home {
                 finding.plan.steps = vec![home.fetch_again(file.path.as_str())];

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::path::Path;
 
-use crate::domain::{Basis, Etag, Examination, ModelState, RemoteFile, RepoKind, RepoPath};
+use crate::domain::{
+    Basis, Commit, Etag, Examination, ModelState, RemoteFile, RepoId, RepoKind, RepoPath,
+};
 
 /// What is known of a file because it was hashed, and has not changed since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,22 @@ pub struct Judge<'a> {
     /// What is known of the file at a path without links, that looks like this and should have this
     /// content: the ledger.
     pub hashed: &'a (dyn Fn(&Path, &Metadata, &Etag) -> Option<Hashed> + Sync),
+    /// What is remembered of a commit's files, where no listing lies in the cache: the ledger.
+    pub listing: &'a (dyn Fn(&RepoId, &Commit) -> Option<Vec<RemoteFile>> + Sync),
+}
+
+impl Judge<'_> {
+    /// Whether a pull that names no files would fetch this one.
+    pub(super) fn selects(&self, path: &RepoPath, etag: &Etag) -> bool {
+        let file = RemoteFile {
+            path: path.clone(),
+            size_bytes: 0,
+            etag: *etag,
+            git_oid: String::new(),
+            xet_hash: None,
+        };
+        !(self.select)(&[file]).is_empty()
+    }
 }
 
 /// What a look at a snapshot found.

@@ -235,7 +235,9 @@ fn look(
 ) -> Result<()> {
     let folder = layout.snapshots(repo).join(revision);
     let commit = Commit::new(revision).ok();
-    let listing = commit.and_then(|commit| read_tree(layout, repo, &commit));
+    let listing = commit.and_then(|commit| {
+        read_tree(layout, repo, &commit).or_else(|| (judge.listing)(repo, &commit))
+    });
     let subject = Subject { repo, revision };
     let mut tally = Tally::of(subject, layout.blobs(repo), judge);
     let mut files = tally.files(&folder, listing.as_deref().unwrap_or_default())?;

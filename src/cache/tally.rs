@@ -111,8 +111,13 @@ impl<'a> Tally<'a> {
             known.severity == Severity::Error && known.file.as_deref() == Some(seen.file)
         });
         if is_first {
-            self.findings
-                .push(self.subject.damage(rule, seen, &sentence));
+            let mut finding = self.subject.damage(rule, seen, &sentence);
+            let is_left_out = RepoPath::new(seen.file)
+                .is_ok_and(|path| !self.judge.selects(&path, &Etag::Sha256([0; 32])));
+            if is_left_out {
+                finding.plan = Plan::of(self.subject.by_name(seen.file));
+            }
+            self.findings.push(finding);
         }
         self.broken.push(sentence);
     }

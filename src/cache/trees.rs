@@ -78,6 +78,23 @@ pub(super) fn contents_of(layout: &Layout, repo: &RepoId) -> HashMap<Etag, (Repo
         .collect()
 }
 
+/// The commit of a listing that names a content, for every content that any listing names.
+pub(super) fn commits_by_content(layout: &Layout, repo: &RepoId) -> HashMap<Etag, Commit> {
+    let mut found = HashMap::new();
+    for folder in [layout.repo(repo), layout.larder_dir(repo)] {
+        let entries = fs::read_dir(folder.join("trees")).into_iter().flatten();
+        let commits = entries.flatten().filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Commit::new(name.strip_suffix(".json")?).ok()
+        });
+        for commit in commits {
+            let files = read_tree(layout, repo, &commit).unwrap_or_default();
+            found.extend(files.into_iter().map(|file| (file.etag, commit)));
+        }
+    }
+    found
+}
+
 fn read_quietly(path: &Path) -> io::Result<Vec<u8>> {
     let file = host::open_quietly(path)?;
     let metadata = file.metadata()?;

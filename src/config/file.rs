@@ -13,7 +13,7 @@ use crate::domain::{Failure, FailureCode};
 use super::value::Origin;
 
 /// The keys, in the order they are documented.
-pub(super) const KEYS: [&str; 15] = [
+pub(super) const KEYS: [&str; 16] = [
     "endpoint",
     "cache_dir",
     "folders",
@@ -28,6 +28,7 @@ pub(super) const KEYS: [&str; 15] = [
     "theme",
     "ascii",
     "read_only",
+    "idle_check",
     "log_level",
 ];
 

@@ -10,11 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::forms::Forms;
-use super::memory::{Memory, Verdicts};
+use super::Shared;
+use super::judging::Judging;
+use super::memory::Memory;
 use super::programs::Observer;
-use super::{Shared, judge};
-use crate::cache::{self, Elsewhere, Eyes, Judge, Layout};
+use crate::cache::{self, Elsewhere, Eyes, Layout};
 use crate::config::Config;
 use crate::domain::{CacheKind, CacheRow, Etag, ModelRow, sanitize};
 use crate::host::LockTable;
@@ -70,32 +70,18 @@ impl Abroad {
             ours: &|_, _| None,
         };
         let known = self.hashes();
-        let memory = Arc::clone(&self.memory);
-        let forms = Forms::of(&memory);
-        let examine = |folder: &Path| forms.examine(folder, &|_| false);
-        let verdicts = Verdicts::of(&memory);
-        let hashed =
-            |path: &Path, found: &Metadata, etag: &Etag| verdicts.hashed(path, found, etag);
-        let judge = Judge {
-            examine: &examine,
-            hashed: &hashed,
-            ..judge()
-        };
+        let (memory, config) = (Arc::clone(&self.memory), Arc::clone(&self.config));
+        let judging = Judging::of(&memory, &config, now);
         let hash_of = |path: &Path, found: &Metadata| -> Option<Etag> {
             let known = known.get(path.to_str()?)?;
             let is_right = known.computed.is_none() && known.stamp == Stamp::of(found);
             is_right.then_some(known.etag)
         };
-        let is_new = self.seen.look(
-            &self.config.elsewhere,
-            main,
-            is_main_new,
-            judge,
-            &eyes,
-            &hash_of,
-        );
-        forms.keep(now);
-        is_new
+        judging.judge(&|_| false, |judge| {
+            let places = &config.elsewhere;
+            let seen = &mut self.seen;
+            seen.look(places, main, is_main_new, judge, &eyes, &hash_of)
+        })
     }
 
     /// What the ledger knows of files in the places that have no notes of their own.

@@ -61,6 +61,14 @@ pub(super) struct Working {
 }
 
 impl AtWork {
+    /// Whether any blob is being fetched, or will be.
+    pub(super) fn is_any(&self) -> bool {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries
+            .values()
+            .any(|entry| entry.wanted > 0 || entry.held > 0)
+    }
+
     /// Makes a claim.
     pub(super) fn claim(
         this: &Arc<Self>,

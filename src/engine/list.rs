@@ -2,8 +2,6 @@
 //!
 //! Never hashes and never writes.
 
-use std::fs::Metadata;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,11 +9,10 @@ use super::Shared;
 use super::abroad::Abroad;
 use super::emit::Emitter;
 use super::failure::from_cache;
-use super::forms::Forms;
 use super::job::blocking;
-use super::memory::Verdicts;
-use crate::cache::{self, Judge, Layout};
-use crate::domain::{Etag, Event, Failure, Outcome, RepoId};
+use super::judging::Judging;
+use crate::cache::{self, Layout};
+use crate::domain::{Event, Failure, Outcome, RepoId};
 
 /// Scans every place and reports what is there.
 pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<RepoId>) {
@@ -46,37 +43,29 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<Repo
 /// The models of all places, or the files of one repo in each.
 fn scan(shared: &Shared, repo: Option<&RepoId>, now: SystemTime) -> cache::Result<Vec<Event>> {
     let layout = Layout::new(cache::resolve_root(&shared.config.cache_dir)?);
-    let verdicts = Verdicts::of(&shared.memory);
-    let hashed = |path: &Path, found: &Metadata, etag: &Etag| verdicts.hashed(path, found, etag);
-    let forms = Forms::of(&shared.memory);
-    let examine = |folder: &Path| forms.examine(folder, &|_| false);
-    let judge = Judge {
-        examine: &examine,
-        hashed: &hashed,
-        ..super::judge()
-    };
+    let judging = Judging::of(&shared.memory, &shared.config, now);
     let mut abroad = Abroad::new(shared);
-    let events = match repo {
-        None => {
-            let mut models = cache::scan(&layout, judge)?;
-            abroad.look_if_due(&layout, false, now);
-            let caches = abroad.caches(&models, None);
-            models.extend(abroad.seen().models());
-            vec![Event::CachesSeen { caches }, Event::ModelsListed { models }]
-        }
-        Some(repo) => {
-            let mut found = cache::scan_repo(&layout, repo, judge)?;
-            abroad.look_if_due(&layout, false, now);
-            found.extend(abroad.seen().files(repo, judge));
-            let listed = found.into_iter().map(|(model, files)| Event::FilesListed {
-                model: Box::new(model),
-                files,
-            });
-            listed.collect()
-        }
-    };
-    forms.keep(now);
-    Ok(events)
+    judging.judge(&|_| false, |judge| {
+        Ok(match repo {
+            None => {
+                let mut models = cache::scan(&layout, judge)?;
+                abroad.look_if_due(&layout, false, now);
+                let caches = abroad.caches(&models, None);
+                models.extend(abroad.seen().models());
+                vec![Event::CachesSeen { caches }, Event::ModelsListed { models }]
+            }
+            Some(repo) => {
+                let mut found = cache::scan_repo(&layout, repo, judge)?;
+                abroad.look_if_due(&layout, false, now);
+                found.extend(abroad.seen().files(repo, judge));
+                let listed = found.into_iter().map(|(model, files)| Event::FilesListed {
+                    model: Box::new(model),
+                    files,
+                });
+                listed.collect()
+            }
+        })
+    })
 }
 
 /// [`absent`], for tasks: it reads a folder.

@@ -4,7 +4,7 @@
 //! Never writes, never hashes; blocks, so it runs in a thread that may.
 
 use std::collections::BTreeSet;
-use std::fs::Metadata;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,13 +14,13 @@ use super::abroad::Abroad;
 use super::at_work::AtWork;
 use super::emit::millis;
 use super::failure::{from_cache, from_hub};
-use super::forms::Forms;
-use super::memory::{Memory, Verdicts};
+use super::judging::Judging;
+use super::memory::Memory;
 use super::programs::Observer;
-use crate::cache::{self, Census, Eyes, Judge, Layout, Programs};
+use crate::cache::{self, Census, Eyes, Layout, Programs};
 use crate::config::Config;
 use crate::domain::{
-    CacheRow, Disk, Etag, Failure, Finding, LockRow, ModelRow, Network, PartialRow, RepoId,
+    CacheRow, Disk, Failure, Finding, LockRow, ModelRow, Network, PartialRow, RepoId,
 };
 use crate::host::{self, LockTable};
 
@@ -181,26 +181,16 @@ impl Lookout {
             known.is_some_and(|diary| diary.knows_content(path))
         };
         let memory = Arc::clone(&self.memory);
-        let forms = Forms::of(&memory);
-        let examine = |folder: &Path| forms.examine(folder, &is_proven);
-        let verdicts = Verdicts::of(&memory);
-        let hashed =
-            |path: &Path, found: &Metadata, etag: &Etag| verdicts.hashed(path, found, etag);
-        let judge = Judge {
-            examine: &examine,
-            hashed: &hashed,
-            ..super::judge()
-        };
-        let is_new = match glance {
+        let config = Arc::clone(&self.config);
+        let judging = Judging::of(&memory, &config, now);
+        let census = &mut self.census;
+        let is_new = judging.judge(&is_proven, |judge| match glance {
             Glance::Whole(only) => {
-                self.census.look(&layout, only.as_ref(), judge, &eyes)?;
-                true
+                let looked = census.look(&layout, only.as_ref(), judge, &eyes);
+                looked.map(|()| true)
             }
-            Glance::Changes(stirred) => self
-                .census
-                .look_again(&layout, focus, stirred, judge, &eyes)?,
-        };
-        forms.keep(now);
+            Glance::Changes(stirred) => census.look_again(&layout, focus, stirred, judge, &eyes),
+        })?;
         let locks = self.census.locks(&layout, focus, &eyes);
         let is_abroad_new = self
             .abroad

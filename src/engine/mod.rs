@@ -19,7 +19,9 @@ mod failure;
 mod forms;
 mod gather;
 mod history;
+mod idle;
 mod job;
+mod judging;
 mod lane;
 mod list;
 mod lock_wait;
@@ -68,12 +70,10 @@ use self::rate::Rate;
 use self::sources::Source;
 use self::stirred::Stirred;
 use self::supervisor::Supervisor;
-use crate::cache::Judge;
 use crate::config::Config;
 use crate::domain::{Command, Failure, Stamped};
 use crate::host;
 use crate::hub;
-use crate::mlx;
 
 /// Commands that may wait.
 const COMMANDS: usize = 64;
@@ -207,14 +207,5 @@ impl Engine {
         Supervisor::new(self.shared, self.events, self.clock)
             .run(self.commands)
             .await;
-    }
-}
-
-/// What other rooms think of a snapshot.
-fn judge() -> Judge<'static> {
-    Judge {
-        examine: &|folder| mlx::examine(folder, &host::open_quietly, &|_| false),
-        select: &mlx::default_selection,
-        hashed: &|_, _, _| None,
     }
 }

@@ -17,10 +17,11 @@ use super::emit::Emitter;
 use super::failure::from_cache;
 use super::history;
 use super::job::{Halt, blocking, heard_stop};
+use super::judging::Judging;
 use super::list::absent;
 use super::memory::{Memory, Verdicts};
 use crate::cache::{
-    self, ContentId, Eyes, Inspection, Layout, Programs, Proofs, ProvenContent, WrongContent,
+    self, ContentId, Eyes, Inspection, Judge, Layout, Programs, Proofs, ProvenContent, WrongContent,
 };
 use crate::domain::{
     Command, Event, Failure, FailureCode, Outcome, RepoId, RepoPath, Verification, VerifyTarget,
@@ -40,7 +41,12 @@ struct Progress {
     files: AtomicUsize,
     bytes: AtomicU64,
     path: Mutex<String>,
+    /// How long to rest after each step, one thread at a time; zero for those who wait.
+    rest: Duration,
 }
+
+/// The rest of a check that nobody waits for: about a hundred megabytes a second, on any machine.
+const UNHURRIED: Duration = Duration::from_millis(2);
 
 /// Verifies the targets, or everything; of what has not changed since it was hashed only what is
 /// `wanted` deep.
@@ -166,6 +172,38 @@ async fn verify(
     Ok((good, broken))
 }
 
+/// Verifies one snapshot slowly and says nothing of it; whether it is good.
+pub(super) async fn quietly(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    target: VerifyTarget,
+    is_deep: bool,
+    stop: &CancellationToken,
+) -> Result<bool, Halt> {
+    let (gathering, halt, now) = (Arc::clone(shared), stop.clone(), emitter.now());
+    let (found, mut proofs) =
+        blocking(move || gather(&gathering, &[target], is_deep, &halt, now)).await??;
+    let progress = Arc::new(Progress {
+        rest: UNHURRIED,
+        ..Progress::default()
+    });
+    let mut is_good = true;
+    for (layout, inspection) in found {
+        let verification;
+        (verification, proofs) = prove(
+            shared,
+            emitter,
+            (layout, inspection),
+            proofs,
+            &progress,
+            stop,
+        )
+        .await?;
+        is_good &= verification.is_good();
+    }
+    Ok(is_good)
+}
+
 /// Looks at what is to be verified, and what is known of it.
 fn gather(
     shared: &Shared,
@@ -190,33 +228,21 @@ fn gather(
     } else {
         targets
     };
-    let mut abroad = Abroad::new(shared);
-    abroad.look_if_due(&layout, false, now);
-    let mut found: Vec<Placed> = Vec::new();
-    for target in wanted {
-        if stop.is_cancelled() {
-            return Err(Halt::Interrupted);
-        }
-        let revision = target.revision.as_deref();
-        let inspections =
-            cache::inspect(&layout, &target.repo, revision, super::judge()).map_err(from_cache)?;
-        let mut inspections: Vec<Placed> = inspections
-            .into_iter()
-            .map(|one| (layout.clone(), one))
-            .collect();
-        if !targets.is_empty() {
-            let elsewhere = abroad.seen();
-            inspections.extend(elsewhere.inspect(Some(&target.repo), revision, super::judge()));
-            if inspections.is_empty() {
-                return Err(not_here(shared, target, &repos).into());
-            }
-        }
-        add(&mut found, inspections);
-    }
-    if targets.is_empty() {
-        let elsewhere = abroad.seen().inspect(None, None, super::judge());
-        add(&mut found, elsewhere);
-    }
+    let found = Judging::of(&shared.memory, &shared.config, now).judge(&|_| false, |judge| {
+        // What was hashed before is asked for content by content.
+        let judge = Judge {
+            hashed: &|_, _, _| None,
+            ..judge
+        };
+        inspect_all(
+            shared,
+            &layout,
+            (wanted, targets.is_empty()),
+            judge,
+            stop,
+            now,
+        )
+    })?;
     let mut proofs = Proofs::default();
     if !is_deep {
         for (_, inspection) in &found {
@@ -228,6 +254,47 @@ fn gather(
         }
     }
     Ok((found, proofs))
+}
+
+/// Looks at every snapshot of the targets, in the main cache and elsewhere; at all of them where
+/// no target was named.
+fn inspect_all(
+    shared: &Shared,
+    layout: &Layout,
+    (wanted, is_all): (&[VerifyTarget], bool),
+    judge: Judge<'_>,
+    stop: &CancellationToken,
+    now: SystemTime,
+) -> Result<Vec<Placed>, Halt> {
+    let mut abroad = Abroad::new(shared);
+    abroad.look_if_due(layout, false, now);
+    let mut found: Vec<Placed> = Vec::new();
+    for target in wanted {
+        if stop.is_cancelled() {
+            return Err(Halt::Interrupted);
+        }
+        let revision = target.revision.as_deref();
+        let inspections =
+            cache::inspect(layout, &target.repo, revision, judge).map_err(from_cache)?;
+        let mut inspections: Vec<Placed> = inspections
+            .into_iter()
+            .map(|one| (layout.clone(), one))
+            .collect();
+        if !is_all {
+            let elsewhere = abroad.seen();
+            inspections.extend(elsewhere.inspect(Some(&target.repo), revision, judge));
+            if inspections.is_empty() {
+                return Err(
+                    not_here(shared, target, &cache::repos(layout).unwrap_or_default()).into(),
+                );
+            }
+        }
+        add(&mut found, inspections);
+    }
+    if is_all {
+        add(&mut found, abroad.seen().inspect(None, None, judge));
+    }
+    Ok(found)
 }
 
 /// Adds those that are not there yet.
@@ -289,6 +356,10 @@ async fn prove(
             if *shown != path.as_str() {
                 path.as_str().clone_into(&mut shown);
             }
+            if !progress.rest.is_zero() {
+                std::thread::sleep(progress.rest);
+            }
+            drop(shown);
             if stop.is_cancelled() {
                 ControlFlow::Break(())
             } else {

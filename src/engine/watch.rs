@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Shared;
 use super::emit::Emitter;
+use super::idle::Idle;
 use super::job::blocking;
 use super::lookout::{CacheSighting, Glance, Lookout, Sighting, network};
 use super::programs::Observer;
@@ -99,6 +100,7 @@ struct Said {
 impl Watch {
     async fn watch(&mut self) -> Result<(), Failure> {
         let mut lookout = Lookout::everywhere(&self.shared);
+        let mut idle = Idle::new(&self.shared, &self.emitter);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_whole: Option<Instant> = None;
@@ -127,6 +129,9 @@ impl Watch {
                         last_whole = Some(Instant::now());
                     }
                     self.tidy(&sighting.locks, now).await;
+                    let models = sighting.cache.as_ref().map(|cache| &cache.models);
+                    let models = models.or(self.said.models.as_ref());
+                    idle.tick(models.map_or(&[], Vec::as_slice), &sighting.locks);
                     let unfinished = match &sighting.cache {
                         Some(cache) if !std::mem::replace(&mut self.said.unfinished, true) => {
                             self.unfinished(cache, &sighting.locks).await

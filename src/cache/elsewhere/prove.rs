@@ -71,6 +71,8 @@ fn inspection(sketch: &Sketch) -> Inspection {
             (!host::is_evicted(&found)).then(|| (ContentId::of(&found, &etag), found.len()))
         });
         Inspected {
+            listed_bytes: None,
+            is_left_out: false,
             path: path.clone(),
             place,
             etag: *etag,

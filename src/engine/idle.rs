@@ -1,0 +1,133 @@
+//! Owns the check in idle time: while nothing downloads, one model after the other is hashed, slowly,
+//! so that its verdict is never old.
+//!
+//! Never goes on once anything downloads, and never hashes again what was hashed lately. What it finds
+//! is kept in the ledger, and shows in the next look.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::emit::Emitter;
+use super::verify;
+use crate::domain::{
+    CacheKind, Event, LockKind, LockRow, LockState, ModelRow, RepoId, VerifyTarget,
+};
+
+/// How long nothing must have been downloaded before the first model, and the rest before the next.
+const QUIET: Duration = Duration::from_secs(20);
+const REST: Duration = Duration::from_secs(5);
+/// What was hashed longer ago than this is read again.
+const OLD_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+
+/// The check, and what it has come to.
+pub(super) struct Idle {
+    shared: Arc<Shared>,
+    emitter: Emitter,
+    running: JoinSet<()>,
+    stop: CancellationToken,
+    next: Instant,
+    /// Snapshots that had their turn since this began: what cannot be verified is not tried for ever.
+    tried: HashSet<(RepoId, String)>,
+}
+
+impl Idle {
+    pub(super) fn new(shared: &Arc<Shared>, emitter: &Emitter) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            emitter: emitter.clone(),
+            running: JoinSet::new(),
+            stop: CancellationToken::new(),
+            next: Instant::now() + QUIET,
+            tried: HashSet::new(),
+        }
+    }
+
+    /// Looks whether a model is to be checked now, or a check to be broken off.
+    pub(super) fn tick(&mut self, models: &[ModelRow], locks: &[LockRow]) {
+        while self.running.try_join_next().is_some() {
+            self.next = Instant::now() + REST;
+        }
+        if !self.shared.config.checks_idly {
+            return;
+        }
+        if self.shared.at_work.is_any() || locks.iter().any(is_download) {
+            self.stop.cancel();
+            self.next = Instant::now() + QUIET;
+            return;
+        }
+        if !self.running.is_empty() || Instant::now() < self.next {
+            return;
+        }
+        let now_ms = super::emit::millis(
+            self.emitter
+                .now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap_or_default(),
+        );
+        let Some((target, is_deep)) = self.choose(models, now_ms) else {
+            self.next = Instant::now() + QUIET;
+            return;
+        };
+        self.stop = CancellationToken::new();
+        let (shared, emitter) = (Arc::clone(&self.shared), self.emitter.clone());
+        let stop = self.stop.clone();
+        self.running.spawn(async move {
+            let repo = target.repo.clone();
+            let checked = verify::quietly(&shared, &emitter, target, is_deep, &stop).await;
+            match checked {
+                Ok(true) => {}
+                Ok(false) => {
+                    let note = format!("{repo}: the check in idle time found damage");
+                    emitter.fact(Event::Noted { note }).await;
+                }
+                // Broken off, or not to be read: the next look tells what is wrong.
+                Err(_) => tracing::debug!(%repo, "the check in idle time did not end"),
+            }
+            shared.stirred.add(&repo);
+        });
+    }
+
+    /// The model whose turn it is: first what was never hashed, the last used first; then what was
+    /// hashed long ago.
+    fn choose(&mut self, models: &[ModelRow], now_ms: u64) -> Option<(VerifyTarget, bool)> {
+        let waits = |model: &&ModelRow| {
+            let key = (model.repo.clone(), model.revision.clone());
+            let is_old = model
+                .verified_ms
+                .is_none_or(|at| now_ms.saturating_sub(at) >= OLD_MS);
+            model.cache == CacheKind::Hub
+                && model.files_present > 0
+                && is_old
+                && !self.tried.contains(&key)
+        };
+        let model = models.iter().filter(waits).max_by_key(|model| {
+            let age = model.verified_ms.map(|at| now_ms.saturating_sub(at));
+            (age.is_none(), age, model.accessed_ms)
+        })?;
+        self.tried
+            .insert((model.repo.clone(), model.revision.clone()));
+        let target = VerifyTarget {
+            repo: model.repo.clone(),
+            revision: Some(model.revision.clone()),
+        };
+        Some((target, model.verified_ms.is_some()))
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        // The thread that hashes looks at this between two steps.
+        self.stop.cancel();
+    }
+}
+
+/// Whether somebody downloads.
+fn is_download(lock: &LockRow) -> bool {
+    lock.state == LockState::Held && lock.kind != LockKind::Loader
+}

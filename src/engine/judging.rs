@@ -1,0 +1,55 @@
+//! Owns what the engine lends the cache's looks: what models need, and what the ledger remembers of
+//! files and listings.
+//!
+//! Never looks itself; what was learned of forms is kept when the look is over.
+
+use std::fs::Metadata;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::forms::Forms;
+use super::memory::{Memory, Verdicts};
+use crate::cache::Judge;
+use crate::config::Config;
+use crate::domain::{Commit, Etag, RepoId};
+use crate::mlx;
+
+/// What a look may rest on.
+pub(super) struct Judging<'a> {
+    memory: &'a Memory,
+    /// The Hub whose listings count.
+    endpoint: &'a str,
+    now: SystemTime,
+}
+
+impl<'a> Judging<'a> {
+    pub(super) fn of(memory: &'a Memory, config: &'a Config, now: SystemTime) -> Self {
+        Self {
+            memory,
+            endpoint: config.endpoint.as_str(),
+            now,
+        }
+    }
+
+    /// Lets `look` judge. Files that are `is_proven` are not read where only their form matters.
+    pub(super) fn judge<T>(
+        &self,
+        is_proven: &(dyn Fn(&Path) -> bool + Sync),
+        look: impl FnOnce(Judge<'_>) -> T,
+    ) -> T {
+        let forms = Forms::of(self.memory);
+        let verdicts = Verdicts::of(self.memory);
+        let looked = look(Judge {
+            examine: &|folder: &Path| forms.examine(folder, is_proven),
+            select: &mlx::default_selection,
+            hashed: &|path: &Path, found: &Metadata, etag: &Etag| {
+                verdicts.hashed(path, found, etag)
+            },
+            listing: &|repo: &RepoId, commit: &Commit| {
+                self.memory.listing(self.endpoint, repo, commit)
+            },
+        });
+        forms.keep(self.now);
+        looked
+    }
+}
