@@ -29,6 +29,7 @@ mod holders;
 mod incomplete;
 mod layout;
 mod leftovers;
+mod links;
 mod lock;
 mod lock_list;
 mod marker;
@@ -67,6 +68,7 @@ pub use hashing::{Backlog, InMemory};
 pub use holders::other_download;
 pub use incomplete::{Found, Partial, Salvage};
 pub use layout::Layout;
+pub use links::links_of;
 pub use lock::{
     BlobLock, Busy, LockAttempt, all_resumable, is_complete_partial, other_progress,
     resumable_bytes, try_lock,

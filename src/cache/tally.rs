@@ -100,6 +100,7 @@ impl<'a> Tally<'a> {
             etag: Some(file.etag.to_string()),
             state: FileState::Absent,
             verified_ms: None,
+            links: Vec::new(),
         }));
         Ok(rows)
     }
@@ -145,6 +146,7 @@ impl<'a> Tally<'a> {
             etag: named.as_deref().map(sanitize),
             state,
             verified_ms: None,
+            links: Vec::new(),
         };
         let seen = |bytes, what| Seen {
             file: &shown,

@@ -175,6 +175,9 @@ pub struct FileRow {
     /// When its content was hashed, milliseconds since the Unix epoch; `None` if it was not, or has
     /// changed since.
     pub verified_ms: Option<u64>,
+    /// The links its pointer goes through, as they stand: to the blob, and from there into the shared
+    /// store where the content is there. Only told of the files of one repo; sanitised.
+    pub links: Vec<String>,
 }
 
 /// A setting, its value and where that came from.

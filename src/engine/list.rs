@@ -58,9 +58,14 @@ fn scan(shared: &Shared, repo: Option<&RepoId>, now: SystemTime) -> cache::Resul
                 let mut found = cache::scan_repo(&layout, repo, judge)?;
                 abroad.look_if_due(&layout, false, now);
                 found.extend(abroad.seen().files(repo, judge));
-                let listed = found.into_iter().map(|(model, files)| Event::FilesListed {
-                    model: Box::new(model),
-                    files,
+                let listed = found.into_iter().map(|(model, mut files)| {
+                    for file in &mut files {
+                        file.links = cache::links_of(&Path::new(&model.snapshot).join(&file.path));
+                    }
+                    Event::FilesListed {
+                        model: Box::new(model),
+                        files,
+                    }
                 });
                 listed.collect()
             }

@@ -422,5 +422,6 @@ pub(crate) fn file_row(path: &str, size_bytes: u64) -> FileRow {
         etag: Some("ab".repeat(32)),
         state: FileState::Unverified,
         verified_ms: None,
+        links: vec![format!("../../blobs/{}", "ab".repeat(32))],
     }
 }

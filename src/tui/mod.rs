@@ -38,6 +38,8 @@ mod wish;
 mod words;
 
 #[cfg(test)]
+mod health_screens;
+#[cfg(test)]
 mod pictures;
 #[cfg(test)]
 mod screens;

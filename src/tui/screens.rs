@@ -157,7 +157,7 @@ fn styles(buffer: &Buffer) -> String {
 }
 
 /// Draws a story at every size and compares.
-fn check(screen: &Screen) {
+pub(super) fn check(screen: &Screen) {
     for size in SIZES {
         let name = format!("{}_{}x{}", screen.name, size.0, size.1);
         let dark = screen.draw(size, ThemeName::Dark);

@@ -67,7 +67,8 @@ fn interpret(line: &str) -> Result<Wish, String> {
         "verify" => Ok(Wish::Verify(Vec::new())),
         "purge" => Ok(Wish::PurgeIncomplete(Vec::new())),
         "ls" => Ok(Wish::Models),
-        "status" => Ok(Wish::Health),
+        "status" | "doctor" => Ok(Wish::Health),
+        "locks" => Ok(Wish::Locks),
         "demo" => Ok(Wish::ShellOnly),
         _ => Err(format!("there is no command `{verb}`")),
     }

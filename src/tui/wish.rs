@@ -175,7 +175,13 @@ pub(super) fn retry(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
             }
         }
     }
-    if effects.is_empty() {
+    if effects.is_empty()
+        && ui.focus == Pane::Health
+        && let Some(finding) = scene.finding(ui)
+    {
+        let words = words::not_yet(finding).unwrap_or("there is nothing to fetch");
+        ui.refuse(format!("no pull puts that right: {words}"), view.now_ms);
+    } else if effects.is_empty() {
         ui.refuse(
             "nothing to retry: nothing failed here and nothing is missing",
             view.now_ms,
@@ -339,6 +345,18 @@ pub(super) fn start_verify(ui: &mut Ui, view: View<'_>, targets: Vec<VerifyTarge
 /// `p`: asks, with the plan.
 pub(super) fn purge(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
     let scene = Scene::build(ui, view.store, view.now_ms);
+    if ui.focus == Pane::Health
+        && let Some(finding) = scene.finding(ui)
+    {
+        // What is selected is meant, and not what else could be taken away.
+        if finding.plan.removals().next().is_some() {
+            let plan = finding.plan.clone();
+            return ask_purge(ui, view, plan);
+        }
+        let words = words::not_yet(finding).unwrap_or("it is put right by a pull");
+        ui.refuse(format!("no purge puts that right: {words}"), view.now_ms);
+        return Vec::new();
+    }
     let repos: Vec<RepoId> = match ui.focus {
         Pane::Models => chosen_models(ui, &scene)
             .into_iter()
@@ -349,22 +367,9 @@ pub(super) fn purge(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
             .and_then(|item| item.repo().cloned())
             .into_iter()
             .collect(),
-        Pane::Health => scene
-            .finding(ui)
-            .filter(|finding| finding.plan.removals().next().is_some())
-            .and_then(|finding| finding.repo.clone())
-            .into_iter()
-            .collect(),
-        Pane::Locks | Pane::Log => Vec::new(),
+        Pane::Health | Pane::Locks | Pane::Log => Vec::new(),
     };
-    let plan = if ui.focus == Pane::Health
-        && let Some(finding) = scene.finding(ui)
-        && finding.plan.removals().next().is_some()
-    {
-        finding.plan.clone()
-    } else {
-        view.store.shelf().purge_plan(&repos)
-    };
+    let plan = view.store.shelf().purge_plan(&repos);
     ask_purge(ui, view, plan)
 }
 

@@ -2,14 +2,15 @@
 //!
 //! Never draws. Words for states are those of product.md section 1.
 
+use super::action::Action;
 use super::facts::Facts;
 use super::glyph::Glyphs;
 use super::rows::{FileItem, ModelItem};
 use super::theme::Theme;
 use super::view::Canvas;
 use crate::domain::{
-    FileRow, FileState, LockKind, LockRow, LockState, LockWait, ModelState, Outcome, PartialRow,
-    PartialState, Rule, Severity, sanitize_line,
+    FileRow, FileState, Finding, LockKind, LockRow, LockState, LockWait, ModelState, Outcome,
+    PartialRow, PartialState, PlanStep, Rule, Severity, sanitize_line,
 };
 use crate::store::{FileStatus, FileView, Phase, Pull, Store, duration, short, size};
 use humansize::{DECIMAL, format_size};
@@ -142,7 +143,11 @@ pub(super) fn model_state(
         (Some(ModelState::Absent), _) => ((glyphs.queued, theme.dim), word("absent", "absent")),
         (_, Some(_)) => ((glyphs.good, theme.good), word("verified", "proven")),
         (Some(ModelState::Complete) | None, None) => {
-            ((glyphs.good, theme.dim), word("complete", "ok"))
+            if item.row.is_some_and(|row| row.verified_ms.is_some()) {
+                ((glyphs.good, theme.good), word("verified", "proven"))
+            } else {
+                ((glyphs.good, theme.dim), word("complete", "ok"))
+            }
         }
     }
 }
@@ -199,7 +204,7 @@ pub(super) fn file_sign(item: &FileItem<'_>, glyphs: &Glyphs, theme: &Theme, now
 pub(super) fn file_state(item: &FileItem<'_>, now_ms: u64, columns: usize) -> String {
     match item {
         FileItem::Transfer(pull, view) => transfer_state(pull, view, now_ms, columns),
-        FileItem::Cached(_, row) => cached_state(row),
+        FileItem::Cached(_, row) => cached_state(row, now_ms, columns),
         FileItem::Partial(partial) => partial_state(partial, now_ms),
     }
 }
@@ -255,10 +260,14 @@ pub(super) fn holder(lock: &LockWait) -> String {
     }
 }
 
-fn cached_state(row: &FileRow) -> String {
+fn cached_state(row: &FileRow, now_ms: u64, columns: usize) -> String {
+    let age = row.verified_ms.filter(|_| columns >= 24);
     let of = row.expected_bytes.map(size);
     match (row.state, of) {
-        (FileState::Verified, _) => "verified".to_owned(),
+        (FileState::Verified, _) => match age {
+            Some(then) => format!("verified {}", ago(then, now_ms)),
+            None => "verified".to_owned(),
+        },
         (FileState::Unverified, _) => "here".to_owned(),
         (FileState::WrongHash, _) => "wrong hash".to_owned(),
         (FileState::Truncated, Some(of)) => format!("truncated, of {of}"),
@@ -289,6 +298,30 @@ fn partial_state(partial: &PartialRow, now_ms: u64) -> String {
                 age(now_ms.saturating_sub(partial.modified_ms))
             )
         }
+    }
+}
+
+/// Whether a key does something about a finding now.
+pub(super) fn can_act(finding: Option<&Finding>, action: Action) -> bool {
+    let steps = || finding.iter().flat_map(|finding| &finding.plan.steps);
+    match action {
+        // A pull goes on with what is unfinished, too.
+        Action::Retry => steps()
+            .any(|step| matches!(step, PlanStep::Pull { .. } | PlanStep::RemovePartial { .. })),
+        Action::Purge => steps().any(|step| matches!(step, PlanStep::RemovePartial { .. })),
+        _ => true,
+    }
+}
+
+/// What is to be said of a plan that no key carries out as a whole.
+pub(super) fn not_yet(finding: &Finding) -> Option<&'static str> {
+    let is = |kind: fn(&PlanStep) -> bool| finding.plan.steps.iter().any(kind);
+    let has_changes = is(|step| matches!(step, PlanStep::Change(_)));
+    let has_hands = is(|step| matches!(step, PlanStep::ByHand { .. }));
+    match (has_changes, has_hands) {
+        (true, _) => Some("larder shows what is to be changed and cannot do that yet"),
+        (false, true) => Some("only a person can do that"),
+        (false, false) => None,
     }
 }
 

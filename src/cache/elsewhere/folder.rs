@@ -182,6 +182,7 @@ impl Look<'_> {
             etag: Some(remote.etag.to_string()),
             state: FileState::Absent,
             verified_ms: None,
+            links: Vec::new(),
         });
         let absent: Vec<FileRow> = absent.filter(|row| !known.contains(&row.path)).collect();
         self.files.extend(absent);
@@ -238,6 +239,7 @@ impl Look<'_> {
             etag: etag.map(|etag| etag.to_string()),
             state: FileState::Missing,
             verified_ms: None,
+            links: Vec::new(),
         };
         self.paths.push((path.clone(), etag));
         let is_hidden = path.segments().any(|part| part.starts_with('.'));
@@ -687,6 +689,7 @@ impl Look<'_> {
                 basis: verdict.basis,
                 is_unreferenced: false,
                 verified_ms: None,
+                links: Vec::new(),
                 problems: verdict.problems,
                 modified_ms: self.modified_ms,
                 accessed_ms: self.accessed_ms,

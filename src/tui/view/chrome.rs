@@ -7,9 +7,10 @@ use ratatui::style::{Modifier, Style};
 use super::super::action::Action;
 use super::super::dialog::is_ready;
 use super::super::fit;
+use super::super::pane::Pane;
 use super::super::rows::Scene;
 use super::super::story;
-use super::super::ui::{Add, Overlay};
+use super::super::ui::{Add, Overlay, Subject};
 use super::super::wish::is_first_run;
 use super::super::words;
 use super::{Canvas, Cells};
@@ -194,7 +195,7 @@ pub(super) fn story(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>) {
 }
 
 /// The last row: a message, else the keys of the focused pane.
-pub(super) fn footer(buf: &mut Buffer, canvas: Canvas<'_>) {
+pub(super) fn footer(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) {
     let area = buf.area;
     let (ui, theme) = (canvas.ui, &canvas.ui.theme);
     let mut cells = Cells::new(buf, area.bottom() - 1, area.x, area.right());
@@ -224,12 +225,16 @@ pub(super) fn footer(buf: &mut Buffer, canvas: Canvas<'_>) {
         None => ui
             .keymap
             .of(ui.focus)
+            // In Health only what can be done about the selected row.
+            .filter(|binding| {
+                ui.focus != Pane::Health || words::can_act(scene.finding(ui), binding.action)
+            })
             .filter_map(|binding| {
                 let key = binding.keys.first()?.to_string();
                 Some((key, binding.hint.clone()?))
             })
             .collect(),
-        Some(overlay) => overlay_hints(overlay, canvas),
+        Some(overlay) => overlay_hints(overlay, canvas, scene),
     };
     // What does not fit is left out whole, `help` and `quit` last of all.
     let width = |(key, hint): &(String, String)| fit::width(key) + 1 + fit::width(hint) + 2;
@@ -245,16 +250,17 @@ pub(super) fn footer(buf: &mut Buffer, canvas: Canvas<'_>) {
     }
 }
 
-fn overlay_hints(overlay: &Overlay, canvas: Canvas<'_>) -> Vec<(String, String)> {
+fn overlay_hints(
+    overlay: &Overlay,
+    canvas: Canvas<'_>,
+    scene: &Scene<'_>,
+) -> Vec<(String, String)> {
     let is_planned = |add: &Add| is_ready(canvas.view.store, add);
+    if let Overlay::Details { of, .. } = overlay {
+        return details_hints(of, canvas, scene);
+    }
     let pairs: &[(&str, &str)] = match overlay {
-        Overlay::Help { .. } => &[("Esc", "close"), ("j k", "scroll")],
-        Overlay::Details { .. } => &[
-            ("Esc", "close"),
-            ("j k", "scroll"),
-            ("y", "copy"),
-            ("r", "retry"),
-        ],
+        Overlay::Help { .. } | Overlay::Details { .. } => &[("Esc", "close"), ("j k", "scroll")],
         Overlay::Ask { .. } => &[("y", "yes"), ("n", "no"), ("Enter", "no")],
         Overlay::Add(add) if add.planning.is_some() && !is_planned(add) => {
             &[("Backspace", "change"), ("Esc", "close")]
@@ -272,4 +278,25 @@ fn overlay_hints(overlay: &Overlay, canvas: Canvas<'_>) -> Vec<(String, String)>
         .iter()
         .map(|(key, hint)| ((*key).to_owned(), (*hint).to_owned()))
         .collect()
+}
+
+/// The keys of the details of a row: only those that do something with it.
+fn details_hints(of: &Subject, canvas: Canvas<'_>, scene: &Scene<'_>) -> Vec<(String, String)> {
+    let ui = canvas.ui;
+    let can = |action| match of {
+        Subject::Model | Subject::File => action == Action::Retry,
+        Subject::Finding => words::can_act(scene.finding(ui), action),
+        Subject::Lock | Subject::Line(_) => false,
+    };
+    let mut hints = vec![
+        ("Esc".to_owned(), "close".to_owned()),
+        ("j k".to_owned(), "scroll".to_owned()),
+        (ui.keymap.key_of(Action::Copy), "copy".to_owned()),
+    ];
+    for (action, hint) in [(Action::Retry, "retry"), (Action::Purge, "purge")] {
+        if can(action) {
+            hints.push((ui.keymap.key_of(action), hint.to_owned()));
+        }
+    }
+    hints
 }

@@ -2,15 +2,16 @@
 
 use ratatui::style::{Modifier, Style};
 
+use super::super::action::Action;
 use super::super::rows::{FileItem, Hashed, ModelItem, Scene};
 use super::super::ui::Subject;
 use super::super::words;
-use super::Canvas;
 use super::log::clock;
 use super::text::{Text, failure_lines};
+use super::{Canvas, why};
 use crate::domain::{
-    Basis, Etag, Failure, FailureCode, FileState, Finding, LockKind, LockRow, LockState, Origin,
-    PartialState, PlanStep, RefMove,
+    Basis, Etag, Failure, FailureCode, FileRow, FileState, LockKind, LockRow, LockState, ModelRow,
+    Origin, PartialState, RefMove,
 };
 use crate::store::{AttemptEnd, AttemptRecord, FileStatus, FileView, Pull, count, duration, size};
 
@@ -43,7 +44,7 @@ pub(super) fn text(
             item.name().to_owned()
         }),
         Subject::Finding => scene.finding(canvas.ui).map(|finding| {
-            self::finding(&mut text, canvas, finding);
+            why::lines(&mut text, canvas, finding);
             finding.rule.name().to_owned()
         }),
         Subject::Lock => scene.lock(canvas.ui).map(|lock| {
@@ -65,11 +66,11 @@ pub(super) fn text(
 }
 
 /// Styles of a field: label and value.
-fn plain(canvas: Canvas<'_>) -> (Style, Style) {
+pub(super) fn plain(canvas: Canvas<'_>) -> (Style, Style) {
     (canvas.ui.theme.dim, canvas.ui.theme.text)
 }
 
-fn exact(bytes: u64) -> String {
+pub(super) fn exact(bytes: u64) -> String {
     if bytes < 1_000 {
         return size(bytes);
     }
@@ -117,18 +118,7 @@ fn model(text: &mut Text, canvas: Canvas<'_>, item: &ModelItem<'_>) {
             text.field("last used", &words::ago(used, view.now_ms), styles);
         }
     }
-    let verified = item
-        .snapshot()
-        .and_then(|snapshot| view.store.shelf().verified(snapshot));
-    let words = match verified {
-        Some(verified) => format!(
-            "{}: {} of {} right",
-            words::ago(verified.at_ms, view.now_ms),
-            verified.files_good,
-            count(verified.files_total, "file")
-        ),
-        None => "not in this run".to_owned(),
-    };
+    let words = verified_words(canvas, item);
     text.field("verified", &words, styles);
     if let Some(snapshot) = item.snapshot() {
         text.field("snapshot", &facts.short_path(snapshot), styles);
@@ -162,9 +152,35 @@ fn model(text: &mut Text, canvas: Canvas<'_>, item: &ModelItem<'_>) {
     }
 }
 
-fn heading(text: &mut Text, canvas: Canvas<'_>, words: &str) {
+pub(super) fn heading(text: &mut Text, canvas: Canvas<'_>, words: &str) {
     let bold = canvas.ui.theme.accent.add_modifier(Modifier::BOLD);
     text.line(&[(words, bold)]);
+}
+
+/// When all of it was last found right, and what hashing in this run says.
+fn verified_words(canvas: Canvas<'_>, item: &ModelItem<'_>) -> String {
+    let view = canvas.view;
+    let verified = item
+        .snapshot()
+        .and_then(|snapshot| view.store.shelf().verified(snapshot));
+    if let Some(verified) = verified {
+        return format!(
+            "{}: {} of {} right",
+            words::ago(verified.at_ms, view.now_ms),
+            verified.files_good,
+            count(verified.files_total, "file")
+        );
+    }
+    match item.row.and_then(|row| row.verified_ms) {
+        Some(then) => format!(
+            "{}: every file is right, and unchanged since",
+            words::ago(then, view.now_ms)
+        ),
+        None => format!(
+            "no: not every file was hashed since it last changed; `{}` does that",
+            canvas.ui.keymap.key_of(Action::Verify)
+        ),
+    }
 }
 
 fn pull_lines(text: &mut Text, canvas: Canvas<'_>, pull: &Pull) {
@@ -225,27 +241,7 @@ fn file(text: &mut Text, canvas: Canvas<'_>, item: &FileItem<'_>, model: Option<
         FileItem::Transfer(pull, file) => transfer(text, canvas, pull, file),
         FileItem::Cached(row, file) => {
             text.field("state", &words::file_state(item, view.now_ms, 40), styles);
-            if let Some(bytes) = file.size_bytes {
-                text.field("size", &exact(bytes), styles);
-            }
-            if let Some(bytes) = file.expected_bytes {
-                text.field("should be", &exact(bytes), styles);
-            }
-            if file.state != FileState::Absent {
-                let folder = model
-                    .and_then(ModelItem::snapshot)
-                    .unwrap_or(row.snapshot.as_str());
-                let path = format!("{folder}/{}", file.path);
-                text.field("path", &facts.short_path(&path), styles);
-            }
-            if let Some(etag) = &file.etag {
-                let kind = match Etag::new(etag) {
-                    Ok(Etag::Sha256(_)) => "SHA-256",
-                    Ok(Etag::GitSha1(_)) => "git SHA-1",
-                    Err(_) => "no hash",
-                };
-                text.field("blob", &format!("{etag} ({kind})"), styles);
-            }
+            cached(text, canvas, (row, file), model);
         }
         FileItem::Partial(partial) => {
             text.field("state", &words::file_state(item, view.now_ms, 40), styles);
@@ -271,6 +267,60 @@ fn file(text: &mut Text, canvas: Canvas<'_>, item: &FileItem<'_>, model: Option<
             text.blank();
             text.wrapped(0, who, canvas.ui.theme.dim);
         }
+    }
+}
+
+/// A file on disk: its bytes, its hash, and every link from the snapshot to them.
+fn cached(
+    text: &mut Text,
+    canvas: Canvas<'_>,
+    (row, file): (&ModelRow, &FileRow),
+    model: Option<&ModelItem<'_>>,
+) {
+    let (view, styles) = (canvas.view, plain(canvas));
+    if let Some(bytes) = file.size_bytes {
+        text.field("size", &exact(bytes), styles);
+    }
+    if let Some(bytes) = file.expected_bytes {
+        text.field("should be", &exact(bytes), styles);
+    }
+    if let Some(etag) = &file.etag {
+        let kind = match Etag::new(etag) {
+            Ok(Etag::Sha256(_)) => "SHA-256",
+            Ok(Etag::GitSha1(_)) => "git SHA-1",
+            Err(_) => "no hash",
+        };
+        text.field("hash", &format!("{etag} ({kind})"), styles);
+    }
+    let verdict = match (file.state, file.verified_ms) {
+        (FileState::Absent | FileState::Missing, _) => None,
+        (FileState::WrongHash, Some(then)) => Some(format!(
+            "{}: its bytes are not those of that hash",
+            words::ago(then, view.now_ms)
+        )),
+        (_, Some(then)) => Some(format!(
+            "{}: right, and unchanged since",
+            words::ago(then, view.now_ms)
+        )),
+        (_, None) => Some("not since it last changed".to_owned()),
+    };
+    if let Some(verdict) = verdict {
+        text.field("hashed", &verdict, styles);
+    }
+    if file.state == FileState::Absent {
+        return;
+    }
+    let folder = model
+        .and_then(ModelItem::snapshot)
+        .unwrap_or(row.snapshot.as_str());
+    let path = format!("{folder}/{}", file.path);
+    text.field("path", &view.facts.short_path(&path), styles);
+    for (at, link) in file.links.iter().enumerate() {
+        let label = if at == 0 { "leads to" } else { "and that to" };
+        text.field(label, link, styles);
+    }
+    if file.links.is_empty() && file.state == FileState::Regular {
+        text.field("leads to", "nothing: the file itself lies here", styles);
     }
 }
 
@@ -382,84 +432,6 @@ fn attempt_lines(text: &mut Text, canvas: Canvas<'_>, attempt: &AttemptRecord) {
     ]);
     if let Some(AttemptEnd::Failed(failure)) = &attempt.end {
         text.wrapped(6, &failure.to_string(), theme.dim);
-    }
-}
-
-fn finding(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
-    let (theme, glyphs, styles) = (&canvas.ui.theme, canvas.glyphs, plain(canvas));
-    let facts = canvas.view.facts;
-    let sign = words::severity_sign(finding.severity, glyphs, theme);
-    text.wrapped(0, &finding.summary, theme.text.add_modifier(Modifier::BOLD));
-    text.blank();
-    text.field("severity", finding.severity.name(), (theme.dim, sign.1));
-    if let Some(repo) = &finding.repo {
-        let revision = finding
-            .revision
-            .as_deref()
-            .map(|revision| format!(" @ {}", crate::store::short(revision)))
-            .unwrap_or_default();
-        text.field("model", &format!("{repo}{revision}"), styles);
-    }
-    if let Some(file) = &finding.file {
-        text.field("file", file, styles);
-    }
-    if !finding.evidence.is_empty() {
-        text.blank();
-        heading(text, canvas, "Evidence");
-        for fact in &finding.evidence {
-            text.wrapped(2, &facts.short_path(&fact.path), theme.text);
-            let bytes = match (fact.bytes, fact.expected_bytes) {
-                (Some(bytes), Some(of)) => format!("{} of {}", exact(bytes), exact(of)),
-                (Some(bytes), None) => exact(bytes),
-                (None, Some(of)) => format!("nothing, should be {}", exact(of)),
-                (None, None) => String::new(),
-            };
-            let words = match (bytes.is_empty(), fact.seen.is_empty()) {
-                (false, false) => format!("{bytes}; {}", fact.seen),
-                (false, true) => bytes,
-                (true, _) => fact.seen.clone(),
-            };
-            text.wrapped(4, &words, theme.dim);
-        }
-    }
-    text.blank();
-    heading(text, canvas, "Likely cause");
-    text.wrapped(2, &finding.cause, theme.text);
-    text.blank();
-    heading(text, canvas, "Plan");
-    if finding.plan.steps.is_empty() {
-        text.wrapped(2, "nothing to do", theme.dim);
-    }
-    let key = |action| canvas.ui.keymap.key_of(action);
-    for step in &finding.plan.steps {
-        match step {
-            PlanStep::RemovePartial { path, bytes, .. } => {
-                let words = format!(
-                    "`{}` takes away {} ({})",
-                    key(super::super::action::Action::Purge),
-                    facts.short_path(path),
-                    size(*bytes)
-                );
-                text.wrapped(2, &words, theme.text);
-            }
-            PlanStep::Pull {
-                repo,
-                revision,
-                fetch_bytes,
-            } => {
-                let bytes = fetch_bytes
-                    .map(|bytes| format!(", fetches {}", size(bytes)))
-                    .unwrap_or_default();
-                let words = format!(
-                    "`{}` pulls {repo}@{}{bytes}: what is right is reused, what is wrong is replaced once the right bytes are proven",
-                    key(super::super::action::Action::Retry),
-                    crate::store::short(revision)
-                );
-                text.wrapped(2, &words, theme.text);
-            }
-            PlanStep::Change(change) => text.wrapped(2, &change.words(), theme.text),
-            PlanStep::ByHand { advice } => text.wrapped(2, advice, theme.text),
-        }
     }
 }
 

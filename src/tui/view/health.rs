@@ -12,7 +12,7 @@ use super::super::{fit, words};
 use super::text::Text;
 use super::{Canvas, Cells, row_style, to_u16};
 use crate::domain::{Finding, PlanStep, Rule, Severity};
-use crate::store::count;
+use crate::store::{Scope, count};
 
 /// Rows above the findings.
 pub(super) fn head(pane: Pane, view: View<'_>) -> usize {
@@ -71,8 +71,11 @@ pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize) -> Tex
             words::bytes(*bytes)
         ),
         PlanStep::Pull { .. } => format!("`{}` pulls it again, which heals it", key(Action::Retry)),
-        PlanStep::Change(change) => format!("what puts it right: {}", change.words()),
-        PlanStep::ByHand { advice } => advice.clone(),
+        PlanStep::Change(change) => format!(
+            "would put it right, and cannot be done yet: {}",
+            canvas.view.facts.short_text(&change.words())
+        ),
+        PlanStep::ByHand { advice } => format!("by hand: {advice}"),
     });
     if let Some(next) = next {
         text.wrapped(0, &next, theme.accent);
@@ -202,9 +205,15 @@ fn summary(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) 
     };
     cells.put(sign.0, sign.1);
     cells.skip(1);
-    let verified = match shelf.last_verified_ms() {
-        Some(then) => format!("verified {}", words::ago(then, canvas.view.now_ms)),
-        None => "not verified".to_owned(),
+    let looked = shelf.looked_at(Scope::default());
+    let ago = |then| words::ago(then, canvas.view.now_ms);
+    let verified = match (looked.verified, looked.verified_ms) {
+        (all, Some(then)) if all == looked.models => format!("verified {}", ago(then)),
+        (some, Some(_)) => format!("{some} verified"),
+        _ => match shelf.last_verified_ms() {
+            Some(then) => format!("verified {}", ago(then)),
+            None => "not verified".to_owned(),
+        },
     };
     let dot = glyphs.dot;
     let parts = [

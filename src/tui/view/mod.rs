@@ -15,6 +15,7 @@ mod log;
 mod models;
 mod overlay;
 mod text;
+mod why;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
@@ -200,7 +201,7 @@ pub fn draw(buf: &mut Buffer, ui: &mut Ui, view: View<'_>) -> Option<Position> {
     }
     let canvas = Canvas { view, ui, glyphs };
     chrome::header(buf, canvas, &scene);
-    chrome::footer(buf, canvas);
+    chrome::footer(buf, canvas, &scene);
     if is_first_run(view.store) && !ui.is_zoomed && ui.focus != Pane::Log {
         let body = Rect {
             y: area.y + 1,

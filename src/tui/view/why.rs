@@ -1,0 +1,137 @@
+//! Owns the details of a finding: what it rests on, how it came about, what would put it right.
+//!
+//! **Law**: what no key can do yet is said to be so.
+
+use ratatui::style::Modifier;
+
+use super::super::action::Action;
+use super::super::words;
+use super::Canvas;
+use super::details::{exact, heading, plain};
+use super::text::Text;
+use crate::domain::{Change, Evidence, Finding, PlanStep};
+use crate::store::{short, size};
+
+/// All of it.
+pub(super) fn lines(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
+    let (theme, glyphs, styles) = (&canvas.ui.theme, canvas.glyphs, plain(canvas));
+    let facts = canvas.view.facts;
+    let sign = words::severity_sign(finding.severity, glyphs, theme);
+    text.wrapped(0, &finding.summary, theme.text.add_modifier(Modifier::BOLD));
+    text.blank();
+    text.field("severity", finding.severity.name(), (theme.dim, sign.1));
+    if let Some(repo) = &finding.repo {
+        let revision = finding
+            .revision
+            .as_deref()
+            .map(|revision| format!(" @ {}", short(revision)))
+            .unwrap_or_default();
+        text.field("model", &format!("{repo}{revision}"), styles);
+    }
+    if let Some(file) = &finding.file {
+        text.field("file", file, styles);
+    }
+    if !finding.evidence.is_empty() {
+        text.blank();
+        heading(text, canvas, "Evidence");
+        for fact in &finding.evidence {
+            text.wrapped(2, &facts.short_path(&fact.path), theme.text);
+            let words = fact_words(fact);
+            if !words.is_empty() {
+                text.wrapped(4, &facts.short_text(&words), theme.dim);
+            }
+        }
+    }
+    text.blank();
+    heading(text, canvas, "Likely cause");
+    text.wrapped(2, &finding.cause, theme.text);
+    text.blank();
+    heading(text, canvas, "Plan");
+    if finding.plan.steps.is_empty() {
+        text.wrapped(2, "nothing to do", theme.dim);
+    }
+    for step in &finding.plan.steps {
+        text.wrapped(2, &step_words(step, canvas), theme.text);
+    }
+    let (freed, fetched) = (finding.plan.freed_bytes(), finding.plan.fetched_bytes());
+    let sum = match (freed, fetched) {
+        (0, 0) => None,
+        (freed, 0) => Some(format!("frees {}", exact(freed))),
+        (0, fetched) => Some(format!("fetches {}", exact(fetched))),
+        (freed, fetched) => Some(format!(
+            "frees {}, fetches {}",
+            exact(freed),
+            exact(fetched)
+        )),
+    };
+    if let Some(sum) = sum {
+        text.wrapped(2, &sum, theme.dim);
+    }
+    if let Some(why) = words::not_yet(finding) {
+        text.wrapped(2, why, theme.warning);
+    }
+}
+
+fn fact_words(fact: &Evidence) -> String {
+    let bytes = match (fact.bytes, fact.expected_bytes) {
+        (Some(bytes), Some(of)) if of < 1_000 => format!("{bytes} of {of} bytes"),
+        (Some(bytes), Some(of)) => {
+            format!("{} of {} ({bytes} of {of} bytes)", size(bytes), size(of))
+        }
+        (Some(bytes), None) => exact(bytes),
+        (None, Some(of)) => format!("nothing, should be {}", exact(of)),
+        (None, None) => return fact.seen.clone(),
+    };
+    if fact.seen.is_empty() {
+        bytes
+    } else {
+        format!("{bytes}; {}", fact.seen)
+    }
+}
+
+fn step_words(step: &PlanStep, canvas: Canvas<'_>) -> String {
+    let key = |action| canvas.ui.keymap.key_of(action);
+    let facts = canvas.view.facts;
+    match step {
+        PlanStep::RemovePartial {
+            path, bytes, map, ..
+        } => {
+            let map = map.as_deref().map_or_else(String::new, |map| {
+                format!(" and its chunk map {}", facts.short_path(map))
+            });
+            format!(
+                "`{}` takes away {}{map} ({}); `{}` pulls the model and goes on with it",
+                key(Action::Purge),
+                facts.short_path(path),
+                size(*bytes),
+                key(Action::Retry),
+            )
+        }
+        PlanStep::Pull {
+            repo,
+            revision,
+            fetch_bytes,
+        } => {
+            let bytes = fetch_bytes
+                .map(|bytes| format!(", fetches {}", size(bytes)))
+                .unwrap_or_default();
+            format!(
+                "`{}` pulls {repo}@{}{bytes}: what is right is reused, what is wrong is replaced \
+                 once the right bytes are proven",
+                key(Action::Retry),
+                short(revision)
+            )
+        }
+        PlanStep::Change(change) => {
+            let freed = match change {
+                Change::Remove { bytes, .. } if *bytes > 0 => format!(", {}", size(*bytes)),
+                Change::Remove { .. }
+                | Change::Move { .. }
+                | Change::Write { .. }
+                | Change::Link { .. } => String::new(),
+            };
+            format!("{}{freed}", facts.short_text(&change.words()))
+        }
+        PlanStep::ByHand { advice } => format!("by hand: {}", facts.short_text(advice)),
+    }
+}
