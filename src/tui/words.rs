@@ -261,14 +261,14 @@ pub(super) fn holder(lock: &LockWait) -> String {
 }
 
 fn cached_state(row: &FileRow, now_ms: u64, columns: usize) -> String {
-    let age = row.verified_ms.filter(|_| columns >= 24);
+    let age = row.verified_ms.filter(|_| columns >= 16);
     let of = row.expected_bytes.map(size);
     match (row.state, of) {
         (FileState::Verified, _) => match age {
             Some(then) => format!("verified {}", ago(then, now_ms)),
             None => "verified".to_owned(),
         },
-        (FileState::Unverified, _) => "here".to_owned(),
+        (FileState::Unverified, _) => "unverified".to_owned(),
         (FileState::WrongHash, _) => "wrong hash".to_owned(),
         (FileState::Truncated, Some(of)) => format!("truncated, of {of}"),
         (FileState::Truncated, None) => "truncated".to_owned(),
