@@ -316,7 +316,7 @@ fn cached(
     let path = format!("{folder}/{}", file.path);
     text.field("path", &view.facts.short_path(&path), styles);
     for (at, link) in file.links.iter().enumerate() {
-        let label = if at == 0 { "leads to" } else { "and that to" };
+        let label = if at == 0 { "leads to" } else { "then to" };
         text.field(label, link, styles);
     }
     if file.links.is_empty() && file.state == FileState::Regular {

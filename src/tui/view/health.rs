@@ -71,11 +71,12 @@ pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize) -> Tex
             words::bytes(*bytes)
         ),
         PlanStep::Pull { .. } => format!("`{}` pulls it again, which heals it", key(Action::Retry)),
-        PlanStep::Change(change) => format!(
-            "would put it right, and cannot be done yet: {}",
-            canvas.view.facts.short_text(&change.words())
+        PlanStep::Change(_) => format!(
+            "a plan of {} would put it right, which larder cannot do yet; `{}` shows it",
+            count(finding.plan.steps.len(), "step"),
+            key(Action::Details)
         ),
-        PlanStep::ByHand { advice } => format!("by hand: {advice}"),
+        PlanStep::ByHand { advice } => advice.clone(),
     });
     if let Some(next) = next {
         text.wrapped(0, &next, theme.accent);

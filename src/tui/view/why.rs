@@ -50,8 +50,13 @@ pub(super) fn lines(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
     if finding.plan.steps.is_empty() {
         text.wrapped(2, "nothing to do", theme.dim);
     }
-    for step in &finding.plan.steps {
-        text.wrapped(2, &step_words(step, canvas), theme.text);
+    let steps = &finding.plan.steps;
+    for (at, step) in steps.iter().enumerate() {
+        let number = match steps.len() {
+            1 => String::new(),
+            _ => format!("{}. ", at + 1),
+        };
+        step_lines(text, canvas, &number, step);
     }
     let (freed, fetched) = (finding.plan.freed_bytes(), finding.plan.fetched_bytes());
     let sum = match (freed, fetched) {
@@ -64,7 +69,7 @@ pub(super) fn lines(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
             exact(fetched)
         )),
     };
-    if let Some(sum) = sum {
+    if let Some(sum) = sum.filter(|_| steps.len() > 1) {
         text.wrapped(2, &sum, theme.dim);
     }
     if let Some(why) = words::not_yet(finding) {
@@ -89,23 +94,23 @@ fn fact_words(fact: &Evidence) -> String {
     }
 }
 
-fn step_words(step: &PlanStep, canvas: Canvas<'_>) -> String {
+/// A step: what is done, which key does it, and every path on a line of its own.
+fn step_lines(text: &mut Text, canvas: Canvas<'_>, number: &str, step: &PlanStep) {
+    let theme = &canvas.ui.theme;
     let key = |action| canvas.ui.keymap.key_of(action);
     let facts = canvas.view.facts;
-    match step {
+    let (words, paths): (String, Vec<&str>) = match step {
         PlanStep::RemovePartial {
             path, bytes, map, ..
         } => {
-            let map = map.as_deref().map_or_else(String::new, |map| {
-                format!(" and its chunk map {}", facts.short_path(map))
-            });
-            format!(
-                "`{}` takes away {}{map} ({}); `{}` pulls the model and goes on with it",
+            let words = format!(
+                "`{}` takes this away, {}; `{}` pulls the model and goes on with it",
                 key(Action::Purge),
-                facts.short_path(path),
                 size(*bytes),
                 key(Action::Retry),
-            )
+            );
+            let map = map.as_deref();
+            (words, std::iter::once(path.as_str()).chain(map).collect())
         }
         PlanStep::Pull {
             repo,
@@ -113,25 +118,40 @@ fn step_words(step: &PlanStep, canvas: Canvas<'_>) -> String {
             fetch_bytes,
         } => {
             let bytes = fetch_bytes
-                .map(|bytes| format!(", fetches {}", size(bytes)))
+                .map(|bytes| format!(", fetches {}", exact(bytes)))
                 .unwrap_or_default();
-            format!(
+            let words = format!(
                 "`{}` pulls {repo}@{}{bytes}: what is right is reused, what is wrong is replaced \
                  once the right bytes are proven",
                 key(Action::Retry),
                 short(revision)
-            )
+            );
+            (words, Vec::new())
         }
-        PlanStep::Change(change) => {
-            let freed = match change {
-                Change::Remove { bytes, .. } if *bytes > 0 => format!(", {}", size(*bytes)),
-                Change::Remove { .. }
-                | Change::Move { .. }
-                | Change::Write { .. }
-                | Change::Link { .. } => String::new(),
-            };
-            format!("{}{freed}", facts.short_text(&change.words()))
-        }
-        PlanStep::ByHand { advice } => format!("by hand: {}", facts.short_text(advice)),
+        PlanStep::Change(change) => match change {
+            Change::Remove { path, bytes: 0 } => ("remove this".to_owned(), vec![path]),
+            Change::Remove { path, bytes } => {
+                (format!("remove this, {}", size(*bytes)), vec![path])
+            }
+            Change::Move { from, to, bytes } => (
+                format!("move this to that, {}", size(*bytes)),
+                vec![from, to],
+            ),
+            Change::Write { path, text } => {
+                (format!("write `{}` into this", text.trim_end()), vec![path])
+            }
+            Change::Link { path, target } => {
+                (format!("make this a pointer to `{target}`"), vec![path])
+            }
+        },
+        PlanStep::ByHand { advice } => (format!("by hand: {advice}"), Vec::new()),
+    };
+    text.wrapped(
+        2,
+        &format!("{number}{}", facts.short_text(&words)),
+        theme.text,
+    );
+    for path in paths {
+        text.wrapped(5, &facts.short_path(path), theme.dim);
     }
 }
