@@ -8,7 +8,7 @@ use super::finding::{counts_words, rows};
 use super::table::cut;
 use crate::domain::{
     CacheRow, LockKind, LockRow, LockState, ModelRow, ModelState, Network, PartialRow,
-    PartialState, sanitize,
+    PartialState, RepoId, sanitize,
 };
 use crate::store::{LockCounts, count, duration, grouped, short, size};
 
@@ -94,12 +94,45 @@ impl Page<'_> {
             (live, abandoned) => format!("{live} live, {abandoned} abandoned"),
         };
         text.push_str(&self.entry("downloads", &words));
-        let told = shelf
-            .partials_of(repo)
-            .into_iter()
-            .map(|partial| vec![partial_row(partial, self.now_ms)]);
-        text.push_str(&self.rows(told.collect(), TOLD[3]));
+        let told = self.partial_rows(&shelf.partials_of(repo));
+        text.push_str(&self.rows(told, TOLD[3]));
         text
+    }
+
+    /// Unfinished blobs; what is abandoned of one repo is told together, unless everything is told.
+    fn partial_rows(&self, partials: &[&PartialRow]) -> Vec<Vec<String>> {
+        let mut told: Vec<&RepoId> = Vec::new();
+        let mut rows = Vec::new();
+        for partial in partials {
+            let is_abandoned = partial.state == PartialState::Abandoned;
+            let of_repo = || {
+                let is_same = |other: &&&PartialRow| {
+                    other.state == PartialState::Abandoned && other.repo == partial.repo
+                };
+                partials.iter().filter(is_same)
+            };
+            let many = of_repo().count();
+            if self.is_whole || !is_abandoned || many < 2 {
+                rows.push(vec![partial_row(partial, self.now_ms)]);
+                continue;
+            }
+            if told.contains(&&partial.repo) {
+                continue;
+            }
+            told.push(&partial.repo);
+            let bytes: u64 = of_repo().map(|other| other.bytes).sum();
+            let last_ms = of_repo().map(|other| other.modified_ms).max();
+            let age_ms = self.now_ms.saturating_sub(last_ms.unwrap_or_default());
+            let words = format!(
+                "{} with {}, the last for {}: {}",
+                count(many, "unfinished blob"),
+                size(bytes),
+                duration(age_ms),
+                partial.repo
+            );
+            rows.push(vec![row("abandoned", &words)]);
+        }
+        rows
     }
 
     /// A heading with what is to be said at once.

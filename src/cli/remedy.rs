@@ -119,6 +119,12 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
     match failure.help() {
         Remedy::FixCall => right_call(failure, subject, repo, &again),
         Remedy::FetchAll => format!("fetch it anyway with `{again} --all`, or choose another repo"),
+        Remedy::PullAgain
+            if failure.code == FailureCode::Incomplete
+                && (subject.repo.is_none() || subject.command == "purge") =>
+        {
+            "`larder ls` lists what is in the cache".to_owned()
+        }
         Remedy::PullAgain if subject.repo.is_none() => {
             "each finding names the command that puts it right".to_owned()
         }

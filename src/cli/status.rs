@@ -260,6 +260,26 @@ mod tests {
         let played = seen(&script, stage::json(), StatusArgs::default()).await;
         let document = played.document(STATUS_SCHEMA);
         assert_eq!(document["findings"].as_array().unwrap().len(), 4 + 7);
+
+        for stamped in &mut script.events {
+            if let Event::PartialsSeen { partials } = &mut stamped.event {
+                partials.extend(vec![partials[0].clone(); 7]);
+            }
+        }
+        let played = seen(&script, stage::human(), StatusArgs::default()).await;
+        let told: Vec<&str> = played
+            .stdout
+            .lines()
+            .filter(|line| line.starts_with("  abandoned"))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "  abandoned 8 unfinished blobs with 3.22 GB, the last for 3 h: \
+                 mlx-community/gemma-2-2b-it-4bit",
+                "  abandoned 12 B of 1.33 GB, for 3 h: model.safetensors of org/other",
+            ]
+        );
     }
 
     #[tokio::test]

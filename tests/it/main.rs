@@ -19,6 +19,7 @@ mod crash;
 mod dashboard;
 #[cfg(target_os = "linux")]
 mod disk;
+mod doctor;
 mod elsewhere;
 mod fetch;
 mod heal;

@@ -40,7 +40,7 @@ impl Home {
     }
 
     /// Flips a byte of the weights; the length stays.
-    fn corrupt_weights(&self) {
+    pub(crate) fn corrupt_weights(&self) {
         let path = self.blobs().join(catalogue::gemma_weights_etag());
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2;

@@ -689,7 +689,6 @@ impl Look<'_> {
                 basis: verdict.basis,
                 is_unreferenced: false,
                 verified_ms: None,
-                links: Vec::new(),
                 problems: verdict.problems,
                 modified_ms: self.modified_ms,
                 accessed_ms: self.accessed_ms,

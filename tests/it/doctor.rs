@@ -1,0 +1,208 @@
+//! The real binary as a doctor: findings in full, every lock, and what is said of a repo that is not
+//! here.
+
+use std::fs;
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use larder::cli::{DOCTOR_SCHEMA, LOCKS_SCHEMA, LS_SCHEMA};
+
+use crate::cli::validator;
+use crate::support::catalogue;
+use crate::support::catalogue::GEMMA;
+use crate::support::program::Home;
+
+static DOCTOR: LazyLock<Validator> = LazyLock::new(|| validator(DOCTOR_SCHEMA));
+static LOCKS: LazyLock<Validator> = LazyLock::new(|| validator(LOCKS_SCHEMA));
+static LS: LazyLock<Validator> = LazyLock::new(|| validator(LS_SCHEMA));
+
+async fn stocked_home() -> Home {
+    let home = Home::new(catalogue::gemma(), Vec::new()).await;
+    home.run(&["pull", GEMMA]).assert_code(0);
+    home
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_cache_is_a_line_and_a_broken_one_is_explained_without_the_network() {
+    let empty = Home::new(catalogue::gemma(), Vec::new()).await;
+    let nothing = empty.run(&["doctor"]);
+    nothing.assert_code(0);
+    assert_eq!(
+        nothing.stdout,
+        "nothing is wrong: there is no model here yet\n"
+    );
+    assert!(!empty.cache().exists(), "a look makes nothing");
+
+    let home = stocked_home().await;
+    home.hub.clear_requests();
+    let healthy = home.run(&["doctor", "--strict"]);
+    healthy.assert_code(0).assert_harmless();
+    assert_eq!(healthy.stdout.lines().count(), 1, "{}", healthy.stdout);
+    assert!(healthy.stdout.contains("1 snapshot"), "{}", healthy.stdout);
+
+    let partial = home.abandon_partial();
+    let wasted = home.run(&["doctor"]);
+    wasted.assert_code(0);
+    for words in [
+        "warning abandoned-partial",
+        partial.to_str().unwrap(),
+        "cause ",
+        "plan ",
+        "run ",
+    ] {
+        assert!(wasted.stdout.contains(words), "{words}: {}", wasted.stdout);
+    }
+    home.run(&["doctor", "--strict"]).assert_code(3);
+    home.run(&["doctor", "--strict", "--rule", "truncated"])
+        .assert_code(0);
+
+    let weights = home.blobs().join(catalogue::gemma_weights_etag());
+    fs::remove_file(weights).unwrap();
+    let broken = home.run(&["doctor", &format!("{GEMMA}@main"), "--json"]);
+    broken.assert_code(3);
+    let document = broken.document(&DOCTOR);
+    assert_eq!(document["failure_code"], "findings");
+    assert_eq!(document["findings"][0]["rule"], "dangling-pointer");
+    assert_eq!(document["findings"][0]["plan"]["steps"][0]["step"], "pull");
+    assert_eq!(document["warnings"], 1, "{document:#}");
+    assert_eq!(document["reclaimable_bytes"], 5_000);
+    home.run(&["doctor", "--events"]).lines(&DOCTOR);
+    assert!(home.hub.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_bytes_are_found_by_a_doctor_that_hashes_first() {
+    let home = stocked_home().await;
+    home.corrupt_weights();
+    let hashed = home.run(&["doctor", GEMMA, "--verify", "--json"]);
+    hashed.assert_code(3);
+    let document = hashed.document(&DOCTOR);
+    assert_eq!(
+        document["findings"][0]["rule"], "wrong-hash",
+        "{document:#}"
+    );
+    assert_eq!(
+        document["errors"], 1,
+        "seen by hashing and by looking, it is one"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repo_that_is_not_here_is_said_with_what_is() {
+    let home = stocked_home().await;
+    let near = "mlx-community/gemma-2-2b-it";
+    for words in [
+        &["status", near][..],
+        &["status", near, "--check"],
+        &["doctor", near],
+        &["doctor", near, GEMMA],
+        &["locks", near],
+        &["verify", near],
+        &["ls", near],
+        &["purge", "--incomplete", near, "--yes"],
+    ] {
+        let absent = home.run(words);
+        absent.assert_code(3);
+        assert_eq!(absent.stdout, "", "{words:?}");
+        assert!(
+            absent.stderr.contains("is not in the cache"),
+            "{}",
+            absent.stderr
+        );
+        assert!(
+            absent.stderr.contains(&format!("in the cache are {GEMMA}")),
+            "{}",
+            absent.stderr
+        );
+    }
+    let elsewhere = home.run(&["doctor", &format!("{GEMMA}@v9")]);
+    elsewhere.assert_code(3);
+    assert!(
+        elsewhere.stderr.contains("not at `v9`"),
+        "{}",
+        elsewhere.stderr
+    );
+
+    // A download that was begun is there, and has nothing to verify.
+    let half = home.cache().join("models--org--half/blobs");
+    fs::create_dir_all(&half).unwrap();
+    fs::rename(
+        home.abandon_partial(),
+        half.join(format!("{}.incomplete", "07".repeat(32))),
+    )
+    .unwrap();
+    let verified = home.run(&["verify", "org/half"]);
+    verified.assert_code(3);
+    assert!(
+        verified.stderr.contains("has no snapshot in the cache yet"),
+        "{}",
+        verified.stderr
+    );
+    home.run(&["status", "org/half"]).assert_code(0);
+    home.run(&["doctor", "org/half"]).assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_are_told_and_left_as_they_are() {
+    let home = stocked_home().await;
+    let folder = home.cache().join(".locks/models--org--gone");
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!("{}.lock", "ab".repeat(20)));
+    let file = fs::File::create(&path).unwrap();
+    file.try_lock().unwrap();
+    let locks = home.run(&["locks"]);
+    locks.assert_code(0).assert_harmless();
+    assert!(
+        locks.stdout.contains(path.to_str().unwrap()),
+        "{}",
+        locks.stdout
+    );
+    assert!(locks.stdout.contains("1 held"), "{}", locks.stdout);
+    let document = home.run(&["locks", "org/gone", "--json"]).document(&LOCKS);
+    assert_eq!(document["locks"][0]["state"], "held");
+    assert_eq!(document["held"], 1);
+    home.run(&["locks", "--events"]).lines(&LOCKS);
+    drop(file);
+    let free = home.run(&["locks", "org/gone"]);
+    assert!(free.stdout.starts_with("free "), "{}", free.stdout);
+    assert!(path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ls_filters_by_what_larder_alone_knows_and_shows_every_link() {
+    let home = stocked_home().await;
+    for (filter, count) in [
+        ("state=complete", 1),
+        ("state=broken", 0),
+        ("cache=hub", 1),
+        ("cache=folder", 0),
+        ("verified>1d", 0),
+    ] {
+        let document = home
+            .run(&["ls", "--filter", filter, "--json"])
+            .document(&LS);
+        let models = document["models"].as_array().unwrap();
+        assert_eq!(models.len(), count, "{filter}");
+    }
+    let wrong = home.run(&["ls", "--filter", "colour=red"]);
+    wrong.assert_code(2);
+    assert!(
+        wrong.stderr.contains("verified and cache"),
+        "{}",
+        wrong.stderr
+    );
+    let document = home
+        .run(&["ls", GEMMA, "--limit", "1", "--json"])
+        .document(&LS);
+    let files = document["models"][0]["files"].as_array().unwrap();
+    let blob = |file: &serde_json::Value| {
+        let link = file["links"][0].as_str().unwrap().to_owned();
+        link.ends_with(file["etag"].as_str().unwrap())
+    };
+    assert!(
+        files
+            .iter()
+            .filter(|file| file["state"] != "absent")
+            .all(blob)
+    );
+}
