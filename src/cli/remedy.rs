@@ -119,16 +119,7 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
     match failure.help() {
         Remedy::FixCall => right_call(failure, subject, repo, &again),
         Remedy::FetchAll => format!("fetch it anyway with `{again} --all`, or choose another repo"),
-        Remedy::PullAgain
-            if failure.code == FailureCode::Incomplete
-                && (subject.repo.is_none() || subject.command == "purge") =>
-        {
-            "`larder ls` lists what is in the cache".to_owned()
-        }
-        Remedy::PullAgain if subject.repo.is_none() => {
-            "each finding names the command that puts it right".to_owned()
-        }
-        Remedy::PullAgain => format!("`larder pull {repo}` fetches what is missing and heals it"),
+        Remedy::PullAgain => pull_again(failure, subject),
         Remedy::WaitForLock => wait(subject, repo, &again),
         Remedy::CheckNetwork => {
             format!("check the network, then run `{again}`: it goes on with what is here")
@@ -216,6 +207,19 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
         Remedy::ReportBug => format!(
             "please report it with what `larder report` puts together; `{again} -vv` says more, and nothing unproven was kept"
         ),
+    }
+}
+
+/// What completes or heals.
+fn pull_again(failure: &Failure, subject: Subject<'_>) -> String {
+    match subject.repo {
+        Some(repo) if subject.command != "purge" => {
+            format!("`larder pull {repo}` fetches what is missing and heals it")
+        }
+        Some(_) | None if failure.code == FailureCode::Incomplete => {
+            "`larder ls` lists what is in the cache".to_owned()
+        }
+        Some(_) | None => "each finding names the command that puts it right".to_owned(),
     }
 }
 

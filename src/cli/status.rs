@@ -229,10 +229,10 @@ mod tests {
                 let partial = findings[1].clone();
                 findings.extend((0..7).map(|at| {
                     let mut more = partial.clone();
-                    more.evidence[0].path.push_str(&format!("{at}"));
+                    more.evidence[0].path += &at.to_string();
                     for step in &mut more.plan.steps {
                         if let PlanStep::RemovePartial { path, .. } = step {
-                            path.push_str(&format!("{at}"));
+                            *path += &at.to_string();
                         }
                     }
                     more

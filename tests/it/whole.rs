@@ -131,7 +131,7 @@ async fn purge_takes_away_what_was_shown_and_only_with_a_yes() {
     );
     assert!(partial.exists());
     let other = home.run(&["purge", "--incomplete", "--yes", "no/body"]);
-    other.assert_code(0);
+    other.assert_code(3);
     assert!(partial.exists());
 
     let done = home.run(&["purge", "--incomplete", "--yes", "--json"]);
