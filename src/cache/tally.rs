@@ -22,7 +22,7 @@ use crate::domain::{
 use crate::host;
 
 /// A file larger than this is no error page.
-const PAGE_MAX_BYTES: u64 = 1 << 20;
+pub(super) const PAGE_MAX_BYTES: u64 = 1 << 20;
 /// So much of a file's start tells what it is.
 const START_BYTES: usize = 64;
 /// How web pages and the errors of storage services begin, in small letters.
@@ -443,14 +443,14 @@ fn since_epoch(time: io::Result<SystemTime>) -> Option<u64> {
 }
 
 /// Whether an etag is that of a content without a byte.
-fn is_of_nothing(etag: &Etag) -> bool {
+pub(super) fn is_of_nothing(etag: &Etag) -> bool {
     const SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     const GIT_SHA1: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
     [SHA256, GIT_SHA1].contains(&etag.to_string().as_str())
 }
 
 /// The start of a file; empty if it cannot be read.
-fn start_of(path: &Path) -> Vec<u8> {
+pub(super) fn start_of(path: &Path) -> Vec<u8> {
     let mut start = Vec::with_capacity(START_BYTES);
     let read = host::open_quietly(path)
         .and_then(|file| file.take(START_BYTES as u64).read_to_end(&mut start));
@@ -461,13 +461,13 @@ fn start_of(path: &Path) -> Vec<u8> {
 }
 
 /// Whether a content begins as web pages and errors of storage services do.
-fn is_page(start: &[u8]) -> bool {
+pub(super) fn is_page(start: &[u8]) -> bool {
     let start = start.trim_ascii_start().to_ascii_lowercase();
     PAGES.iter().any(|page| start.starts_with(page))
 }
 
 /// Whether a file may well be a page.
-fn is_page_name(name: &str) -> bool {
+pub(super) fn is_page_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     [".html", ".htm", ".xml", ".svg", ".md"]
         .iter()

@@ -1,10 +1,10 @@
-//! Owns the engine's look at the places beside the main cache: when it is due, and what is known of
-//! their contents by hash.
+//! Owns the engine's look at the places beside the main cache: when it is due, and what the ledger
+//! knows of them.
 //!
 //! Never looks where a flag named the one cache that is meant; blocks, so it runs in a thread that
 //! may.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,6 @@ use crate::cache::{self, Elsewhere, Eyes, Layout};
 use crate::config::Config;
 use crate::domain::{CacheKind, CacheRow, Etag, ModelRow, sanitize};
 use crate::host::LockTable;
-use crate::ledger::{Known, Stamp};
 
 /// How often it is looked elsewhere, at most: apps rarely change what they have.
 const EVERY: Duration = Duration::from_secs(30);
@@ -44,11 +43,13 @@ impl Abroad {
         }
     }
 
-    /// Looks, if that is due; whether anything is new.
+    /// Looks, if that is due or a job has just let go of a repo that is there too; whether anything
+    /// is new.
     pub(super) fn look_if_due(
         &mut self,
         main: &Layout,
         is_main_new: bool,
+        stirred: &BTreeSet<RepoId>,
         now: SystemTime,
     ) -> bool {
         self.is_main_new |= is_main_new;
@@ -56,6 +57,7 @@ impl Abroad {
             // A clock that went back must not stop the looks.
             now.duration_since(at).map_or(true, |since| since >= EVERY)
         });
+        let is_due = is_due || self.seen.holds_any(stirred);
         if !is_due || self.config.elsewhere.places.is_empty() {
             return false;
         }
@@ -69,28 +71,13 @@ impl Abroad {
             // What this larder writes, it writes into the main cache.
             ours: &|_, _| None,
         };
-        let known = self.hashes();
         let (memory, config) = (Arc::clone(&self.memory), Arc::clone(&self.config));
         let judging = Judging::of(&memory, &config, now);
-        let hash_of = |path: &Path, found: &Metadata| -> Option<Etag> {
-            let known = known.get(path.to_str()?)?;
-            let is_right = known.computed.is_none() && known.stamp == Stamp::of(found);
-            is_right.then_some(known.etag)
-        };
         judging.judge(&|_| false, |judge| {
             let places = &config.elsewhere;
             let seen = &mut self.seen;
-            seen.look(places, main, is_main_new, judge, &eyes, &hash_of)
+            seen.look(places, main, is_main_new, stirred, judge, &eyes)
         })
-    }
-
-    /// What the ledger knows of files in the places that have no notes of their own.
-    fn hashes(&self) -> HashMap<String, Known> {
-        let places = self.config.elsewhere.places.iter();
-        places
-            .filter(|place| place.path.is_dir() && Some(&place.path) != self.config.home.as_ref())
-            .flat_map(|place| self.memory.known_in(&place.path))
-            .collect()
     }
 
     /// What was seen.

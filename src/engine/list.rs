@@ -2,6 +2,8 @@
 //!
 //! Never hashes and never writes.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -49,14 +51,14 @@ fn scan(shared: &Shared, repo: Option<&RepoId>, now: SystemTime) -> cache::Resul
         Ok(match repo {
             None => {
                 let mut models = cache::scan(&layout, judge)?;
-                abroad.look_if_due(&layout, false, now);
+                abroad.look_if_due(&layout, false, &BTreeSet::new(), now);
                 let caches = abroad.caches(&models, None);
                 models.extend(abroad.seen().models());
                 vec![Event::CachesSeen { caches }, Event::ModelsListed { models }]
             }
             Some(repo) => {
                 let mut found = cache::scan_repo(&layout, repo, judge)?;
-                abroad.look_if_due(&layout, false, now);
+                abroad.look_if_due(&layout, false, &BTreeSet::new(), now);
                 found.extend(abroad.seen().files(repo, judge));
                 let listed = found.into_iter().map(|(model, mut files)| {
                     for file in &mut files {

@@ -114,7 +114,7 @@ impl Lookout {
         let mut seen = CacheSighting::default();
         if let Some(abroad) = &mut self.abroad {
             let main = Layout::new(self.config.cache_dir.clone());
-            abroad.look_if_due(&main, false, now);
+            abroad.look_if_due(&main, false, &BTreeSet::new(), now);
             seen.add(abroad, None);
             seen.caches = abroad.caches(&[], Some(trouble));
         }
@@ -192,14 +192,15 @@ impl Lookout {
             Glance::Changes(stirred) => census.look_again(&layout, focus, stirred, judge, &eyes),
         })?;
         let locks = self.census.locks(&layout, focus, &eyes);
+        let nobody = BTreeSet::new();
+        let (only, stirred) = match glance {
+            Glance::Whole(only) => (only.as_ref(), &nobody),
+            Glance::Changes(stirred) => (None, stirred),
+        };
         let is_abroad_new = self
             .abroad
             .as_mut()
-            .is_some_and(|abroad| abroad.look_if_due(&layout, is_new, now));
-        let only = match glance {
-            Glance::Whole(only) => only.as_ref(),
-            Glance::Changes(_) => None,
-        };
+            .is_some_and(|abroad| abroad.look_if_due(&layout, is_new, stirred, now));
         Ok(Sighting {
             cache: (is_new || is_abroad_new).then(|| {
                 let mut seen = CacheSighting {

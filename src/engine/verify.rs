@@ -267,7 +267,7 @@ fn inspect_all(
     now: SystemTime,
 ) -> Result<Vec<Placed>, Halt> {
     let mut abroad = Abroad::new(shared);
-    abroad.look_if_due(layout, false, now);
+    abroad.look_if_due(layout, false, &BTreeSet::new(), now);
     let mut found: Vec<Placed> = Vec::new();
     for target in wanted {
         if stop.is_cancelled() {

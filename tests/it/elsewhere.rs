@@ -737,6 +737,11 @@ async fn verifying_compares_files_with_their_notes() {
     let again = machine.ask(all(false)).await;
     assert_eq!(numbers(&again.verified[0]), (count, count, 0, count));
 
+    // And a look says so.
+    let looked = machine.survey().await;
+    assert!(looked.model("org/swift").verified_ms.is_some());
+    assert!(looked.model("org/m").verified_ms.is_none());
+
     // The same length and another content: in a small file, and in a large one.
     let mut config = machine.files["config.json"].0.clone();
     let at = config.iter().position(|byte| *byte == b'6').unwrap();
@@ -764,6 +769,9 @@ async fn verifying_compares_files_with_their_notes() {
         assert!(matches!(found[0].plan.steps[0], PlanStep::ByHand { .. }));
         assert_eq!(wrong.verified[at].files_good, count - 1);
     }
+    let looked = machine.survey().await;
+    assert_eq!(looked.of(Rule::WrongHash).len(), 2, "it is remembered");
+    assert_eq!(looked.model("org/swift").state, ModelState::Broken);
     let one = Command::Verify {
         targets: vec![VerifyTarget {
             repo: RepoId::new(RepoKind::Model, "org/swift").unwrap(),

@@ -11,26 +11,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::content::impostor;
 use super::copies::Copy;
-use super::homes::{Home, is_weights};
+use super::homes::Home;
 use super::note::{Note, Notes};
-use super::unfinished::{Unfinished, unfinished};
-use super::words::{self, RACED, Seen};
+use super::unfinished::Unfinished;
+use super::words::{self, Seen};
 use crate::cache::Judge;
 use crate::cache::blob::is_absent;
 use crate::cache::partials::Eyes;
-use crate::cache::ready::{Findings, Listing};
+use crate::cache::ready::Hashed;
+use crate::cache::tally::is_of_nothing;
 use crate::cache::trees::read_listing;
 use crate::domain::{
-    CacheKind, Etag, FileRow, FileState, Finding, LoadLevel, LoadTrouble, ModelRow, ModelState,
-    PartialState, RemoteFile, RepoPath, Rule, Severity, sanitize,
+    CacheKind, Etag, FileRow, FileState, Finding, ModelRow, RemoteFile, RepoPath, Rule, Severity,
+    sanitize,
 };
 use crate::host;
 
 /// Entries of one model that are looked at, and how deep.
 const MOST_ENTRIES: usize = 50_000;
 const DEEPEST: usize = 12;
-/// Files that one finding names one by one.
-const TOLD: usize = 50;
 /// Python takes a file for changed that is this much newer than its note.
 const STAMP_SLACK_S: f64 = 1.0;
 
@@ -49,40 +48,37 @@ pub(super) struct Sketch {
     pub(super) paths: Vec<(RepoPath, Option<Etag>)>,
 }
 
-/// Says what a file hashed to when it was last read whole, if it has not changed since.
-pub type HashOf<'a> = &'a (dyn Fn(&Path, &Metadata) -> Option<Etag> + Sync);
-
-struct Look<'a> {
-    home: &'a Home,
-    notes: Notes,
-    listing: Vec<RemoteFile>,
+/// What one look at a model has gathered.
+pub(super) struct Look<'a> {
+    pub(super) home: &'a Home,
+    pub(super) notes: Notes,
+    pub(super) listing: Vec<RemoteFile>,
     /// Lengths and hashes by the listing.
-    listed: BTreeMap<RepoPath, (u64, Etag)>,
+    pub(super) listed: BTreeMap<RepoPath, (u64, Etag)>,
     /// The folders it consists of: their times tell that something came or went.
-    folders: Vec<PathBuf>,
-    hash_of: HashOf<'a>,
-    counted: HashSet<(u64, u64)>,
-    present: BTreeSet<RepoPath>,
-    size_bytes: u64,
-    modified_ms: Option<u64>,
-    accessed_ms: Option<u64>,
-    evicted: Vec<RepoPath>,
-    unnoted: Vec<RepoPath>,
-    files: Vec<FileRow>,
-    findings: Vec<Finding>,
-    broken: Vec<String>,
-    missing: Vec<String>,
-    copies: Vec<Copy>,
-    paths: Vec<(RepoPath, Option<Etag>)>,
+    pub(super) folders: Vec<PathBuf>,
+    pub(super) judge: Judge<'a>,
+    /// When the content that was hashed longest ago was; `None` before the first.
+    pub(super) oldest_ms: Option<u64>,
+    /// Whether a file was not hashed, or has changed since.
+    pub(super) has_unhashed: bool,
+    pub(super) counted: HashSet<(u64, u64)>,
+    pub(super) present: BTreeSet<RepoPath>,
+    pub(super) size_bytes: u64,
+    pub(super) modified_ms: Option<u64>,
+    pub(super) accessed_ms: Option<u64>,
+    pub(super) evicted: Vec<RepoPath>,
+    pub(super) unnoted: Vec<RepoPath>,
+    pub(super) files: Vec<FileRow>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) broken: Vec<String>,
+    pub(super) missing: Vec<String>,
+    pub(super) copies: Vec<Copy>,
+    pub(super) paths: Vec<(RepoPath, Option<Etag>)>,
 }
 
 /// Looks at one model; `None` if nothing of one is there.
-pub(super) fn look(
-    home: &Home,
-    judge: Judge<'_>,
-    eyes: &Eyes<'_>,
-    hash_of: HashOf<'_>,
-) -> Option<Sketch> {
+pub(super) fn look(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Option<Sketch> {
     let notes = Notes::of(&home.folder);
     let commit = notes.commit();
     let listing = commit
@@ -103,7 +99,9 @@ pub(super) fn look(
         listed,
         folders: notes.folders.clone(),
         notes,
-        hash_of,
+        judge,
+        oldest_ms: None,
+        has_unhashed: false,
         counted: HashSet::new(),
         present: BTreeSet::new(),
         size_bytes: 0,
@@ -122,11 +120,11 @@ pub(super) fn look(
     look.noted_but_gone();
     let partials = look.partials(eyes);
     look.without_notes();
-    look.examine(judge);
+    look.examine();
     if look.files.is_empty() && partials.is_empty() && look.notes.notes.is_empty() {
         return None;
     }
-    Some(look.sketch(commit, has_listing, judge, partials))
+    Some(look.sketch(commit, has_listing, partials))
 }
 
 impl Look<'_> {
@@ -207,7 +205,7 @@ impl Look<'_> {
     }
 
     /// A reader gets wrong or missing bytes of a file.
-    fn broke(&mut self, rule: Rule, file: &str, seen: Seen<'_>, sentence: String) {
+    pub(super) fn broke(&mut self, rule: Rule, file: &str, seen: Seen<'_>, sentence: String) {
         let is_known = self.findings.iter().any(|known| {
             known.severity == Severity::Error && known.file.as_deref() == Some(&sanitize(file))
         });
@@ -291,28 +289,65 @@ impl Look<'_> {
         } else {
             self.present.insert(path.clone());
             if expected_bytes != Some(bytes)
-                && let Some((rule, what)) = impostor(&place, bytes)
+                && let Some(other) = impostor(&place, bytes)
             {
-                let holds = if rule == Rule::LfsPointer {
-                    "an LFS pointer"
-                } else {
-                    "a web page"
-                };
-                let sentence = format!("`{shown}` holds {holds}, not its content");
-                self.broke(rule, path.as_str(), seen(what), sentence);
+                let sentence = format!("`{shown}` holds {}, not its content", other.what);
+                self.broke(other.rule, path.as_str(), seen(other.seen), sentence);
             }
             self.note(path, &found, is_hidden);
-            let known = etag.or_else(|| (self.hash_of)(&place, &found));
-            if let Some(etag) = known {
+            if let Some(etag) = etag {
+                let content = self.hashed(path, &found, &etag, &mut row);
                 self.copies.push(Copy {
-                    etag,
+                    etag: content,
                     bytes,
                     id: (found.dev(), found.ino()),
                     file: Some(shown),
                 });
+            } else {
+                self.has_unhashed = true;
             }
         }
         self.files.push(row);
+    }
+
+    /// What a file's content is: by the hash that it had when it was last read whole, else by its
+    /// note.
+    fn hashed(
+        &mut self,
+        path: &RepoPath,
+        found: &Metadata,
+        etag: &Etag,
+        row: &mut FileRow,
+    ) -> Etag {
+        let place = self.home.folder.join(path.as_str());
+        let hashed = (self.judge.hashed)(&place, found, etag);
+        row.verified_ms = hashed.map(|hashed| hashed.at_ms);
+        match hashed {
+            Some(Hashed {
+                computed: Some(computed),
+                ..
+            }) => {
+                let what = format!("it hashed to {computed} when it was last read");
+                let seen = Seen {
+                    bytes: Some(found.len()),
+                    expected_bytes: None,
+                    what: &what,
+                };
+                let sentence = format!("`{}` does not hash to what its note says", row.path);
+                self.broke(Rule::WrongHash, path.as_str(), seen, sentence);
+                row.state = FileState::WrongHash;
+                return computed;
+            }
+            Some(Hashed { at_ms, .. }) => {
+                self.oldest_ms = Some(self.oldest_ms.map_or(at_ms, |oldest| oldest.min(at_ms)));
+                if row.state == FileState::Unverified {
+                    row.state = FileState::Verified;
+                }
+            }
+            // There is nothing to hash in a file without a byte.
+            None => self.has_unhashed |= found.len() > 0,
+        }
+        *etag
     }
 
     /// Compares a file with its note.
@@ -394,194 +429,6 @@ impl Look<'_> {
         FileState::Regular
     }
 
-    /// Files of which there is a note, and neither the file nor the start of one.
-    fn noted_but_gone(&mut self) {
-        let is_there = |path: &RepoPath| {
-            let place = self.home.folder.join(path.as_str());
-            self.present.contains(path) || place.symlink_metadata().is_ok()
-        };
-        let gone: Vec<RepoPath> = self
-            .notes
-            .notes
-            .keys()
-            .filter(|path| !is_there(path))
-            .cloned()
-            .collect();
-        if gone.is_empty() {
-            return;
-        }
-        let summary = match gone.as_slice() {
-            [one] => format!(
-                "`{}` is missing, and its note is there",
-                sanitize(one.as_str())
-            ),
-            more => format!(
-                "{} files are missing, and their notes are there",
-                more.len()
-            ),
-        };
-        let first = gone[0].as_str().to_owned();
-        let mut finding = self
-            .home
-            .finding(Rule::MissingFiles, &first, Seen::default(), &summary)
-            .step(self.home.fetch_again(&first));
-        if gone.len() > 1 {
-            finding.file = None;
-        }
-        finding.evidence.clear();
-        for path in gone.iter().take(TOLD) {
-            let place = self.home.folder.join(path.as_str());
-            let what = "its note is there and it is not";
-            finding = finding.seen(&place.to_string_lossy(), None, None, what);
-        }
-        if self.home.kind == CacheKind::HubApi {
-            finding.cause = format!("{RACED}; or the file was deleted by hand");
-        }
-        self.findings.push(finding);
-        for path in &gone {
-            self.missing
-                .push(format!("`{}` is missing", sanitize(path.as_str())));
-        }
-    }
-
-    fn partials(&mut self, eyes: &Eyes<'_>) -> Vec<Unfinished> {
-        let known: BTreeSet<RepoPath> = self
-            .present
-            .iter()
-            .chain(self.notes.notes.keys())
-            .chain(self.listing.iter().map(|remote| &remote.path))
-            .cloned()
-            .collect();
-        let found = unfinished(self.home, &self.notes, &known, &self.listing, eyes);
-        for partial in &found {
-            if partial.row.state == PartialState::Abandoned {
-                let is_there = partial
-                    .file
-                    .as_ref()
-                    .is_none_or(|file| self.present.contains(file));
-                self.findings
-                    .push(words::abandoned(self.home, partial, is_there));
-            }
-        }
-        found
-    }
-
-    /// Visible files without a note, told together: one is enough to keep swift-transformers from
-    /// finding the model.
-    fn without_notes(&mut self) {
-        let [first, ..] = self.unnoted.as_slice() else {
-            return;
-        };
-        let summary = match self.unnoted.len() {
-            1 => format!(
-                "`{}` has no note of what it should be",
-                sanitize(first.as_str())
-            ),
-            more => format!("{more} files have no note of what they should be"),
-        };
-        let mut finding = self
-            .home
-            .finding(
-                Rule::MissingMetadata,
-                first.as_str(),
-                Seen::default(),
-                &summary,
-            )
-            .step(self.home.fetch_again(first.as_str()));
-        if self.unnoted.len() > 1 {
-            finding.file = None;
-        }
-        finding.evidence.clear();
-        for path in self.unnoted.iter().take(TOLD) {
-            let note = self.notes.place_of(path);
-            finding = finding.seen(&note.to_string_lossy(), None, None, "it is not there");
-        }
-        self.findings.push(finding);
-    }
-
-    /// Whether the model would load; not asked where that would fetch bytes from a cloud.
-    fn examine(&mut self, judge: Judge<'_>) {
-        if !self.evicted.is_empty() {
-            let shown = sanitize(self.evicted[0].as_str());
-            let summary = match self.evicted.len() {
-                1 => format!("the bytes of `{shown}` are not on this disk"),
-                more => format!("the bytes of {more} files are not on this disk"),
-            };
-            let mut finding = self
-                .home
-                .finding(Rule::Evicted, &shown, Seen::default(), &summary);
-            if self.evicted.len() > 1 {
-                finding.file = None;
-            }
-            finding.evidence.clear();
-            for path in self.evicted.iter().take(TOLD) {
-                let place = self.home.folder.join(path.as_str());
-                let bytes = place.symlink_metadata().ok().map(|found| found.len());
-                let what = "it has this length, and next to none of it takes room here";
-                finding = finding.seen(&place.to_string_lossy(), bytes, None, what);
-                self.missing
-                    .push(format!("`{}` is not on this disk", sanitize(path.as_str())));
-            }
-            self.findings.push(finding.step(words::by_hand(
-                "larder reads none of it, since reading would download it; to have it here, let \
-                 the Finder download the folder and keep it"
-                    .to_owned(),
-            )));
-            return;
-        }
-        let names = self.present.iter().chain(self.notes.notes.keys());
-        let is_mlx = names
-            .map(RepoPath::as_str)
-            .any(|name| name == "config.json" || (is_weights(name) && !name.contains('/')));
-        // Other kinds of models lie here too; what they need is not known.
-        if !is_mlx {
-            return;
-        }
-        let examination = (judge.examine)(&self.home.folder);
-        for sentence in examination.sentences(LoadLevel::Missing) {
-            if !self.missing.contains(&sentence) {
-                self.missing.push(sentence);
-            }
-        }
-        for trouble in examination.troubles {
-            if trouble.level != LoadLevel::Missing {
-                self.would_not_load(trouble);
-            }
-        }
-    }
-
-    /// What an examination says, unless that is known already.
-    fn would_not_load(&mut self, trouble: LoadTrouble) {
-        if trouble.level == LoadLevel::Broken {
-            self.broken.push(trouble.sentence.clone());
-        }
-        let is_known = |known: &Finding| {
-            known.severity == Severity::Error
-                && trouble.file.is_some()
-                && known.file == trouble.file
-        };
-        if self.findings.iter().any(is_known) {
-            return;
-        }
-        let file = trouble.file.as_deref().unwrap_or_default();
-        let found = self.home.folder.join(file).metadata().ok();
-        let seen = Seen {
-            bytes: found.filter(Metadata::is_file).map(|found| found.len()),
-            expected_bytes: None,
-            what: &trouble.sentence,
-        };
-        let mut finding = self
-            .home
-            .finding(trouble.rule, file, seen, &trouble.sentence)
-            .step(self.home.fetch_again(file));
-        finding.severity = trouble.level.severity();
-        finding.file.clone_from(&trouble.file);
-        if let Some(cause) = trouble.cause {
-            finding.cause = cause;
-        }
-        self.findings.push(finding);
-    }
-
     fn count(&mut self, found: &Metadata) {
         if !self.counted.insert((found.dev(), found.ino())) {
             return;
@@ -590,117 +437,6 @@ impl Look<'_> {
         self.modified_ms = self.modified_ms.max(millis(found.modified()));
         self.accessed_ms = self.accessed_ms.max(millis(found.accessed()));
     }
-
-    fn sketch(
-        self,
-        commit: Option<crate::domain::Commit>,
-        has_listing: bool,
-        judge: Judge<'_>,
-        partials: Vec<Unfinished>,
-    ) -> Sketch {
-        let listing = has_listing.then(|| Listing {
-            files: self.listing.iter().map(|file| file.path.clone()).collect(),
-            selected: (judge.select)(&self.listing).into_iter().collect(),
-        });
-        let mut findings = self.findings;
-        let files_present = self.present.len();
-        let verdict = Findings {
-            kind: self.home.repo.kind(),
-            present: self.present,
-            listing,
-            missing: self.missing,
-            broken: self.broken,
-            notes: Vec::new(),
-        }
-        .verdict();
-        let told: BTreeSet<&str> = findings
-            .iter()
-            .flat_map(|finding| &finding.evidence)
-            .map(|evidence| evidence.path.as_str())
-            .collect();
-        let sizes: BTreeMap<&RepoPath, u64> = self
-            .listing
-            .iter()
-            .map(|file| (&file.path, file.size_bytes))
-            .collect();
-        let place = |path: &RepoPath| {
-            let place = self.home.folder.join(path.as_str());
-            sanitize(&place.to_string_lossy())
-        };
-        let missing: Vec<&RepoPath> = verdict
-            .missing
-            .iter()
-            .filter(|path| !told.contains(place(path).as_str()))
-            .collect();
-        let mut unlisted = None;
-        if let [first, ..] = missing.as_slice() {
-            let summary = match missing.len() {
-                1 => format!("`{}` is missing", sanitize(first.as_str())),
-                more => format!("{more} files are missing"),
-            };
-            let mut finding = self
-                .home
-                .finding(
-                    Rule::MissingFiles,
-                    first.as_str(),
-                    Seen::default(),
-                    &summary,
-                )
-                .step(self.home.fetch_again(first.as_str()));
-            if missing.len() > 1 {
-                finding.file = None;
-            }
-            finding.evidence.clear();
-            for path in missing.iter().take(TOLD) {
-                let what = "the listing names it and it is not there";
-                finding = finding.seen(&place(path), None, sizes.get(path).copied(), what);
-            }
-            unlisted = Some(finding);
-        }
-        findings.extend(unlisted);
-        let own_name = || {
-            let name = self.home.folder.file_name().unwrap_or_default();
-            sanitize(&name.to_string_lossy())
-        };
-        let revision = commit.map_or_else(own_name, |commit| commit.to_string());
-        for finding in &mut findings {
-            finding.revision = commit.map(|commit| commit.to_string());
-        }
-        let mut files = self.files;
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        Sketch {
-            model: ModelRow {
-                repo: self.home.repo.clone(),
-                cache: self.home.kind,
-                revision,
-                commit,
-                refs: Vec::new(),
-                snapshot: self.home.folder.to_string_lossy().into_owned(),
-                size_bytes: self.size_bytes,
-                files_present,
-                files_expected: verdict.files_expected,
-                state: match verdict.state {
-                    // There is at least the start of one.
-                    ModelState::Absent if !partials.is_empty() || files_present == 0 => {
-                        ModelState::Partial
-                    }
-                    state => state,
-                },
-                basis: verdict.basis,
-                is_unreferenced: false,
-                verified_ms: None,
-                problems: verdict.problems,
-                modified_ms: self.modified_ms,
-                accessed_ms: self.accessed_ms,
-            },
-            files,
-            findings,
-            partials,
-            copies: self.copies,
-            folders: self.folders,
-            paths: self.paths,
-        }
-    }
 }
 
 /// Whether Python takes a file for changed since its note was written.
@@ -708,15 +444,6 @@ fn is_newer(found: &Metadata, note: &Note) -> bool {
     let modified = found.modified().ok();
     let since = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     since.is_some_and(|since| since.as_secs_f64() - STAMP_SLACK_S > note.at)
-}
-
-/// Whether an etag is that of an empty content.
-fn is_of_nothing(etag: &Etag) -> bool {
-    matches!(
-        etag.to_string().as_str(),
-        "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
-            | "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    )
 }
 
 fn millis(time: std::io::Result<SystemTime>) -> Option<u64> {

@@ -15,6 +15,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod unfinished;
+mod whole;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -35,7 +36,6 @@ use crate::domain::{
     CacheKind, CacheRow, Change, FileRow, Finding, ModelRow, PartialRow, PlanStep, RepoId, sanitize,
 };
 
-pub use self::folder::HashOf;
 pub(super) use self::homes::Home;
 pub use self::words::absent_volume;
 
@@ -74,11 +74,11 @@ struct Known {
 }
 
 impl Known {
-    fn of(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>, hash_of: HashOf<'_>) -> Self {
+    fn of(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Self {
         // The times come first: what changes while the rest is read is seen next time.
         let mut watched = vec![home.folder.clone()];
         let mut print = Print::of(&watched, eyes.now);
-        let sketch = look(home, judge, eyes, hash_of);
+        let sketch = look(home, judge, eyes);
         if let Some(sketch) = &sketch {
             let before = print.hash;
             if Print::of(&watched, eyes.now).hash == before {
@@ -104,15 +104,16 @@ impl Known {
 
 impl Elsewhere {
     /// Looks at everything the first time, and later at what has changed; whether anything is new.
-    /// `main` is the main cache, whose contents are compared with those elsewhere.
+    /// `main` is the main cache, whose contents are compared with those elsewhere; of `stirred` repos
+    /// more may be known now, changed or not.
     pub fn look(
         &mut self,
         places: &config::Elsewhere,
         main: &Layout,
         is_main_new: bool,
+        stirred: &BTreeSet<RepoId>,
         judge: Judge<'_>,
         eyes: &Eyes<'_>,
-        hash_of: HashOf<'_>,
     ) -> bool {
         let mut is_new = !std::mem::replace(&mut self.has_looked, true);
         let mut known: BTreeMap<PathBuf, Place> = std::mem::take(&mut self.spots)
@@ -123,7 +124,7 @@ impl Elsewhere {
         let mut claimed = HashSet::new();
         for spot in discover(&places.places, main.root()) {
             let before = known.remove(&spot.path);
-            let (place, is_changed, homes) = at(spot, before, judge, eyes);
+            let (place, is_changed, homes) = at(spot, before, stirred, judge, eyes);
             is_new |= is_changed;
             // A folder in two places is of the first one.
             wanted.extend(
@@ -145,13 +146,13 @@ impl Elsewhere {
             .into_iter()
             .filter(|home| {
                 let known = self.sketches.get(&home.folder);
-                known.is_none_or(|known| known.is_outdated(eyes.now))
+                stirred.contains(&home.repo)
+                    || known.is_none_or(|known| known.is_outdated(eyes.now))
             })
             .collect();
         is_new |= !due.is_empty();
-        self.sketches.extend(look_at_all(&due, &|home| {
-            Known::of(home, judge, eyes, hash_of)
-        }));
+        self.sketches
+            .extend(look_at_all(&due, &|home| Known::of(home, judge, eyes)));
         let split = split::split(places);
         is_new |= split != self.split;
         self.split = split;
@@ -184,6 +185,15 @@ impl Elsewhere {
         all.extend(hubs.flat_map(|(layout, _)| copies::of_hub(layout)));
         all.append(&mut holdings);
         copies::duplicates(&all)
+    }
+
+    /// Whether one of these repos is anywhere here.
+    pub fn holds_any(&self, repos: &BTreeSet<RepoId>) -> bool {
+        !repos.is_empty()
+            && self
+                .models()
+                .iter()
+                .any(|model| repos.contains(&model.repo))
     }
 
     /// The places, in the order of the rules.
@@ -308,6 +318,7 @@ impl Place {
 fn at(
     spot: Spot,
     before: Option<Place>,
+    stirred: &BTreeSet<RepoId>,
     judge: Judge<'_>,
     eyes: &Eyes<'_>,
 ) -> (Place, bool, Vec<Home>) {
@@ -322,12 +333,11 @@ fn at(
         return (place, is_new, Vec::new());
     }
     if place.spot.kind == CacheKind::Hub {
-        let nobody = BTreeSet::new();
         let hub = before.and_then(|before| before.hub);
         let layout = Layout::new(place.spot.path.clone());
         let looked = match hub {
             Some((layout, mut census)) => census
-                .look_again(&layout, None, &nobody, judge, eyes)
+                .look_again(&layout, None, stirred, judge, eyes)
                 .map(|changed| (census, changed)),
             None => {
                 let mut census = Census::default();
