@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::homes::folders_in;
 use crate::config::{ModelPlace, PlaceRule};
@@ -57,11 +57,7 @@ impl Spot {
 
     /// Whether the system may empty it when the disk is full.
     pub(super) fn is_purgeable(&self) -> bool {
-        let names: Vec<_> = self
-            .path
-            .components()
-            .map(|part| part.as_os_str())
-            .collect();
+        let names: Vec<_> = self.path.components().map(Component::as_os_str).collect();
         names
             .windows(2)
             .any(|pair| pair[0] == "Library" && pair[1] == "Caches")

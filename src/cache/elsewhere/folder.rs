@@ -121,7 +121,7 @@ pub(super) fn look(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Option<Ske
     let partials = look.partials(eyes);
     look.without_notes();
     look.examine();
-    if look.files.is_empty() && partials.is_empty() && look.notes.notes.is_empty() {
+    if look.files.is_empty() && partials.is_empty() && look.notes.by_file.is_empty() {
         return None;
     }
     Some(look.sketch(commit, has_listing, partials))
@@ -352,7 +352,7 @@ impl Look<'_> {
 
     /// Compares a file with its note.
     fn note(&mut self, path: &RepoPath, found: &Metadata, is_hidden: bool) {
-        match self.notes.notes.get(path).cloned() {
+        match self.notes.by_file.get(path).cloned() {
             None => {
                 if self.home.kind == CacheKind::HubApi && !is_hidden {
                     self.unnoted.push(path.clone());

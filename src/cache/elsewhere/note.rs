@@ -36,7 +36,7 @@ pub(super) struct Note {
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     /// By file: the note, or what is wrong with it.
-    pub(super) notes: BTreeMap<RepoPath, Result<Note, String>>,
+    pub(super) by_file: BTreeMap<RepoPath, Result<Note, String>>,
     /// Files that Python has locked at some time.
     pub(super) locks: BTreeSet<RepoPath>,
     /// Unfinished files: where they lie, and the folder of the repo that they belong to.
@@ -95,7 +95,7 @@ impl Notes {
             RepoPath::new(name).ok()
         };
         if let Some(path) = file(".metadata") {
-            self.notes.insert(path, read(&place));
+            self.by_file.insert(path, read(&place));
         } else if let Some(path) = file(".lock") {
             self.locks.insert(path);
         } else if name.ends_with(".incomplete") {
@@ -105,13 +105,18 @@ impl Notes {
 
     /// What a file should be, if its note says.
     pub(super) fn etag(&self, path: &RepoPath) -> Option<Etag> {
-        self.notes.get(path)?.as_ref().ok().map(|note| note.etag)
+        self.by_file.get(path)?.as_ref().ok().map(|note| note.etag)
     }
 
     /// The commit that most notes name.
     pub(super) fn commit(&self) -> Option<Commit> {
         let mut counts: BTreeMap<Commit, usize> = BTreeMap::new();
-        for commit in self.notes.values().flatten().filter_map(|note| note.commit) {
+        for commit in self
+            .by_file
+            .values()
+            .flatten()
+            .filter_map(|note| note.commit)
+        {
             *counts.entry(commit).or_default() += 1;
         }
         let most = counts.into_iter().max_by_key(|(_, count)| *count)?;

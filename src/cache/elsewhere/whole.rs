@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 
 use super::folder::{Look, Sketch};
-use super::homes::is_weights;
+use super::homes::{Home, is_weights};
 use super::unfinished::{Unfinished, unfinished};
 use super::words::{self, RACED, Seen};
 use crate::cache::partials::Eyes;
 use crate::cache::ready::{Findings, Listing};
 use crate::domain::{
     CacheKind, Commit, Finding, LoadLevel, LoadTrouble, ModelRow, ModelState, PartialState,
-    RepoPath, Rule, Severity, sanitize,
+    RemoteFile, RepoPath, Rule, Severity, sanitize,
 };
 
 /// Files that one finding names one by one.
@@ -29,7 +29,7 @@ impl Look<'_> {
         };
         let gone: Vec<RepoPath> = self
             .notes
-            .notes
+            .by_file
             .keys()
             .filter(|path| !is_there(path))
             .cloned()
@@ -75,7 +75,7 @@ impl Look<'_> {
         let known: BTreeSet<RepoPath> = self
             .present
             .iter()
-            .chain(self.notes.notes.keys())
+            .chain(self.notes.by_file.keys())
             .chain(self.listing.iter().map(|remote| &remote.path))
             .cloned()
             .collect();
@@ -156,7 +156,7 @@ impl Look<'_> {
             )));
             return;
         }
-        let names = self.present.iter().chain(self.notes.notes.keys());
+        let names = self.present.iter().chain(self.notes.by_file.keys());
         let is_mlx = names
             .map(RepoPath::as_str)
             .any(|name| name == "config.json" || (is_weights(name) && !name.contains('/')));
@@ -232,50 +232,7 @@ impl Look<'_> {
             notes: Vec::new(),
         }
         .verdict();
-        let told: BTreeSet<&str> = findings
-            .iter()
-            .flat_map(|finding| &finding.evidence)
-            .map(|evidence| evidence.path.as_str())
-            .collect();
-        let sizes: BTreeMap<&RepoPath, u64> = self
-            .listing
-            .iter()
-            .map(|file| (&file.path, file.size_bytes))
-            .collect();
-        let place = |path: &RepoPath| {
-            let place = self.home.folder.join(path.as_str());
-            sanitize(&place.to_string_lossy())
-        };
-        let missing: Vec<&RepoPath> = verdict
-            .missing
-            .iter()
-            .filter(|path| !told.contains(place(path).as_str()))
-            .collect();
-        let mut unlisted = None;
-        if let [first, ..] = missing.as_slice() {
-            let summary = match missing.len() {
-                1 => format!("`{}` is missing", sanitize(first.as_str())),
-                more => format!("{more} files are missing"),
-            };
-            let mut finding = self
-                .home
-                .finding(
-                    Rule::MissingFiles,
-                    first.as_str(),
-                    Seen::default(),
-                    &summary,
-                )
-                .step(self.home.fetch_again(first.as_str()));
-            if missing.len() > 1 {
-                finding.file = None;
-            }
-            finding.evidence.clear();
-            for path in missing.iter().take(TOLD) {
-                let what = "the listing names it and it is not there";
-                finding = finding.seen(&place(path), None, sizes.get(path).copied(), what);
-            }
-            unlisted = Some(finding);
-        }
+        let unlisted = unlisted(self.home, &self.listing, &verdict.missing, &findings);
         findings.extend(unlisted);
         let own_name = || {
             let name = self.home.folder.file_name().unwrap_or_default();
@@ -320,4 +277,47 @@ impl Look<'_> {
             paths: self.paths,
         }
     }
+}
+
+/// Files that the listing names and that are not there, beyond what is told already.
+fn unlisted(
+    home: &Home,
+    listing: &[RemoteFile],
+    missing: &[RepoPath],
+    findings: &[Finding],
+) -> Option<Finding> {
+    let told: BTreeSet<&str> = findings
+        .iter()
+        .flat_map(|finding| &finding.evidence)
+        .map(|evidence| evidence.path.as_str())
+        .collect();
+    let sizes: BTreeMap<&RepoPath, u64> = listing
+        .iter()
+        .map(|file| (&file.path, file.size_bytes))
+        .collect();
+    let place = |path: &RepoPath| {
+        let place = home.folder.join(path.as_str());
+        sanitize(&place.to_string_lossy())
+    };
+    let missing: Vec<&RepoPath> = missing
+        .iter()
+        .filter(|path| !told.contains(place(path).as_str()))
+        .collect();
+    let first = missing.first()?.as_str();
+    let summary = match missing.len() {
+        1 => format!("`{}` is missing", sanitize(first)),
+        more => format!("{more} files are missing"),
+    };
+    let mut finding = home
+        .finding(Rule::MissingFiles, first, Seen::default(), &summary)
+        .step(home.fetch_again(first));
+    if missing.len() > 1 {
+        finding.file = None;
+    }
+    finding.evidence.clear();
+    for path in missing.iter().take(TOLD) {
+        let what = "the listing names it and it is not there";
+        finding = finding.seen(&place(path), None, sizes.get(path).copied(), what);
+    }
+    Some(finding)
 }
