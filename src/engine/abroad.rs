@@ -5,18 +5,15 @@
 //! may.
 
 use std::collections::BTreeSet;
-use std::fs::Metadata;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Shared;
 use super::judging::Judging;
 use super::memory::Memory;
-use super::programs::Observer;
-use crate::cache::{self, Elsewhere, Eyes, Layout};
+use crate::cache::{self, Elsewhere, Eyes, Layout, Programs};
 use crate::config::Config;
-use crate::domain::{CacheKind, CacheRow, Etag, ModelRow, sanitize};
+use crate::domain::{CacheKind, CacheRow, ModelRow, sanitize};
 use crate::host::LockTable;
 
 /// How often it is looked elsewhere, at most: apps rarely change what they have.
@@ -63,11 +60,11 @@ impl Abroad {
         }
         self.looked = Some(now);
         let is_main_new = std::mem::take(&mut self.is_main_new);
-        let mut observer = Observer::default();
         let eyes = Eyes {
             now,
             table: LockTable::read(),
-            programs: observer.look(main.root()),
+            // The programs that are known by name are those that work on the main cache.
+            programs: &Programs::unknown(),
             // What this larder writes, it writes into the main cache.
             ours: &|_, _| None,
         };

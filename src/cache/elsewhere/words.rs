@@ -101,7 +101,7 @@ pub(super) fn abandoned(home: &Home, partial: &Unfinished, is_file_there: bool) 
         &row.path,
         Some(row.bytes),
         row.expected_bytes,
-        "nobody has it open or holds its lock, and it has not changed for a minute",
+        "nobody holds a lock of it, and it has not changed for a minute",
     )
     .step(PlanStep::Change(Change::Remove {
         path: row.path.clone(),
