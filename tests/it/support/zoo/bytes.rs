@@ -223,11 +223,11 @@ pub(super) const MEMBERS: &[Member] = &[
         |zoo| {
             let model = zoo.model("zoo/no-pointer");
             fs::remove_file(model.pointer("tokenizer_config.json")).unwrap();
-            zoo.expect(Rule::HalfWritten, [model.pointer("tokenizer_config.json")]);
+            zoo.expect(Rule::MissingFiles, [model.pointer("tokenizer_config.json")]);
             zoo.expect(Rule::OrphanBlob, [model.blob("tokenizer_config.json")]);
         },
         &[
-            (Rule::HalfWritten, Severity::Warning),
+            (Rule::MissingFiles, Severity::Warning),
             (Rule::OrphanBlob, Severity::Warning),
         ],
     ),
