@@ -17,7 +17,7 @@ use crate::domain::{Commit, Etag, RemoteFile, RepoId, RepoKind, RepoPath, Revisi
 /// Cases of each property.
 const CASES: u32 = 10_000;
 
-fn config() -> ProptestConfig {
+pub(super) fn config() -> ProptestConfig {
     let asked = ProptestConfig::default();
     ProptestConfig {
         cases: asked.cases.max(CASES),
@@ -87,7 +87,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// Damage that anything can do to a text: random, but the same for the same seed.
-fn damaged(text: &str, seed: u64) -> Vec<u8> {
+pub(super) fn damaged(text: &str, seed: u64) -> Vec<u8> {
     let mut dice = fastrand::Rng::with_seed(seed);
     let mut bytes = text.as_bytes().to_vec();
     for _ in 0..dice.usize(..6) {
@@ -113,7 +113,7 @@ fn damaged(text: &str, seed: u64) -> Vec<u8> {
 }
 
 /// A text of words, sound or not.
-fn text(seed: u64) -> String {
+pub(super) fn text(seed: u64) -> String {
     let mut dice = fastrand::Rng::with_seed(seed);
     let words = (0..dice.usize(..9)).map(|_| WORDS[dice.usize(..WORDS.len())]);
     let sound: String = words.collect();

@@ -13,7 +13,7 @@ use super::judging::Judging;
 use super::memory::Memory;
 use crate::cache::{self, Elsewhere, Eyes, Layout, Programs};
 use crate::config::Config;
-use crate::domain::{CacheKind, CacheRow, ModelRow, sanitize};
+use crate::domain::{CacheKind, CacheRow, ModelRow, RepoId, sanitize};
 use crate::host::LockTable;
 
 /// How often it is looked elsewhere, at most: apps rarely change what they have.

@@ -184,6 +184,7 @@ mod tests {
 
     use super::*;
     use crate::cache::fixture::path;
+    use crate::cache::fuzz_tests;
 
     #[test]
     fn names_of_unfinished_files_are_pythons() {
@@ -222,12 +223,20 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(fuzz_tests::config())]
+
         #[test]
-        fn no_text_is_too_strange_for_a_note(
-            text in "(?s).{0,200}|[0-9a-f]{39,41}\n[0-9a-f]{63,65}\n[-+.0-9a-zA-Z]{0,12}\n?"
-        ) {
-            if let Ok(note) = parse(&text) {
-                prop_assert!(note.at.is_finite());
+        fn a_note_is_read_back_and_no_text_is_too_strange_for_one(seed in any::<u64>(), at in 0_u32..) {
+            let (commit, etag) = ("ab".repeat(20), format!("{seed:064x}"));
+            let sound = format!("{commit}\n{etag}\n{at}.5\n");
+            let note = parse(&sound).unwrap();
+            prop_assert_eq!(note.commit, Commit::new(&commit).ok());
+            prop_assert_eq!(Some(note.etag), Etag::new(&etag).ok());
+            prop_assert!((note.at - (f64::from(at) + 0.5)).abs() < 0.001);
+            let damaged = fuzz_tests::damaged(&sound, seed);
+            for odd in [String::from_utf8_lossy(&damaged), fuzz_tests::text(seed).into()] {
+                let note = parse(&odd);
+                prop_assert!(note.is_err() || note.is_ok_and(|note| note.at.is_finite()));
             }
         }
     }
