@@ -205,14 +205,15 @@ fn text(diagnosis: &Diagnosis<'_>, args: &DoctorArgs, now_ms: u64, columns: Opti
 }
 
 fn healing_words(healing: Healing) -> String {
-    [
-        (healing.freed_bytes, "can be freed"),
-        (healing.fetched_bytes, "to fetch to heal"),
-    ]
-    .into_iter()
-    .filter(|(bytes, _)| *bytes > 0)
-    .map(|(bytes, words)| format!("; {} {words}", size(bytes)))
-    .collect()
+    let freed = match healing.freed_bytes {
+        0 => String::new(),
+        bytes => format!("; {} can be freed", size(bytes)),
+    };
+    let fetched = match healing.fetched_bytes {
+        0 => String::new(),
+        bytes => format!("; {} to fetch to heal", size(bytes)),
+    };
+    freed + &fetched
 }
 
 /// What was looked at, and how much of it was ever hashed.
