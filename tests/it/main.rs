@@ -26,6 +26,7 @@ mod heal;
 mod house;
 mod interop;
 mod ledger;
+mod load;
 mod many;
 mod marker;
 mod neighbours;
