@@ -2,9 +2,21 @@
 //!
 //! Never writes, never hashes, never knows a cache layout.
 
+mod architectures;
+mod asks;
+mod config;
 mod examine;
+mod family;
+mod json;
 mod selection;
+mod sentencepiece;
+mod shards;
+mod source;
+mod tokenizer;
 mod weights;
+mod words;
 
-pub use examine::{IsProven, Open, examine};
+pub use asks::{Ask, asks, header_length};
+pub use examine::{examine, examine_listed};
 pub use selection::{default_selection, is_read_by_loaders};
+pub use source::{IsProven, Listed, Open};

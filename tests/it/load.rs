@@ -1,37 +1,187 @@
 //! Owns the proof that larder judges models as the real `mlx_lm.load` does, case by case.
 //!
 //! The verdicts of mlx-lm are recorded in `load/verdicts.json`; with `LARDER_TEST_MLX_PYTHON` (a
-//! Python that has mlx-lm) they are asked for again.
+//! Python that has mlx-lm) they are asked for again. Where larder differs, the table says why.
 
 mod build;
 mod cases;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use larder::domain::{Examination, LoadLevel};
 use larder::mlx;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use crate::support::Scratch;
 
 /// What mlx-lm said, and which versions said it.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize, Serialize, PartialEq, Eq)]
 struct Recorded {
-    versions: BTreeMap<String, String>,
     verdicts: BTreeMap<String, Verdict>,
+    versions: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Deserialize, Serialize, PartialEq, Eq)]
 struct Verdict {
     loads: bool,
     says: Option<String>,
 }
 
-#[test]
-fn write_zoo() {
-    let root = Path::new("/tmp/mlxzoo");
-    let _ = fs::remove_dir_all(root);
+/// mlx-lm takes it, larder does not.
+const STRICTER: &[(&str, &[&str])] = &[];
+
+/// mlx-lm does not take it, larder does.
+const MILDER: &[(&str, &[&str])] = &[];
+
+fn recorded_at() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/load/verdicts.json")
+}
+
+fn recorded() -> Recorded {
+    serde_json::from_slice(&fs::read(recorded_at()).unwrap()).unwrap()
+}
+
+fn examine(dir: &Path) -> Examination {
+    mlx::examine(dir, &|path| File::open(path), &|_| false)
+}
+
+/// All cases as folders, by name.
+fn zoo(root: &Path) {
+    let mut names = BTreeSet::new();
     for case in cases::all() {
+        assert!(
+            names.insert(case.name),
+            "two cases are called {}",
+            case.name
+        );
         case.folder().write(&root.join(case.name));
     }
+}
+
+/// The cases in which larder differs, with what both say.
+fn differences(root: &Path, verdicts: &BTreeMap<String, Verdict>) -> BTreeMap<String, String> {
+    let listed = |table: &[(&str, &[&str])], name: &str| {
+        table.iter().any(|(_, names)| names.contains(&name))
+    };
+    let mut wrong = BTreeMap::new();
+    for case in cases::all() {
+        let real = &verdicts[case.name];
+        let ours = examine(&root.join(case.name));
+        let is_listed = match (ours.would_load(), real.loads) {
+            (false, true) => listed(STRICTER, case.name),
+            (true, false) => listed(MILDER, case.name),
+            _ => !listed(STRICTER, case.name) && !listed(MILDER, case.name),
+        };
+        if !is_listed {
+            let said = format!("mlx-lm {real:?}, larder {:?}", ours.troubles);
+            wrong.insert(case.name.to_owned(), said);
+        }
+    }
+    wrong
+}
+
+#[test]
+fn larder_and_mlx_lm_judge_every_case_alike_or_for_a_listed_reason() {
+    let scratch = Scratch::new();
+    zoo(scratch.path());
+    let recorded = recorded();
+    let cases: BTreeSet<String> = cases::all()
+        .iter()
+        .map(|case| case.name.to_owned())
+        .collect();
+    let known: BTreeSet<String> = recorded.verdicts.keys().cloned().collect();
+    assert_eq!(cases, known, "record again: LARDER_TEST_MLX_PYTHON");
+    let wrong = differences(scratch.path(), &recorded.verdicts);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn what_loads_without_a_word_is_without_findings() {
+    let scratch = Scratch::new();
+    zoo(scratch.path());
+    for name in [
+        "llama",
+        "qwen-sharded",
+        "qwen2",
+        "gemma",
+        "vision",
+        "no-index",
+    ] {
+        let seen = examine(&scratch.path().join(name));
+        assert!(seen.troubles.is_empty(), "{name}: {:?}", seen.troubles);
+    }
+    for (name, level, says) in [
+        ("no-chat-template", LoadLevel::Note, "no chat template"),
+        (
+            "model-type-unknown",
+            LoadLevel::Note,
+            "no model of the type",
+        ),
+        (
+            "tokenizer-model-only",
+            LoadLevel::Warning,
+            "Swift loaders do not",
+        ),
+        (
+            "vision-without-preprocessor",
+            LoadLevel::Warning,
+            "pictures",
+        ),
+        (
+            "stray-same-tensors",
+            LoadLevel::Warning,
+            "`model-old.safetensors` is not in the index",
+        ),
+        ("stray-other-tensors", LoadLevel::Broken, "no place for"),
+        (
+            "special-token-unresolvable",
+            LoadLevel::Warning,
+            "`<nowhere>` as `eos_token`",
+        ),
+        ("tensor-twice", LoadLevel::Warning, "left to chance"),
+        (
+            "shard-missing-no-index",
+            LoadLevel::Missing,
+            "`model-00002-of-00003.safetensors`",
+        ),
+    ] {
+        let seen = examine(&scratch.path().join(name));
+        let sentences = seen.sentences(level);
+        assert!(
+            sentences.iter().any(|sentence| sentence.contains(says)),
+            "{name}: {:?}",
+            seen.troubles
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs LARDER_TEST_MLX_PYTHON, a Python that has mlx-lm"]
+fn the_recorded_verdicts_are_those_of_the_real_thing() {
+    let python = std::env::var("LARDER_TEST_MLX_PYTHON").expect("LARDER_TEST_MLX_PYTHON");
+    let scratch = Scratch::new();
+    zoo(scratch.path());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/load/ask.py");
+    let output = Command::new(python)
+        .arg(script)
+        .arg(scratch.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let fresh: Recorded = serde_json::from_slice(&output.stdout).unwrap();
+    // What is new is kept, so that a look at the difference is a look at the working copy.
+    fs::write(recorded_at(), &output.stdout).unwrap();
+    let loads = |recorded: &Recorded| -> BTreeMap<String, bool> {
+        let verdicts = recorded.verdicts.iter();
+        verdicts
+            .map(|(name, verdict)| (name.clone(), verdict.loads))
+            .collect()
+    };
+    let wrong = differences(scratch.path(), &fresh.verdicts);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(!loads(&fresh).is_empty());
 }

@@ -1,0 +1,268 @@
+//! Owns the files that turn text into tokens: which are there, and whether what they name fits.
+//!
+//! Never keeps a vocabulary.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+
+use serde_json::{Map, Value};
+
+use super::examine::Look;
+use super::json::{Imposter, Unfit};
+use super::sentencepiece;
+use super::source::Opened;
+use super::tokenizer::{self, Counted};
+use crate::domain::{LoadLevel, LoadTrouble, Rule, sanitize_line};
+
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const MODEL: &str = "tokenizer.model";
+const VOCABULARY: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+const SPECIAL: &str = "special_tokens_map.json";
+const ADDED: &str = "added_tokens.json";
+const TIKTOKEN: &str = ".tiktoken";
+const TIKTOKEN_MODEL: &str = "tiktoken.model";
+const TEMPLATES: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
+/// Longer lists of merges are not looked through.
+const MERGES_LIMIT_BYTES: u64 = 64_000_000;
+/// Special tokens that are told one by one.
+const MOST_TOLD: usize = 5;
+
+/// The files that are looked at here and nowhere else.
+pub(super) const FILES: [&str; 4] = [TOKENIZER, TOKENIZER_CONFIG, SPECIAL, ADDED];
+
+/// The special tokens that transformers knows by name.
+const NAMED: [&str; 7] = [
+    "bos_token",
+    "cls_token",
+    "eos_token",
+    "mask_token",
+    "pad_token",
+    "sep_token",
+    "unk_token",
+];
+
+/// What the small files say.
+#[derive(Default)]
+struct Small {
+    /// Tokens that must be resolvable: the token, and who names it as what.
+    wanted: BTreeMap<String, (&'static str, String)>,
+    /// Tokens that the small files add themselves.
+    added: Vec<String>,
+    has_decoder: bool,
+    has_template: bool,
+}
+
+/// Looks at everything that has to do with text.
+pub(super) fn look(look: &mut Look<'_>) {
+    let small = small(look);
+    let has = |name: &str| look.names.contains(name);
+    let has_tiktoken = has(TIKTOKEN_MODEL) || look.names.iter().any(|n| n.ends_with(TIKTOKEN));
+    let (has_model, has_vocabulary) = (has(MODEL), has(VOCABULARY));
+    let has_merges = has(MERGES);
+    if has(TOKENIZER) {
+        if let Some(counted) = whole(look, &small) {
+            resolve(look, &small, &|token| counted.has_token(token));
+        }
+        if has_model && !look.source.is_proven(MODEL) {
+            imposter(look, MODEL, "a sentencepiece model");
+        }
+    } else if has_model || (has_vocabulary && has_merges) || has_tiktoken {
+        let sentence = format!(
+            "`{TOKENIZER}` is missing: mlx-lm makes do with the older files, Swift loaders do not"
+        );
+        look.tell(LoadTrouble::new(LoadLevel::Warning, sentence).of_file(TOKENIZER));
+        if has_model {
+            read(look, MODEL, |file| {
+                file.whole(sentencepiece::LIMIT_BYTES)
+                    .map(|bytes| sentencepiece::pieces(&bytes).map(|_| ()))
+            });
+        } else if has_vocabulary && has_merges {
+            pairs(look, &small);
+        } else {
+            tiktoken(look);
+        }
+    } else if has_vocabulary || has_merges {
+        look.missing(if has_merges { VOCABULARY } else { MERGES });
+    } else {
+        let none = LoadTrouble::new(LoadLevel::Missing, "there is no tokenizer");
+        look.tell(none.of_file(TOKENIZER));
+    }
+    let is_jinja = |name: &str| {
+        std::path::Path::new(name)
+            .extension()
+            .is_some_and(|end| end == "jinja")
+    };
+    let has_template = small.has_template
+        || TEMPLATES.iter().any(|name| look.names.contains(*name))
+        || look.names.iter().any(|name| is_jinja(name));
+    if !has_template && look.names.contains(TOKENIZER_CONFIG) {
+        let sentence = "there is no chat template: the model completes text, it does not chat";
+        look.tell(LoadTrouble::new(LoadLevel::Note, sentence).by_rule(Rule::NoChatTemplate));
+    }
+}
+
+fn small(look: &mut Look<'_>) -> Small {
+    let mut small = Small::default();
+    if let Some(config) = object(look, TOKENIZER_CONFIG) {
+        small.has_template = config.get("chat_template").is_some_and(|template| {
+            !template.is_null() && template.as_str() != Some("") && *template != Value::Bool(false)
+        });
+        if let Some(decoder) = config
+            .get("added_tokens_decoder")
+            .and_then(Value::as_object)
+        {
+            small.has_decoder = true;
+            small.added.extend(decoder.values().filter_map(content));
+        }
+        named(look, &mut small, TOKENIZER_CONFIG, &config);
+    }
+    if let Some(map) = object(look, SPECIAL) {
+        named(look, &mut small, SPECIAL, &map);
+    }
+    if let Some(added) = object(look, ADDED) {
+        small
+            .added
+            .extend(added.into_iter().map(|(token, _)| token));
+    }
+    small
+}
+
+fn object(look: &mut Look<'_>, name: &'static str) -> Option<Map<String, Value>> {
+    if !look.names.contains(name) {
+        return None;
+    }
+    match look.json(name)? {
+        Value::Object(map) => Some(map),
+        other => {
+            let what = super::json::kind(&other);
+            look.broken(name, &format!("holds {what}, not an object"));
+            None
+        }
+    }
+}
+
+/// A token as it is, or as an object with its content.
+fn content(value: &Value) -> Option<String> {
+    let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
+    Some(text.to_owned())
+}
+
+fn named(look: &mut Look<'_>, small: &mut Small, file: &'static str, map: &Map<String, Value>) {
+    for role in NAMED {
+        let Some(value) = map.get(role).filter(|value| !value.is_null()) else {
+            continue;
+        };
+        if let Some(token) = content(value) {
+            if !token.is_empty() {
+                small.wanted.entry(token).or_insert((file, role.to_owned()));
+            }
+        } else {
+            let what = super::json::kind(value);
+            look.broken(file, &format!("has {what} as `{role}`"));
+        }
+    }
+}
+
+/// Reads a file unless it is known; what is wrong with it is told.
+fn read<T>(
+    look: &mut Look<'_>,
+    name: &str,
+    work: impl FnOnce(Opened<'_>) -> std::io::Result<Result<T, Unfit>>,
+) -> Option<T> {
+    let done = match look.source.open(name) {
+        Ok(Some(opened)) => work(opened),
+        Ok(None) => {
+            look.unseen(name);
+            return None;
+        }
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(Ok(value)) => Some(value),
+        Ok(Err(unfit)) => {
+            look.unfit(name, &unfit);
+            None
+        }
+        Err(error) => {
+            look.unreadable(name, &error);
+            None
+        }
+    }
+}
+
+/// `tokenizer.json`, if it must be looked at.
+fn whole(look: &mut Look<'_>, small: &Small) -> Option<Counted> {
+    if look.source.is_proven(TOKENIZER) {
+        return None;
+    }
+    let counted = read(look, TOKENIZER, tokenizer::count)?;
+    if counted.vocabulary == 0 {
+        let sentence = format!("`{TOKENIZER}` has an empty vocabulary");
+        look.tell(LoadTrouble::new(LoadLevel::Warning, sentence).of_file(TOKENIZER));
+    }
+    if !counted.has_added_tokens && !small.has_decoder {
+        // transformers asks for the list unless the config has one of its own.
+        look.broken(TOKENIZER, "has no `added_tokens`");
+    }
+    Some(counted)
+}
+
+fn resolve(look: &mut Look<'_>, small: &Small, has_token: &dyn Fn(&str) -> bool) {
+    let strange = small
+        .wanted
+        .iter()
+        .filter(|(token, _)| !has_token(token) && !small.added.contains(token));
+    for (token, (file, role)) in strange.take(MOST_TOLD) {
+        let shown = sanitize_line(token, 60);
+        let sentence = format!(
+            "`{file}` names `{shown}` as `{role}`, which no vocabulary knows: it becomes a token \
+             that the model has never seen"
+        );
+        look.tell(LoadTrouble::new(LoadLevel::Warning, sentence).of_file(file));
+    }
+}
+
+/// `vocab.json` and `merges.txt`, judged as a `tokenizer.json` made of both would be.
+fn pairs(look: &mut Look<'_>, small: &Small) {
+    if look.source.is_proven(VOCABULARY) && look.source.is_proven(MERGES) {
+        return;
+    }
+    let Some(mut counted) = read(look, VOCABULARY, tokenizer::count_vocabulary) else {
+        return;
+    };
+    let merged = read(look, MERGES, |file| {
+        let bytes = file.whole(MERGES_LIMIT_BYTES)?;
+        Ok(match Imposter::of(&bytes) {
+            Some(imposter) => Err(imposter.unfit("merges")),
+            None => counted.merges_text(&bytes),
+        })
+    });
+    if merged.is_some() {
+        resolve(look, small, &|token| counted.has_token(token));
+    }
+}
+
+fn tiktoken(look: &mut Look<'_>) {
+    let found = look
+        .names
+        .iter()
+        .find(|name| *name == TIKTOKEN_MODEL || name.ends_with(TIKTOKEN))
+        .cloned();
+    if let Some(name) = found.filter(|name| !look.source.is_proven(name)) {
+        imposter(look, &name, "a vocabulary");
+    }
+}
+
+/// A look at the start of a file, for what was saved in its place.
+fn imposter(look: &mut Look<'_>, name: &str, instead_of: &str) {
+    read(look, name, |file| {
+        let mut start = Vec::new();
+        file.take(64).read_to_end(&mut start)?;
+        Ok(match Imposter::of(&start) {
+            Some(imposter) => Err(imposter.unfit(instead_of)),
+            None => Ok(()),
+        })
+    });
+}
