@@ -23,6 +23,11 @@ const METHODS: [&str; 8] = [
     "mxfp8",
 ];
 
+/// Types that mlx-lm builds out of a `text_config`, and not without.
+const NESTED: [&str; 6] = [
+    "gemma3", "gemma3n", "llama4", "llava", "mistral3", "pixtral",
+];
+
 /// A config that is an object.
 pub(super) struct Config {
     all: Map<String, Value>,
@@ -105,6 +110,10 @@ impl Config {
                 _ if self.all.contains_key("quantization_config") => flaws.odd.push(what),
                 _ => flaws.broken.push(what),
             }
+        }
+        let is_nested = self.model_type().is_some_and(|name| NESTED.contains(&name));
+        if is_nested && text.is_none() {
+            flaws.broken.push("has no `text_config`".to_owned());
         }
         match self.get("quantization") {
             None => {

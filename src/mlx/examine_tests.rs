@@ -85,7 +85,7 @@ fn each_broken_part_is_named() {
         (
             "model-00002-of-00002.safetensors",
             &sample(&["b"])[..],
-            "lacks 1 of the tensors",
+            "lacks 1 tensor",
         ),
         (
             "model-00001-of-00002.safetensors",

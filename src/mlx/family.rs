@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use safetensors::Dtype;
 use serde_json::Value;
 
-use super::config::{BITS, Config, GROUP_SIZES};
+use super::config::{BITS, Config, GROUP_SIZES, said};
 use super::weights::Tensor;
 use crate::domain::sanitize_line;
 
@@ -107,22 +107,32 @@ enum Part {
     Vector(u64),
 }
 
-/// Sentences about tensors that the architecture needs and does not find, has no place for, or
-/// would have otherwise. Empty if all is well, or if the architecture is not known here.
-pub(super) fn flaws<'a>(
-    config: &Config,
-    tensors: impl Iterator<Item = &'a Tensor>,
-) -> Result<Vec<String>, Vec<String>> {
+/// What an architecture makes of the tensors.
+pub(super) enum Fit {
+    /// It is not written here, or the weights are packed in a way that is not.
+    Unknown,
+    /// It needs these, and no others.
+    Fits,
+    /// Sentences about tensors that it needs and does not find, has no place for, or would have
+    /// otherwise.
+    Differs(Vec<String>),
+    /// It needs what the config does not say, or says strangely.
+    ConfigFlaws(Vec<String>),
+}
+
+/// Compares the tensors with what the architecture needs.
+pub(super) fn fit<'a>(config: &Config, tensors: impl Iterator<Item = &'a Tensor>) -> Fit {
     let Some(model_type) = config.model_type() else {
-        return Ok(Vec::new());
+        return Fit::Unknown;
     };
     let known = traits(model_type).filter(|_| !config.has_own_code());
     let Some(traits) = known.filter(|_| !config.has_foreign_packing()) else {
-        return Ok(Vec::new());
+        return Fit::Unknown;
     };
-    let parts = parts(config, traits)?;
-    let Some(parts) = parts else {
-        return Ok(Vec::new());
+    let parts = match parts(config, traits) {
+        Ok(Some(parts)) => parts,
+        Ok(None) => return Fit::Unknown,
+        Err(flaws) => return Fit::ConfigFlaws(flaws),
     };
     let drops = |name: &str| {
         (traits.drops_frequencies && name.contains("self_attn.rotary_emb.inv_freq"))
@@ -155,7 +165,12 @@ pub(super) fn flaws<'a>(
     }
     let mut extra: Vec<&str> = found.into_keys().collect();
     extra.sort_unstable();
-    Ok(sentences(model_type, &lacks, &extra, differs))
+    let sentences = sentences(model_type, &lacks, &extra, differs);
+    if sentences.is_empty() {
+        Fit::Fits
+    } else {
+        Fit::Differs(sentences)
+    }
 }
 
 fn sentences(
@@ -300,6 +315,14 @@ impl Packed<'_> {
         };
         let quantization = config.quantization();
         let entry = quantization.and_then(|all| all.get(name));
+        let is_entry = |entry: &Value| entry.is_boolean() || entry.is_object();
+        if let Some(entry) = entry.filter(|entry| !is_entry(entry)) {
+            differs.push(format!(
+                "hold `{name}`, of which the config's `quantization` says {}",
+                said(entry)
+            ));
+            return;
+        }
         let is_packed = quantization.is_some()
             && match entry {
                 Some(Value::Bool(packed)) => *packed,

@@ -9,10 +9,10 @@ use safetensors::Dtype;
 use serde::Deserialize;
 
 use super::config::Config;
-use super::family::{self, counted};
+use super::examine::Look;
+use super::family::{self, Fit, counted};
 use super::selection::is_model_weights;
 use super::weights::{self, Fault, Tensor};
-use super::{examine::Look, family::flaws};
 use crate::domain::{LoadLevel, LoadTrouble, RepoPath, Rule, sanitize, sanitize_line};
 
 pub(super) const INDEX: &str = "model.safetensors.index.json";
@@ -77,11 +77,13 @@ pub(super) fn look(look: &mut Look<'_>, index: Option<&Index>, config: Option<&C
     for name in wanted {
         open(look, name, &mut read);
     }
-    if let Some(index) = index {
-        promised(look, index, &mut read);
-    } else {
-        numbered(look, &mut read);
-    }
+    let nowhere = match index {
+        Some(index) => promised(look, index, &mut read),
+        None => {
+            numbered(look, &mut read);
+            Vec::new()
+        }
+    };
     let is_stray = |name: &str| {
         index.is_some_and(|index| {
             !index.weight_map.is_empty() && !index.weight_map.values().any(|shard| shard == name)
@@ -93,11 +95,54 @@ pub(super) fn look(look: &mut Look<'_>, index: Option<&Index>, config: Option<&C
         .filter(|name| is_stray(name))
         .cloned()
         .collect();
-    let is_told = config.is_some_and(|config| by_family(look, config, &read, &strays));
-    if !is_told {
-        told_strays(look, &strays, LoadLevel::Warning);
+    let fit = config.map_or(Fit::Unknown, |config| {
+        by_family(look, config, &read, &strays)
+    });
+    // What the architecture does not need may be promised in vain.
+    let level = match fit {
+        Fit::Fits => LoadLevel::Warning,
+        _ => LoadLevel::Broken,
+    };
+    for (shard, sentence) in nowhere {
+        look.tell(LoadTrouble::new(level, sentence).of_file(&shard));
+    }
+    match fit {
+        Fit::Differs(sentences) => {
+            for sentence in sentences {
+                let sentence = format!("the weights {sentence}");
+                look.tell(LoadTrouble::new(LoadLevel::Broken, sentence));
+            }
+            told_strays(look, &strays, LoadLevel::Warning);
+        }
+        Fit::ConfigFlaws(flaws) => {
+            for why in flaws {
+                look.broken(CONFIG, &why);
+            }
+        }
+        Fit::Fits if !strays.is_empty() => {
+            // Strays come last, so that theirs are the shapes that are looked at.
+            let all = read
+                .tensors(&strays, false)
+                .chain(read.tensors(&strays, true));
+            let level = match config.map(|config| family::fit(config, all)) {
+                Some(Fit::Differs(_)) => LoadLevel::Broken,
+                _ => LoadLevel::Warning,
+            };
+            told_strays(look, &strays, level);
+        }
+        Fit::Fits | Fit::Unknown => told_strays(look, &strays, LoadLevel::Warning),
     }
     twice(look, &read, &strays);
+}
+
+impl Weights {
+    /// The tensors of the files that are strays, or of those that are not.
+    fn tensors(&self, strays: &BTreeSet<String>, of_strays: bool) -> impl Iterator<Item = &Tensor> {
+        self.files
+            .iter()
+            .filter(move |(name, _)| strays.contains(*name) == of_strays)
+            .flat_map(|(_, tensors)| tensors)
+    }
 }
 
 fn open(look: &mut Look<'_>, name: String, read: &mut Weights) {
@@ -139,8 +184,9 @@ fn open(look: &mut Look<'_>, name: String, read: &mut Weights) {
     }
 }
 
-/// What the index promises and does not hold.
-fn promised(look: &mut Look<'_>, index: &Index, read: &mut Weights) {
+/// What the index promises and its files do not hold. What no file holds comes back, for the
+/// architecture to say whether it matters: the file, and a sentence.
+fn promised(look: &mut Look<'_>, index: &Index, read: &mut Weights) -> Vec<(String, String)> {
     let everywhere: HashSet<&str> = read
         .files
         .values()
@@ -176,12 +222,16 @@ fn promised(look: &mut Look<'_>, index: &Index, read: &mut Weights) {
         let sentence = format!("`{INDEX}` places {count} in `{shown}` that lie in another file");
         troubles.push(LoadTrouble::new(LoadLevel::Warning, sentence).of_file(INDEX));
     }
-    for (shard, (count, first)) in nowhere {
-        let (shown, first) = (sanitize(shard), sanitize_line(first, 100));
-        let count = counted(count);
-        let sentence = format!("`{shown}` lacks {count} that the index places in it, as `{first}`");
-        troubles.push(LoadTrouble::new(LoadLevel::Broken, sentence).of_file(shard));
-    }
+    let nowhere = nowhere
+        .into_iter()
+        .map(|(shard, (count, first))| {
+            let (shown, first) = (sanitize(shard), sanitize_line(first, 100));
+            let count = counted(count);
+            let sentence =
+                format!("`{shown}` lacks {count} that the index places in it, as `{first}`");
+            (shard.to_owned(), sentence)
+        })
+        .collect();
     let needed: BTreeSet<String> = needed.into_iter().map(str::to_owned).collect();
     for shard in read.absent.difference(&needed) {
         let shown = sanitize(shard);
@@ -196,6 +246,7 @@ fn promised(look: &mut Look<'_>, index: &Index, read: &mut Weights) {
         look.missing(shard);
         read.is_partial = true;
     }
+    nowhere
 }
 
 /// Without an index the names tell how many files there should be.
@@ -243,57 +294,24 @@ fn number_of(name: &str) -> Option<(&str, u64)> {
     (is_number(number) && is_number(total)).then_some((total, number.parse().ok()?))
 }
 
-/// What the architecture needs, where that is known. Whether strays were told as the reason.
-fn by_family(
-    look: &mut Look<'_>,
-    config: &Config,
-    read: &Weights,
-    strays: &BTreeSet<String>,
-) -> bool {
+/// What the architecture makes of the weights, where that is known.
+fn by_family(look: &Look<'_>, config: &Config, read: &Weights, strays: &BTreeSet<String>) -> Fit {
     if read.is_partial {
-        return false;
+        return Fit::Unknown;
     }
-    let named = |is_stray: bool| {
-        read.files
-            .iter()
-            .filter(move |(name, _)| strays.contains(*name) == is_stray)
-            .flat_map(|(_, tensors)| tensors)
-    };
-    if config.quantization().is_none()
+    let is_silent = config.quantization().is_none()
         && !config.has_foreign_packing()
-        && !look.source.has("hf_quant_config.json")
-        && let Some(packed) = packed(named(false))
-    {
+        && !look.source.has("hf_quant_config.json");
+    let packed = is_silent
+        .then(|| packed(read.tensors(strays, false)))
+        .flatten();
+    if let Some(packed) = packed {
         let shown = sanitize_line(packed, 100);
-        let why = format!("says nothing of `quantization`, and the weights are packed: `{shown}`");
-        look.broken(CONFIG, &why);
-        return false;
+        return Fit::ConfigFlaws(vec![format!(
+            "says nothing of `quantization`, and the weights are packed: `{shown}`"
+        )]);
     }
-    match family::flaws(config, named(false)) {
-        Err(sentences) => {
-            for sentence in sentences {
-                look.broken(CONFIG, &sentence);
-            }
-            false
-        }
-        Ok(sentences) if sentences.is_empty() => {
-            // Strays come last, so that theirs are the shapes that are looked at.
-            let all = named(false).chain(named(true));
-            let is_broken =
-                !strays.is_empty() && flaws(config, all).is_ok_and(|flaws| !flaws.is_empty());
-            if is_broken {
-                told_strays(look, strays, LoadLevel::Broken);
-            }
-            is_broken
-        }
-        Ok(sentences) => {
-            for sentence in sentences {
-                let sentence = format!("the weights {sentence}");
-                look.tell(LoadTrouble::new(LoadLevel::Broken, sentence));
-            }
-            false
-        }
-    }
+    family::fit(config, read.tensors(strays, false))
 }
 
 /// A tensor that mlx-lm packed.

@@ -31,10 +31,60 @@ struct Verdict {
 }
 
 /// mlx-lm takes it, larder does not.
-const STRICTER: &[(&str, &[&str])] = &[];
+const STRICTER: &[(&str, &[&str])] = &[
+    (
+        "the file holds something else than its name says; mlx-lm does not open it to load, or looks \
+         past it, but others read it, and its bytes are not those of the repo",
+        &[
+            "chat-template-json-html",
+            "generation-config-empty",
+            "generation-config-html",
+            "generation-config-not-json",
+            "index-html",
+            "index-not-json",
+            "preprocessor-config-html",
+            "sentencepiece-html-beside-tokenizer",
+            "vocab-json-html-beside-tokenizer",
+        ],
+    ),
+    (
+        "mlx-lm reads no index; Swift loaders and pipelines over several machines do, and fail",
+        &[
+            "index-leads-out",
+            "index-map-of-numbers",
+            "index-without-map",
+        ],
+    ),
+    (
+        "mx.load looks at no gaps, overlaps or bytes after the last tensor; the safetensors library \
+         of all others refuses them, and no writer makes them",
+        &["header-gap", "header-overlap", "weights-longer"],
+    ),
+    (
+        "an empty tokenizer.model loads as a vocabulary of nothing",
+        &["sentencepiece-empty"],
+    ),
+];
 
 /// mlx-lm does not take it, larder does.
-const MILDER: &[(&str, &[&str])] = &[];
+const MILDER: &[(&str, &[&str])] = &[
+    (
+        "another loader or the next mlx-lm may know it: a note says that this one does not",
+        &["model-type-unknown"],
+    ),
+    (
+        "it loads where its code is trusted: a warning says so",
+        &["model-of-its-own-code"],
+    ),
+    (
+        "Swift loaders and those for speech and pictures take other names: a warning says so",
+        &["weights-under-another-name"],
+    ),
+    (
+        "what other tools pack is unpacked by mlx-lm, and its names are not compared",
+        &["quant-method-bitnet"],
+    ),
+];
 
 fn recorded_at() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/load/verdicts.json")
