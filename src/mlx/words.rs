@@ -52,6 +52,8 @@ struct Small {
     added: Vec<String>,
     has_decoder: bool,
     has_template: bool,
+    /// Whether there is a config for a tokenizer, which could hold a template.
+    has_config: bool,
 }
 
 /// Looks at everything that has to do with text.
@@ -97,7 +99,7 @@ pub(super) fn look(look: &mut Look<'_>) {
     let has_template = small.has_template
         || TEMPLATES.iter().any(|name| look.names.contains(*name))
         || look.names.iter().any(|name| is_jinja(name));
-    if !has_template && look.names.contains(TOKENIZER_CONFIG) {
+    if !has_template && small.has_config {
         let sentence = "there is no chat template: the model completes text, it does not chat";
         look.tell(LoadTrouble::new(LoadLevel::Note, sentence).by_rule(Rule::NoChatTemplate));
     }
@@ -106,6 +108,7 @@ pub(super) fn look(look: &mut Look<'_>) {
 fn small(look: &mut Look<'_>) -> Small {
     let mut small = Small::default();
     if let Some(config) = object(look, TOKENIZER_CONFIG) {
+        small.has_config = config.contains_key("tokenizer_class");
         small.has_template = config.get("chat_template").is_some_and(|template| {
             !template.is_null() && template.as_str() != Some("") && *template != Value::Bool(false)
         });

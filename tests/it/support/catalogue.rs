@@ -49,12 +49,13 @@ pub(crate) fn gemma_weights_etag() -> String {
 
 fn gemma_files(version: u32) -> Vec<SourceFile> {
     let config = json!({
-        "model_type": "gemma2",
+        "model_type": "gemma3_text",
         "version": version,
         "quantization": { "group_size": 64, "bits": 4 },
     });
     let tokenizer = json!({
         "version": "1.0",
+        "added_tokens": [],
         "model": { "type": "BPE", "vocab": { "<s>": 0, "a": 1 }, "merges": [] },
         "padding": "x".repeat(200_000),
     });
@@ -66,7 +67,7 @@ fn gemma_files(version: u32) -> Vec<SourceFile> {
         SourceFile::git("sub dir/ünï#1.json", "{\"nested\": true}"),
         SourceFile::git(
             "tokenizer_config.json",
-            "{\"tokenizer_class\": \"GemmaTokenizer\"}",
+            "{\"tokenizer_class\": \"GemmaTokenizer\", \"chat_template\": \"{{ messages }}\"}",
         ),
         SourceFile::lfs("model.safetensors", Content::Memory(gemma_weights().into())),
         SourceFile::lfs(

@@ -138,14 +138,14 @@ fn tokenizer(seed: &str) -> Vec<u8> {
 fn pieces(seed: &str) -> Vec<Piece> {
     let small = |path: &str, text: String| Piece::new(path, text.into_bytes(), false);
     let config = json!({
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64,
+        "model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"], "hidden_size": 64,
         "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 1,
         "num_key_value_heads": 4, "rms_norm_eps": 1e-5, "vocab_size": 8, "bos_token_id": 0,
         "eos_token_id": 1, "tie_word_embeddings": true, "_name_or_path": seed,
     });
     let tokenizer_config = json!({
         "tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>",
-        "unk_token": "<unk>", "name": seed,
+        "unk_token": "<unk>", "name": seed, "chat_template": "{{ messages }}",
     });
     vec![
         small("README.md", format!("# {seed}\n")),
