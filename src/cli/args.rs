@@ -199,6 +199,9 @@ pub struct PullArgs {
     /// Show files, sizes and disk space; write nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// With --dry-run: would the model load, by its small files and the headers of its weights.
+    #[arg(long, requires = "dry_run")]
+    pub validate: bool,
     /// Most connections at once; fewer where more bring nothing.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub connections: Option<u16>,
@@ -539,6 +542,7 @@ impl PullArgs {
             all: self.all,
             force: self.force,
             dry_run: self.dry_run,
+            validate: self.validate,
             trust_size: self.trust_size,
             wait: self.wait.as_deref().map(wait_limit).transpose()?,
             ..PullRequest::new(reference.repo, revision)

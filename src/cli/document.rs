@@ -13,7 +13,7 @@ use super::exit::Ending;
 use super::remedy::{self, Subject};
 use crate::domain::{
     Event, Failure, FileRow, Healing, HistoryRow, JobId, ModelRow, Origin, ReadyRequest, RefMove,
-    RepoKind, Setting, Stamped,
+    RepoKind, Setting, Stamped, Validation,
 };
 use crate::store::{FileStatus, FileView, Store};
 
@@ -60,6 +60,7 @@ struct PullDocument<'a> {
     files: Vec<FileDocument<'a>>,
     healed: &'a [Healing],
     notes: &'a [String],
+    validation: Option<&'a Validation>,
     total_bytes: u64,
     fetch_bytes: u64,
     disk_bytes: u64,
@@ -228,6 +229,7 @@ pub(super) fn pull(store: &Store, closing: &Closing<'_>, is_line: bool) -> Strin
         files: store.files().map(|view| file(store, view)).collect(),
         healed: store.healed(),
         notes: store.notes(),
+        validation: store.validation(),
         total_bytes: plan.map_or(0, |plan| plan.total_bytes),
         fetch_bytes: plan.map_or(0, |plan| plan.fetch_bytes),
         disk_bytes: plan.map_or(0, |plan| plan.disk_bytes),

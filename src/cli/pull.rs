@@ -9,7 +9,7 @@ use super::follow::{Console, Followed, Session, follow};
 use super::output::{Format, Output};
 use super::remedy::Subject;
 use super::table::Table;
-use crate::domain::{Command, Outcome, PullPlan};
+use crate::domain::{Command, LoadLevel, Outcome, PullPlan, Validation};
 use crate::store::{FileView, Intent, Store, count, size};
 
 /// Runs `pull`; the exit code.
@@ -57,9 +57,36 @@ fn human(store: &Store, args: &PullArgs, console: &mut Console<'_>) {
         let table = plan_table(store, plan, console.output.stdout.columns);
         console.printer.text(&table);
     }
+    if let Some(validation) = store.validation() {
+        for line in validation_lines(validation) {
+            console.printer.line(&line);
+        }
+    }
     if let Some(Outcome::Complete(result)) = store.outcome() {
         console.printer.line(&result.snapshot);
     }
+}
+
+/// Whether it would load, what is odd, and what of it could not be told. Why it would not load is
+/// told with the failure.
+fn validation_lines(validation: &Validation) -> Vec<String> {
+    let verdict = if validation.would_load {
+        "it would load"
+    } else {
+        "it would not load"
+    };
+    let fetched = size(validation.asked_bytes);
+    let head = format!("{verdict}, by {fetched} of its files");
+    let troubles = validation.troubles.iter().map(|trouble| {
+        let level = match trouble.level {
+            LoadLevel::Note => "note",
+            LoadLevel::Warning => "warning",
+            LoadLevel::Missing => "missing",
+            LoadLevel::Broken => "broken",
+        };
+        format!("{level}: {}", trouble.sentence)
+    });
+    std::iter::once(head).chain(troubles).collect()
 }
 
 /// What a dry run shows.

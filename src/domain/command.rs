@@ -25,6 +25,8 @@ pub struct PullRequest {
     pub force: bool,
     /// Plan only: nothing is written.
     pub dry_run: bool,
+    /// Look, by parts of the files, whether the model would load; with `dry_run`.
+    pub validate: bool,
     /// Believe the size of a blob that is already here instead of hashing it.
     pub trust_size: bool,
     /// How long to wait for programs that download the same; `None` as long as they make progress.
@@ -43,6 +45,7 @@ impl PullRequest {
             all: false,
             force: false,
             dry_run: false,
+            validate: false,
             trust_size: false,
             wait: None,
         }

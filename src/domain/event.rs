@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::file::{Etag, RepoPath};
 use super::finding::Finding;
 use super::history::{HistoryRow, UnfinishedPull};
+use super::load::Validation;
 use super::repo::{Commit, RepoId, Revision};
 use super::report::{CacheRow, FileRow, ModelRow};
 use super::survey::{Disk, LockRow, Network, PartialRow, PurgeResult, Verification};
@@ -308,6 +309,8 @@ pub enum Event {
     WaitingForPull(OtherPull),
     /// The plan was made; no byte was written before this.
     Planned(PullPlan),
+    /// Parts of the planned files were looked at: whether the model would load.
+    Validated(Validation),
     /// Another program holds the blob's lock.
     Waiting {
         /// The file.

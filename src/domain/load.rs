@@ -116,6 +116,17 @@ impl Examination {
     }
 }
 
+/// What a look at a model before its download came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Validation {
+    /// Whether nothing is missing and nothing broken.
+    pub would_load: bool,
+    /// Bytes that were fetched to know it.
+    pub asked_bytes: u64,
+    /// In the order they were seen.
+    pub troubles: Vec<LoadTrouble>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

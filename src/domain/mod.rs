@@ -26,7 +26,7 @@ pub use failure::{Failure, FailureCode, Remedy, exit_code};
 pub use file::{Etag, NameError, RemoteFile, RepoPath, Want};
 pub use finding::{Change, Evidence, Finding, Plan, PlanStep, Rule, Severity};
 pub use history::{HistoryRow, UnfinishedPull};
-pub use load::{Examination, LoadLevel, LoadTrouble};
+pub use load::{Examination, LoadLevel, LoadTrouble, Validation};
 pub use repo::{Commit, RepoId, RepoKind, RepoReference, Revision};
 pub use report::{Basis, CacheKind, CacheRow, FileRow, FileState, ModelRow, ModelState, Setting};
 pub use survey::{

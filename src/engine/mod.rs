@@ -50,6 +50,7 @@ mod supervisor;
 mod survey;
 mod telling;
 mod transfer;
+mod validate;
 mod verify;
 mod watch;
 mod writer;

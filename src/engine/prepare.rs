@@ -18,7 +18,7 @@ use super::sources::Source;
 use crate::cache::{self, Check, Hasher, Layout, Pointer, Verdict};
 use crate::domain::{
     Commit, Etag, Event, Failure, FailureCode, PullPlan, PullRequest, RemoteFile, RepoId, RetryIn,
-    Want,
+    Validation, Want,
 };
 use crate::host;
 use crate::hub::{self, backoff};
@@ -35,6 +35,8 @@ pub(super) struct Prepared {
     pub(super) selected: Vec<RemoteFile>,
     /// The plan as shown.
     pub(super) plan: PullPlan,
+    /// Whether it would load, if that was asked.
+    pub(super) validation: Option<Validation>,
 }
 
 /// What the Hub, or in its absence the disk, says about a revision.
@@ -103,6 +105,7 @@ pub(super) async fn prepare(
         listing: listed.files,
         selected,
         plan,
+        validation: None,
     })
 }
 
@@ -177,7 +180,7 @@ async fn from_source(
 }
 
 /// Asks until there is an answer, a failure that patience does not mend, or a wish to stop.
-async fn ask<T, Answer: Future<Output = Result<T, hub::Error>>>(
+pub(super) async fn ask<T, Answer: Future<Output = Result<T, hub::Error>>>(
     shared: &Shared,
     emitter: &Emitter,
     stop: &CancellationToken,

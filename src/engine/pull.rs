@@ -21,6 +21,7 @@ use super::prepare::{Prepared, prepare};
 use super::programs::Observer;
 use super::publish::Publication;
 use super::queue::wait_for_others;
+use super::validate::{refusal, validate};
 use crate::cache;
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, HistoryRow, Outcome, PullPlan,
@@ -73,7 +74,8 @@ pub(super) async fn run(
                         return fetch(shared, emitter, order, *prepared, commands, has_ended).await;
                     }
                     Ok(false) => {
-                        emitter.fact(Event::Ended(Outcome::Planned)).await;
+                        let outcome = planned(emitter, &prepared).await;
+                        emitter.fact(Event::Ended(outcome)).await;
                         return;
                     }
                     Err(failure) => Halt::Failed(failure),
@@ -90,6 +92,20 @@ pub(super) async fn run(
             return;
         }
         emitter.fact(Event::Reopened { files: Vec::new() }).await;
+    }
+}
+
+/// The end of a dry run, and whether what it planned would load.
+async fn planned(emitter: &Emitter, prepared: &Prepared) -> Outcome {
+    let Some(validation) = &prepared.validation else {
+        return Outcome::Planned;
+    };
+    emitter.fact(Event::Validated(validation.clone())).await;
+    match refusal(&prepared.plan, validation) {
+        Some(failure) => Outcome::Failed {
+            failures: vec![failure],
+        },
+        None => Outcome::Planned,
     }
 }
 
@@ -143,7 +159,10 @@ async fn begin(
     deadline: Option<Instant>,
     stop: &CancellationToken,
 ) -> Result<Begun, Halt> {
-    let prepared = prepare(shared, emitter, request, stop).await?;
+    let mut prepared = prepare(shared, emitter, request, stop).await?;
+    if request.dry_run && request.validate {
+        prepared.validation = Some(validate(shared, emitter, &prepared, stop).await?);
+    }
     let (layout, repo) = (&prepared.layout, &prepared.plan.repo);
     let fetches = prepared.plan.fetch_bytes > 0 || request.force;
     if fetches && !request.dry_run && !shared.config.is_offline {
@@ -257,6 +276,7 @@ async fn fetch(
         is_listed_afresh,
         selected,
         plan,
+        validation: _,
     } = prepared;
     let mut started = emitter.now();
     let use_shared = shared.config.use_shared_blobs;

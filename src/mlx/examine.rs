@@ -143,7 +143,7 @@ impl<'a> Look<'a> {
                 .seen
                 .at(LoadLevel::Broken)
                 .any(|trouble| trouble.file.as_deref() == Some(&name));
-            if is_told || self.source.is_proven(&name) {
+            if is_told || self.source.is_unseen(&name) || self.source.is_proven(&name) {
                 continue;
             }
             if name != GENERATION {

@@ -112,6 +112,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Whether a file is listed and was not fetched.
+    pub(super) fn is_unseen(&self, name: &str) -> bool {
+        match self {
+            Self::Folder { .. } => false,
+            Self::Listing(files) => files.get(name).is_some_and(|file| file.start.is_none()),
+        }
+    }
+
     /// Whether the form of a file need not be looked at.
     pub(super) fn is_proven(&self, name: &str) -> bool {
         match self {

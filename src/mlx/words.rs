@@ -67,7 +67,7 @@ pub(super) fn look(look: &mut Look<'_>) {
         if let Some(counted) = whole(look, &small) {
             resolve(look, &small, &|token| counted.has_token(token));
         }
-        if has_model && !look.source.is_proven(MODEL) {
+        if has_model && !look.source.is_unseen(MODEL) && !look.source.is_proven(MODEL) {
             imposter(look, MODEL, "a sentencepiece model");
         }
     } else if has_model || (has_vocabulary && has_merges) || has_tiktoken {

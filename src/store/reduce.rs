@@ -81,6 +81,7 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         | Event::Resolved { .. }
         | Event::WaitingForPull(_)
         | Event::Planned(_)
+        | Event::Validated(_)
         | Event::Waiting { .. }
         | Event::Reusing { .. }
         | Event::Connecting { .. }
@@ -158,6 +159,7 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
         | Event::Resolved { .. }
         | Event::WaitingForPull(_)
         | Event::Planned(_)
+        | Event::Validated(_)
         | Event::Waiting { .. }
         | Event::Reusing { .. }
         | Event::Connecting { .. }
@@ -320,6 +322,11 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
         }
         Event::WaitingForPull(other) => waiting(pull, log, at_ms, other),
         Event::Planned(plan) => planned(pull, log, at_ms, plan),
+        Event::Validated(validation) => {
+            let line = words::validation_line(validation);
+            log.write(at_ms, Level::Info, None, &line);
+            pull.validation = Some(validation.clone());
+        }
         Event::Healed(healing) => {
             log.write(at_ms, Level::Warning, None, &words::healing_line(healing));
             pull.healed.push(healing.clone());

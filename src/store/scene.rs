@@ -81,6 +81,7 @@ pub(super) fn play(
         | Event::ListingRetried { .. }
         | Event::Resolved { .. }
         | Event::Planned(_)
+        | Event::Validated(_)
         | Event::Healed(_)
         | Event::Noted { .. }
         | Event::ModelsListed { .. }

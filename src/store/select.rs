@@ -8,7 +8,7 @@ use super::shelf::Shelf;
 use super::state::{Listing, Phase, Pull, Store, Target};
 use crate::domain::{
     Etag, Failure, FileId, Healing, JobId, Network, OtherPull, Outcome, PlannedFile, PullPlan,
-    PullResult, RepoPath,
+    PullResult, RepoPath, Validation,
 };
 
 /// An ETA from less history than this would be a guess.
@@ -242,6 +242,11 @@ impl Store {
     /// The newest pull's plan, once made.
     pub fn plan(&self) -> Option<&PullPlan> {
         self.newest()?.plan()
+    }
+
+    /// Whether what the newest pull plans would load, if that was asked.
+    pub fn validation(&self) -> Option<&Validation> {
+        self.newest()?.validation.as_ref()
     }
 
     /// How the newest pull ended; `None` while it goes on.

@@ -9,7 +9,7 @@ use super::rate::Rate;
 use super::shelf::Shelf;
 use crate::domain::{
     Commit, FileId, FileRow, Healing, HistoryRow, JobId, ModelRow, OtherPull, Outcome, PullPlan,
-    RepoId, Revision,
+    RepoId, Revision, Validation,
 };
 
 /// Everything known of this run. Filled by [`super::reduce()`] alone.
@@ -68,6 +68,8 @@ pub struct Pull {
     /// Whoever downloads the same, and goes first.
     pub(super) waits_for: Option<OtherPull>,
     pub(super) plan: Option<PullPlan>,
+    /// Whether what is planned would load, if that was asked.
+    pub(super) validation: Option<Validation>,
     pub(super) entries: Vec<Entry>,
     pub(super) healed: Vec<Healing>,
     pub(super) notes: Vec<String>,
@@ -86,6 +88,7 @@ impl Pull {
             ended_ms: None,
             waits_for: None,
             plan: None,
+            validation: None,
             entries: Vec::new(),
             healed: Vec::new(),
             notes: Vec::new(),

@@ -7,7 +7,7 @@ use humansize::{DECIMAL, format_size};
 use super::log::Level;
 use crate::domain::{
     Commit, Failure, Finding, Healing, HealingKind, LockWait, Origin, OtherPull, PullPlan,
-    PullResult, PurgeResult, RefMove, RetryIn, UnfinishedPull, Verification,
+    PullResult, PurgeResult, RefMove, RetryIn, UnfinishedPull, Validation, Verification,
 };
 
 /// A size as Finder shows it: decimal units, e.g. `1.35 GB`.
@@ -47,6 +47,20 @@ pub fn count(number: usize, noun: &str) -> String {
         format!("1 {noun}")
     } else {
         format!("{number} {noun}s")
+    }
+}
+
+/// What a look before the download came to.
+pub(super) fn validation_line(validation: &Validation) -> String {
+    let verdict = if validation.would_load {
+        "it would load"
+    } else {
+        "it would not load"
+    };
+    let asked = size(validation.asked_bytes);
+    match validation.troubles.first() {
+        Some(first) => format!("{verdict}, by {asked} of its files: {}", first.sentence),
+        None => format!("{verdict}, by {asked} of its files"),
     }
 }
 

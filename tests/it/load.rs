@@ -3,6 +3,7 @@
 //! The verdicts of mlx-lm are recorded in `load/verdicts.json`; with `LARDER_TEST_MLX_PYTHON` (a
 //! Python that has mlx-lm) they are asked for again. Where larder differs, the table says why.
 
+mod before;
 mod build;
 mod cases;
 

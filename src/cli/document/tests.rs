@@ -36,6 +36,7 @@ fn every_event() -> Vec<Event> {
         Event::Noted {
             note: "x".to_owned(),
         },
+        Event::Validated(validation()),
         Event::WaitingForPull(OtherPull {
             pid: Some(4121),
             program: None,
@@ -97,6 +98,30 @@ fn every_event() -> Vec<Event> {
     events.extend(every_shape());
     events.extend(every_look());
     events
+}
+
+/// A look before a download, with everything it can say.
+pub(super) fn validation() -> crate::domain::Validation {
+    use crate::domain::{LoadLevel, LoadTrouble, Validation};
+    let levels = [
+        LoadLevel::Note,
+        LoadLevel::Warning,
+        LoadLevel::Missing,
+        LoadLevel::Broken,
+    ];
+    Validation {
+        would_load: false,
+        asked_bytes: 12_345,
+        troubles: levels
+            .map(|level| LoadTrouble::new(level, "`a` is odd").of_file("a"))
+            .into_iter()
+            .chain(Rule::ALL.map(|rule| {
+                LoadTrouble::new(LoadLevel::Note, "x")
+                    .by_rule(rule)
+                    .because("y")
+            }))
+            .collect(),
+    }
 }
 
 /// The events about the whole cache.
