@@ -7,6 +7,8 @@ mod asks;
 mod config;
 mod examine;
 mod family;
+#[cfg(test)]
+mod fuzz_tests;
 mod json;
 mod selection;
 mod sentencepiece;

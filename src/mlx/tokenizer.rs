@@ -1,28 +1,27 @@
 //! Owns counting what a `tokenizer.json` holds, in one pass: structure, vocabulary, merges.
 //!
-//! Never keeps the tokens: of each, eight bytes of hash are remembered, so that merges and special
-//! tokens can be looked up. What fails here fails in the `tokenizers` library too.
+//! Never keeps the tokens: of each, two bits are remembered, so that merges can be looked up. What
+//! fails here fails in the `tokenizers` library too.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, Read};
 
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::json::{self, Unfit};
+use super::json::{self, Imposter, Unfit};
 use super::source::Opened;
 
 /// Longer files are read piece by piece, which takes longer and no memory.
 const AT_ONCE_BYTES: u64 = 64_000_000;
-/// Of more tokens no hashes are kept; the largest vocabularies have some 260 thousand.
-const MOST_TOKENS: usize = 4_000_000;
+/// Half a megabyte of bits: the largest vocabularies have some 260 thousand tokens.
+const KNOWN_WORDS: usize = 1 << 16;
+/// Merges that come before the vocabulary are kept, as hashes, up to so many.
+const MOST_PENDING: usize = 1_000_000;
 /// The start of a file that gives away what it holds.
 const START_BYTES: u64 = 512;
 
 /// What was counted.
-#[derive(Debug, Default)]
 pub(super) struct Counted {
     /// The kind of model: `BPE`, `Unigram`, `WordPiece`, `WordLevel`; `None` if the file names none.
     pub(super) kind: Option<String>,
@@ -43,9 +42,29 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Whether a token is in the vocabulary or added to it.
+    /// Nothing yet; it will know whether these tokens are in the vocabulary or added to it.
+    pub(super) fn asked_for(wanted: &[&str]) -> Self {
+        Self {
+            kind: None,
+            vocabulary: 0,
+            merges: 0,
+            has_added_tokens: false,
+            known: Known::of(wanted),
+            pending: Vec::new(),
+            has_vocabulary: false,
+            has_merges: false,
+            has_model: false,
+            has_prefix: false,
+        }
+    }
+
+    /// Whether a token that was asked for is there.
     pub(super) fn has_token(&self, token: &str) -> bool {
-        self.known.is_full || self.known.hashes.contains(&hash(token.as_bytes()))
+        let asked = hash(token.as_bytes());
+        self.known
+            .wanted
+            .iter()
+            .any(|(hash, is_there)| *hash == asked && *is_there)
     }
 
     fn finish(mut self) -> Result<Self, Unfit> {
@@ -112,7 +131,7 @@ impl Counted {
 
     fn merged(&mut self, one: &[u8], other: &[u8]) {
         self.merges += 1;
-        if self.known.is_full || self.has_prefix {
+        if self.has_prefix {
             return;
         }
         let mut whole = [0; 64];
@@ -125,55 +144,58 @@ impl Counted {
             hash(&[one, other].concat())
         };
         for token in [hash(one), hash(other), together] {
-            if !self.known.has(token) && self.pending.len() < 3 * MOST_TOKENS {
+            if !self.known.has(token) && self.pending.len() < MOST_PENDING {
                 self.pending.push(token);
             }
         }
     }
 }
 
-/// The hashes of tokens.
-#[derive(Default)]
+/// Which tokens there are: two bits for each, in a table that stays in the processor's cache. One
+/// token of a hundred that are not there is taken for one that is.
 struct Known {
-    hashes: HashSet<u64, BuildHasherDefault<AsItIs>>,
-    is_full: bool,
-}
-
-impl fmt::Debug for Known {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} tokens", self.hashes.len())
-    }
+    bits: Vec<u64>,
+    /// Tokens that are asked for by name, which is exact: their hashes, and whether they came.
+    wanted: Vec<(u64, bool)>,
+    /// A bit for the first six bits of each of those hashes.
+    hint: u64,
 }
 
 impl Known {
+    fn of(wanted: &[&str]) -> Self {
+        let wanted: Vec<(u64, bool)> = wanted
+            .iter()
+            .map(|token| (hash(token.as_bytes()), false))
+            .collect();
+        Self {
+            bits: vec![0; KNOWN_WORDS],
+            hint: wanted
+                .iter()
+                .fold(0, |hint, (hash, _)| hint | 1 << (hash >> 58)),
+            wanted,
+        }
+    }
+
+    /// The word of a hash, and its bits in it.
+    fn place(hash: u64) -> (usize, u64) {
+        let word = usize::try_from(hash >> 12).unwrap_or_default() % KNOWN_WORDS;
+        (word, 1 << (hash & 63) | 1 << (hash >> 6 & 63))
+    }
+
     fn has(&self, hash: u64) -> bool {
-        self.is_full || self.hashes.contains(&hash)
+        let (word, bits) = Self::place(hash);
+        self.bits[word] & bits == bits
     }
 
     fn add(&mut self, token: &[u8]) {
-        if self.hashes.len() >= MOST_TOKENS {
-            self.is_full = true;
-        } else {
-            self.hashes.insert(hash(token));
+        let hash = hash(token);
+        let (word, bits) = Self::place(hash);
+        self.bits[word] |= bits;
+        if self.hint >> (hash >> 58) & 1 == 1 {
+            for (wanted, is_there) in &mut self.wanted {
+                *is_there |= *wanted == hash;
+            }
         }
-    }
-}
-
-/// A hash is a hash already.
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = hash(bytes);
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
@@ -202,19 +224,14 @@ fn hash(bytes: &[u8]) -> u64 {
     fold(fold(state, u64::from_le_bytes(last)), FACTOR)
 }
 
-/// Counts.
+/// Counts, and looks for the tokens that are asked for.
 ///
 /// # Errors
 /// The outer one when the file cannot be read, the inner one when it is not what it should be.
-pub(super) fn count(file: Opened<'_>) -> io::Result<Result<Counted, Unfit>> {
-    let mut counted = Counted::default();
+pub(super) fn count(file: Opened<'_>, wanted: &[&str]) -> io::Result<Result<Counted, Unfit>> {
+    let mut counted = Counted::asked_for(wanted);
     let read = if file.size_bytes <= AT_ONCE_BYTES {
-        let bytes = file.whole(AT_ONCE_BYTES)?;
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let read = Whole(&mut counted)
-            .deserialize(&mut json)
-            .and_then(|()| json.end());
-        read.map_err(|error| json::unfit(&bytes, &error))
+        at_once(file, |json| Whole(&mut counted).deserialize(json))?
     } else {
         in_pieces(file, &mut counted)?
     };
@@ -225,17 +242,40 @@ pub(super) fn count(file: Opened<'_>) -> io::Result<Result<Counted, Unfit>> {
 ///
 /// # Errors
 /// The outer one when the file cannot be read, the inner one when it is not what it should be.
-pub(super) fn count_vocabulary(file: Opened<'_>) -> io::Result<Result<Counted, Unfit>> {
+pub(super) fn count_vocabulary(
+    file: Opened<'_>,
+    wanted: &[&str],
+) -> io::Result<Result<Counted, Unfit>> {
+    let mut counted = Counted::asked_for(wanted);
+    let read = at_once(file, |json| Vocabulary(&mut counted).deserialize(json))?;
+    Ok(read.map(|()| counted))
+}
+
+/// Text that is known as UTF-8 as a whole is parsed faster than one that is checked word by word.
+fn at_once(
+    file: Opened<'_>,
+    parse: impl for<'de> FnOnce(&mut Slice<'de>) -> serde_json::Result<()>,
+) -> io::Result<Result<(), Unfit>> {
     let bytes = file.whole(AT_ONCE_BYTES)?;
-    let mut counted = Counted::default();
-    let mut json = serde_json::Deserializer::from_slice(&bytes);
-    let read = Vocabulary(&mut counted)
-        .deserialize(&mut json)
-        .and_then(|()| json.end());
-    Ok(match read {
-        Ok(()) => Ok(counted),
-        Err(error) => Err(json::unfit(&bytes, &error)),
-    })
+    let Ok(text) = simdutf8::basic::from_utf8(&bytes) else {
+        return Ok(Err(match Imposter::of(&bytes) {
+            Some(imposter) => imposter.unfit("JSON"),
+            None => Unfit::new("is no UTF-8 text"),
+        }));
+    };
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = parse(&mut json).and_then(|()| json.end());
+    Ok(read.map_err(|error| json::unfit(&bytes, &error)))
+}
+
+type Slice<'de> = serde_json::Deserializer<serde_json::de::StrRead<'de>>;
+
+/// Counts as of a file that is too long to be read at once.
+#[cfg(test)]
+pub(super) fn count_in_pieces(file: Opened<'_>) -> io::Result<Result<Counted, Unfit>> {
+    let mut counted = Counted::asked_for(&[]);
+    let read = in_pieces(file, &mut counted)?;
+    Ok(read.and_then(|()| counted.finish()))
 }
 
 fn in_pieces(file: Opened<'_>, counted: &mut Counted) -> io::Result<Result<(), Unfit>> {

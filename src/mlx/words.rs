@@ -200,7 +200,8 @@ fn whole(look: &mut Look<'_>, small: &Small) -> Option<Counted> {
     if look.source.is_proven(TOKENIZER) {
         return None;
     }
-    let counted = read(look, TOKENIZER, tokenizer::count)?;
+    let wanted: Vec<&str> = small.wanted.keys().map(String::as_str).collect();
+    let counted = read(look, TOKENIZER, |file| tokenizer::count(file, &wanted))?;
     if counted.vocabulary == 0 {
         let sentence = format!("`{TOKENIZER}` has an empty vocabulary");
         look.tell(LoadTrouble::new(LoadLevel::Warning, sentence).of_file(TOKENIZER));
@@ -232,7 +233,9 @@ fn pairs(look: &mut Look<'_>, small: &Small) {
     if look.source.is_proven(VOCABULARY) && look.source.is_proven(MERGES) {
         return;
     }
-    let Some(mut counted) = read(look, VOCABULARY, tokenizer::count_vocabulary) else {
+    let wanted: Vec<&str> = small.wanted.keys().map(String::as_str).collect();
+    let vocabulary = |file: Opened<'_>| tokenizer::count_vocabulary(file, &wanted);
+    let Some(mut counted) = read(look, VOCABULARY, vocabulary) else {
         return;
     };
     let merged = read(look, MERGES, |file| {
