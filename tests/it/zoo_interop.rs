@@ -197,7 +197,7 @@ async fn what_python_alone_wrote_is_clean() {
         .unwrap();
     let hf = python().with_file_name("hf");
     let told = zoo.told().to_str().unwrap().to_owned();
-    let of_loaders = ["--include", "*.json", "*.safetensors"];
+    let of_loaders = ["--include", "*.json", "--include", "*.safetensors"];
     for (model, files) in [
         (models[0], &[][..]),
         (models[1], &["config.json", "README.md"]),
