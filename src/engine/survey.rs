@@ -59,9 +59,13 @@ pub(super) async fn run(
         }
     };
     let mut is_there = wanted.is_none();
+    let is_it = |repo: &RepoId| wanted.as_ref() == Some(repo);
     if let Some(seen) = sighting.cache {
-        is_there |= !(seen.models.is_empty() && seen.findings.is_empty());
-        is_there |= !seen.partials.is_empty();
+        // What is wrong with the cache as a whole says nothing of the repo.
+        let mut findings = seen.findings.iter();
+        is_there |= findings.any(|finding| finding.repo.as_ref().is_some_and(is_it));
+        is_there |= seen.models.iter().any(|model| is_it(&model.repo));
+        is_there |= seen.partials.iter().any(|partial| is_it(&partial.repo));
         let (models, findings, partials) = (seen.models, seen.findings, seen.partials);
         let caches = seen.caches;
         emitter.fact(Event::CachesSeen { caches }).await;
@@ -70,7 +74,7 @@ pub(super) async fn run(
         emitter.fact(Event::PartialsSeen { partials }).await;
     }
     let locks = sighting.locks;
-    is_there |= !locks.is_empty();
+    is_there |= locks.iter().any(|lock| is_it(&lock.repo));
     emitter.fact(Event::LocksSeen { locks }).await;
     if let Some(disk) = disk {
         emitter.fact(Event::DiskSeen(disk)).await;
