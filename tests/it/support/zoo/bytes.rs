@@ -4,7 +4,7 @@ use std::fs::{self, File};
 
 use larder::domain::{Rule, Severity};
 
-use super::model::{NESTED, WEIGHTS, lfs_pointer, sha256};
+use super::model::{Model, NESTED, WEIGHTS, lfs_pointer, sha256};
 use super::{Member, Zoo, write};
 
 const fn member(
@@ -201,7 +201,7 @@ pub(super) const MEMBERS: &[Member] = &[
             let other = &model.piece("config.json").etag;
             model.point(
                 "tokenizer_config.json",
-                model.pointer_text("tokenizer_config.json", other),
+                Model::pointer_text("tokenizer_config.json", other),
             );
             fs::remove_file(model.blob("tokenizer_config.json")).unwrap();
             zoo.expect(Rule::WrongPointer, [model.pointer("tokenizer_config.json")]);

@@ -88,7 +88,7 @@ fn weights(seed: &str) -> Vec<u8> {
         head.insert((*name).to_owned(), entry);
     }
     let mut head = serde_json::to_vec(&head).unwrap();
-    while head.len() % 8 != 0 {
+    while !head.len().is_multiple_of(8) {
         head.push(b' ');
     }
     let mut file = (head.len() as u64).to_le_bytes().to_vec();
@@ -281,11 +281,11 @@ impl Model {
         let piece = self.piece(path);
         write(&self.lock(&piece.etag), "");
         write(&self.blob(path), &piece.bytes);
-        self.point(path, &self.pointer_text(path, &piece.etag));
+        self.point(path, Self::pointer_text(path, &piece.etag));
     }
 
     /// What stands in the pointer of a file.
-    pub(crate) fn pointer_text(&self, path: &str, etag: &str) -> String {
+    pub(crate) fn pointer_text(path: &str, etag: &str) -> String {
         let up = "../".repeat(2 + path.matches('/').count());
         format!("{up}blobs/{etag}")
     }

@@ -35,23 +35,29 @@ pub(super) const MEMBERS: &[Member] = &[
         |zoo| {
             malformed(zoo, "zoo/ref-newline", |commit| {
                 format!("{commit}\n").into()
-            })
+            });
         },
         MALFORMED,
     ),
     member(
         "ref_empty",
-        |zoo| malformed(zoo, "zoo/ref-empty", |_| Vec::new()),
+        |zoo| {
+            malformed(zoo, "zoo/ref-empty", |_| Vec::new());
+        },
         MALFORMED,
     ),
     member(
         "ref_short",
-        |zoo| malformed(zoo, "zoo/ref-short", |commit| commit[..7].into()),
+        |zoo| {
+            malformed(zoo, "zoo/ref-short", |commit| commit[..7].into());
+        },
         MALFORMED,
     ),
     member(
         "ref_of_garbage",
-        |zoo| malformed(zoo, "zoo/ref-garbage", |_| vec![0xff, 0xfe, 0, 0x1b, b'[']),
+        |zoo| {
+            malformed(zoo, "zoo/ref-garbage", |_| vec![0xff, 0xfe, 0, 0x1b, b'[']);
+        },
         MALFORMED,
     ),
     member(

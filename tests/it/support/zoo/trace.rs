@@ -53,7 +53,7 @@ impl Trace {
             let modified = if fresh.contains(path) {
                 Timespec {
                     tv_sec: modified.mtime(),
-                    tv_nsec: modified.mtime_nsec().try_into().unwrap(),
+                    tv_nsec: modified.mtime_nsec(),
                 }
             } else {
                 time(MODIFIED_S)
