@@ -50,8 +50,18 @@ pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>) -> String {
     }
 }
 
-/// What is told of the selected finding below the rows.
-pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize) -> Text {
+/// What is told of the selected finding below the rows: with its cause, where half the pane is left
+/// for the rows.
+pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, area: Rect) -> Text {
+    let columns = usize::from(area.width).saturating_sub(2);
+    let whole = foot_lines(canvas, scene, columns, true);
+    if whole.len() * 2 <= usize::from(area.height) {
+        return whole;
+    }
+    foot_lines(canvas, scene, columns, false)
+}
+
+fn foot_lines(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize, has_cause: bool) -> Text {
     let theme = &canvas.ui.theme;
     let mut text = Text::new(columns);
     let Some(finding) = scene
@@ -61,7 +71,9 @@ pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize) -> Tex
         return text;
     };
     text.wrapped(0, &finding.summary, theme.text);
-    text.wrapped(0, &finding.cause, theme.dim);
+    if has_cause {
+        text.wrapped(0, &finding.cause, theme.dim);
+    }
     let key = |action| canvas.ui.keymap.key_of(action);
     let next = finding.plan.steps.first().map(|step| match step {
         PlanStep::RemovePartial { bytes, .. } => format!(
@@ -100,7 +112,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
         );
         y += 1;
     }
-    let below = foot(canvas, scene, usize::from(area.width).saturating_sub(2));
+    let below = foot(canvas, scene, area);
     let head = y - area.y;
     let taken = super::files::foot_rows(
         area.height.saturating_sub(head),

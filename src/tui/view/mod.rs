@@ -175,9 +175,14 @@ pub fn draw(buf: &mut Buffer, ui: &mut Ui, view: View<'_>) -> Option<Position> {
         let rect = places.panes[pane.index()]?;
         let canvas = Canvas { view, ui, glyphs };
         let columns = usize::from(rect.width).saturating_sub(4);
+        let inner = Rect {
+            width: rect.width.saturating_sub(2),
+            height: rect.height.saturating_sub(2),
+            ..rect
+        };
         let lines = match pane {
             Pane::Files => files::foot(canvas, &scene, columns).len(),
-            Pane::Health => health::foot(canvas, &scene, columns).len(),
+            Pane::Health => health::foot(canvas, &scene, inner).len(),
             Pane::Models | Pane::Locks | Pane::Log => 0,
         };
         let height = rect
