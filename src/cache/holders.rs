@@ -3,7 +3,6 @@
 //!
 //! Never takes a lock and never creates one.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Layout;
@@ -187,7 +186,7 @@ pub fn other_download(layout: &Layout, repo: &RepoId, eyes: &Eyes<'_>) -> Option
 }
 
 fn lock_files(dir: &Path) -> Vec<(PathBuf, Etag)> {
-    fs::read_dir(dir)
+    host::read_dir(dir)
         .into_iter()
         .flatten()
         .filter_map(|entry| {

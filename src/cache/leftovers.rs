@@ -4,7 +4,7 @@
 //! Never takes anything away. What is so new that its writer may be at work is not told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -386,7 +386,7 @@ fn left_in(folder: &Path) -> Vec<Left> {
     if !is_own_folder(folder) {
         return Vec::new();
     }
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let entries = host::read_dir(folder).into_iter().flatten().flatten();
     let found: BTreeMap<String, Left> = entries
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
@@ -432,7 +432,7 @@ pub(super) fn is_probe_folder(name: &str, path: &Path) -> bool {
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         });
     let holds_probe_only = || {
-        fs::read_dir(path).is_ok_and(|mut entries| {
+        host::read_dir(path).is_ok_and(|mut entries| {
             entries.all(|entry| {
                 entry.is_ok_and(|entry| {
                     entry

@@ -3,7 +3,6 @@
 //! Never takes a lock. Listings are read only of repos that have locks to name files for.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use super::holders::{locks_of, programs_on};
 use super::partials::{Contents, Eyes};
@@ -11,6 +10,7 @@ use super::scan::repos;
 use super::sight::is_own_folder;
 use super::{Layout, Result, trees};
 use crate::domain::{LockRow, RepoId};
+use crate::host;
 
 /// Every lock file and every program at work, by repo; `None` if there is nothing of the repo that
 /// was asked for.
@@ -48,7 +48,7 @@ fn repos_with_locks(layout: &Layout) -> Vec<RepoId> {
     if !is_own_folder(&locks) {
         return Vec::new();
     }
-    fs::read_dir(locks)
+    host::read_dir(&locks)
         .into_iter()
         .flatten()
         .filter_map(|entry| RepoId::from_folder(entry.ok()?.file_name().to_str()?))

@@ -102,7 +102,7 @@ fn unfinished<Of>(
     is_wanted: impl Fn(&str) -> Option<(Of, Shape)>,
 ) -> Result<Vec<(Of, Leftover)>> {
     let blobs = layout.blobs(repo);
-    let entries = match fs::read_dir(&blobs) {
+    let entries = match host::read_dir(&blobs) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::from_io("read", &blobs, error)),

@@ -4,7 +4,6 @@
 //! the scan; folders of other tools are left out (hub.md case 55).
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -348,7 +347,7 @@ fn refs_to(
 
 /// Names in a folder, in order; none if it is not there.
 fn children(dir: &Path) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
+    let entries = match host::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::from_io("read", dir, error)),

@@ -3,7 +3,6 @@
 //!
 //! Never removes it: that is `marker.rs`.
 
-use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -115,7 +114,7 @@ pub fn print_of_growth(layout: &Layout, repo: &RepoId) -> u64 {
 /// do not grow.
 pub(super) fn movement(layout: &Layout, repo: &RepoId, now: SystemTime) -> Movement {
     let names = |folder: &Path| {
-        let entries = is_own_folder(folder).then(|| fs::read_dir(folder).ok());
+        let entries = is_own_folder(folder).then(|| host::read_dir(folder).ok());
         let entries = entries.flatten().into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect::<Vec<_>>()
     };

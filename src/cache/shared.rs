@@ -226,7 +226,7 @@ fn probes(layout: &Layout, now: SystemTime) -> Vec<Finding> {
 
 /// What lies in a folder, in the order of names.
 fn entries(folder: &Path) -> Vec<(String, PathBuf)> {
-    let mut found: Vec<(String, PathBuf)> = fs::read_dir(folder)
+    let mut found: Vec<(String, PathBuf)> = host::read_dir(folder)
         .into_iter()
         .flatten()
         .flatten()

@@ -2,7 +2,6 @@
 //!
 //! Never changes anything. Folders that are links are not entered: they may lead out of the cache.
 
-use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use super::salvage::all_partials;
 use super::scan::scan_with_findings;
 use super::{Judge, Layout, trees};
 use crate::domain::{Finding, ModelRow, PartialState, RepoId};
+use crate::host;
 
 /// Folders and refs of one repo whose times are looked at; more are left to the full look.
 const WATCHED: usize = 256;
@@ -197,7 +197,7 @@ fn watched(layout: &Layout, repo: &RepoId) -> Vec<PathBuf> {
             if found.len() >= WATCHED {
                 return found;
             }
-            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            for entry in host::read_dir(&folder).into_iter().flatten().flatten() {
                 match entry.file_type() {
                     Ok(kind) if kind.is_dir() => open.push(entry.path()),
                     Ok(kind) if kind.is_file() && wants_files => found.push(entry.path()),

@@ -11,6 +11,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::{Error, Layout, Result};
 use crate::domain::{Commit, Etag, RepoId, RepoPath, Revision};
+use crate::host;
 
 /// What stands at the place of a pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +146,7 @@ pub(super) fn paths_below(root: &Path) -> Result<Vec<RepoPath>> {
     let mut open = vec![String::new()];
     while let Some(folder) = open.pop() {
         let dir = root.join(&folder);
-        let entries = match fs::read_dir(&dir) {
+        let entries = match host::read_dir(&dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(Error::from_io("read", &dir, error)),

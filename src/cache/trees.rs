@@ -67,7 +67,7 @@ pub(super) fn contents_of(layout: &Layout, repo: &RepoId) -> HashMap<Etag, (Repo
     ];
     let files = folders
         .iter()
-        .filter_map(|folder| fs::read_dir(folder).ok())
+        .filter_map(|folder| host::read_dir(folder).ok())
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|end| end == "json"))
@@ -82,7 +82,7 @@ pub(super) fn contents_of(layout: &Layout, repo: &RepoId) -> HashMap<Etag, (Repo
 pub(super) fn commits_by_content(layout: &Layout, repo: &RepoId) -> HashMap<Etag, Commit> {
     let mut found = HashMap::new();
     for folder in [layout.repo(repo), layout.larder_dir(repo)] {
-        let entries = fs::read_dir(folder.join("trees")).into_iter().flatten();
+        let entries = host::read_dir(&folder.join("trees")).into_iter().flatten();
         let commits = entries.flatten().filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             Commit::new(name.strip_suffix(".json")?).ok()

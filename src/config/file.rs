@@ -246,7 +246,7 @@ mod tests {
                     connect_timeout_s = 3\nstall_timeout_s = 2.5\nretry_attempts = 1_0\n\
                     retry_base_ms = 5\nretry_cap_s = 6\ntheme = 'dark'\nascii = true\n\
                     read_only = false\nlog_level = 'debug'\nlimit_rate = '5M'\n\
-                    folders = ['~/models', '/disk']\n";
+                    folders = ['~/models', '/disk']\nidle_check = false\n";
         let file = ConfigFile::parse(Path::new("/c.toml"), text).unwrap();
         assert_eq!(file.entries.len(), KEYS.len());
         assert_eq!(file.text("endpoint").unwrap().unwrap().0, "https://m");

@@ -22,6 +22,11 @@ pub fn open_itself(path: &Path) -> io::Result<File> {
     open(path, QUIET | libc::O_NOFOLLOW)
 }
 
+/// Opens a folder for listing it.
+pub(super) fn open_folder(path: &Path) -> io::Result<File> {
+    open(path, QUIET | libc::O_DIRECTORY)
+}
+
 #[cfg(target_os = "linux")]
 fn open(path: &Path, flags: i32) -> io::Result<File> {
     match open_with(path, flags | libc::O_NOATIME) {

@@ -3,7 +3,6 @@
 //! **Law**: equal lengths alone never make two files the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use super::homes::is_weights;
@@ -13,6 +12,7 @@ use crate::cache::salvage::exact_etag;
 use crate::cache::scan::repos;
 use crate::cache::{Layout, sight};
 use crate::domain::{Etag, Finding, RepoId, Rule, sanitize};
+use crate::host;
 
 /// A file whose content is known by its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(super) fn of_hub(layout: &Layout) -> Vec<Holding> {
             let blobs = layout.blobs(&repo);
             let mut copies = Vec::new();
             if sight::is_own_folder(&layout.repo(&repo)) && sight::is_own_folder(&blobs) {
-                for entry in fs::read_dir(&blobs).into_iter().flatten().flatten() {
+                for entry in host::read_dir(&blobs).into_iter().flatten().flatten() {
                     let name = entry.file_name();
                     let etag = name.to_str().and_then(exact_etag);
                     // Through the link into the shared store, which counts as one file.

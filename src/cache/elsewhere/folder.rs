@@ -135,7 +135,7 @@ impl Look<'_> {
         'folders: while let Some((below, depth)) = open.pop() {
             let folder = self.home.folder.join(&below);
             self.folders.push(folder.clone());
-            let entries = match fs::read_dir(&folder) {
+            let entries = match host::read_dir(&folder) {
                 Ok(entries) => entries,
                 Err(error) => {
                     let why = error.to_string();

@@ -2,12 +2,12 @@
 //!
 //! Never enters a link or a hidden folder, and never goes deeper or wider than its bounds.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::discover::{Spot, has_notes, notes_of};
 use crate::domain::{CacheKind, RepoId, RepoKind};
+use crate::host;
 
 /// Folders below a place in which models are looked for.
 const DEEPEST: usize = 5;
@@ -83,7 +83,7 @@ fn walk(spot: &Spot) -> io::Result<(Vec<Home>, Option<String>)> {
             left_out = Some(too_many(MOST_HOMES, "models"));
             break;
         }
-        let entries = match fs::read_dir(&folder) {
+        let entries = match host::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if depth == 0 => return Err(error),
             Err(error) => {
@@ -182,7 +182,7 @@ fn plain(name: &str) -> String {
 
 /// The names of folders in a folder that are no links and not hidden, in order.
 pub(super) fn folders_in(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names: Vec<String> = fs::read_dir(folder)?
+    let mut names: Vec<String> = host::read_dir(folder)?
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .filter_map(|entry| entry.file_name().into_string().ok())

@@ -4,7 +4,6 @@
 //! Never trusts a path from outside: what is no safe file path is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +60,7 @@ impl Notes {
         let mut open = vec![(String::new(), 0)];
         let mut looked_at = 0;
         while let Some((below, depth)) = open.pop() {
-            let Ok(entries) = fs::read_dir(root.join(&below)) else {
+            let Ok(entries) = host::read_dir(&root.join(&below)) else {
                 continue;
             };
             found.folders.push(root.join(&below));
