@@ -114,6 +114,7 @@ async fn survey(place: &Place, repo: Option<&str>) -> Survey {
     let mut seen = Survey::default();
     for event in desk.ask(Command::Survey(repo)).await {
         match event {
+            Event::CachesSeen { caches } => assert_eq!(caches.len(), 1, "one place, and no other"),
             Event::ModelsListed { models } => seen.models = models,
             Event::FindingsSeen { findings } => seen.findings = findings,
             Event::PartialsSeen { partials } => seen.partials = partials,
@@ -321,12 +322,16 @@ async fn a_cache_that_cannot_be_read_says_so_and_one_that_is_not_there_is_empty(
     place.config.cache_dir = "/mnt/larder-no-such-volume/hub".into();
     let events = Desk::open(&place).ask(Command::Survey(None)).await;
     let [
+        Event::CachesSeen { caches },
+        Event::FindingsSeen { findings },
         Event::CacheUnreadable { failure },
         Event::Ended(Outcome::Failed { failures }),
     ] = &events[..]
     else {
         panic!("{events:?}");
     };
+    assert!(caches[0].trouble.is_some() && !caches[0].is_present);
+    assert_eq!(findings[0].rule, Rule::AbsentVolume);
     assert_eq!(failure.code, FailureCode::NotWritable);
     assert_eq!(&failures[..], std::slice::from_ref(failure));
 }

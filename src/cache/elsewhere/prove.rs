@@ -10,7 +10,7 @@ use super::folder::Sketch;
 use super::homes::Home;
 use crate::cache::proof::{ContentId, Inspected, is_about_bytes};
 use crate::cache::{Inspection, Judge, Layout, inspect, repos};
-use crate::domain::{RepoId, Severity, sanitize};
+use crate::domain::{RepoId, Rule, Severity, sanitize};
 use crate::host;
 
 /// Shorter beginnings of a commit name nothing.
@@ -86,5 +86,8 @@ fn inspection(sketch: &Sketch) -> Inspection {
         folder: folder.to_owned(),
     };
     let revision = sketch.model.revision.clone();
-    Inspection::of_folder(home, revision, files, sketch.findings.clone())
+    // What was hashed before is asked for content by content, or hashed once more.
+    let findings = sketch.findings.iter();
+    let findings = findings.filter(|finding| finding.rule != Rule::WrongHash);
+    Inspection::of_folder(home, revision, files, findings.cloned().collect())
 }
