@@ -15,7 +15,8 @@ use crate::domain::RemoteFile;
 /// Larger files are not fetched for a look.
 const LIMIT_BYTES: u64 = 4_000_000;
 /// Endings of files that are looked at whole, at top level.
-const ENDINGS: [&str; 2] = [".json", "tokenizer.model"];
+const ENDINGS: [&str; 2] = [JSON, "tokenizer.model"];
+const JSON: &str = ".json";
 
 /// A part of a file that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub fn asks(listing: &[RemoteFile], files: &BTreeMap<String, Listed>) -> Vec<Ask
         .filter(is_at_top)
         .filter(|name| ENDINGS.iter().any(|ending| name.ends_with(ending)) || *name == "merges.txt")
         // Beside a `tokenizer.json` the older files are not read.
-        .filter(|name| !has_tokenizer || name.ends_with(".json") && *name != "vocab.json")
+        .filter(|name| !has_tokenizer || name.ends_with(JSON) && *name != "vocab.json")
         .filter(is_small)
         .filter(|name| !is_model_weights(name))
         .map(|name| Ask::Whole(name.to_owned()));

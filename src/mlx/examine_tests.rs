@@ -22,7 +22,7 @@ const TOKENIZER: &[u8] =
 fn model() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
-    put("config.json", br#"{"model_type":"gemma3"}"#);
+    put("config.json", br#"{"model_type":"gemma3_text"}"#);
     put("tokenizer.json", TOKENIZER);
     put("model-00001-of-00002.safetensors", &sample(&["a"]));
     put("model-00002-of-00002.safetensors", &sample(&["b", "c"]));

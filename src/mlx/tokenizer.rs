@@ -405,7 +405,7 @@ impl<'de> Visitor<'de> for Vocabulary<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Token<'_> {
+impl Visitor<'_> for Token<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
