@@ -2,7 +2,7 @@
 //!
 //! Never part of the program.
 
-use std::fs::{File, FileTimes};
+use std::fs::{self, File, FileTimes};
 use std::time::{Duration, SystemTime};
 
 use super::*;

@@ -2,6 +2,7 @@
 //!
 //! Never part of the program.
 
+use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::*;

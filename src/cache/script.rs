@@ -153,6 +153,8 @@ pub(super) fn movement(layout: &Layout, repo: &RepoId, now: SystemTime) -> Movem
 mod tests {
     use std::fs::{File, FileTimes};
 
+    use std::fs;
+
     use super::*;
     use crate::cache::fixture::{self, now};
     use crate::cache::prepare_repo;

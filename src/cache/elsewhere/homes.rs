@@ -184,7 +184,7 @@ fn plain(name: &str) -> String {
 pub(super) fn folders_in(folder: &Path) -> io::Result<Vec<String>> {
     let mut names: Vec<String> = host::read_dir(folder)?
         .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter(|entry| entry.file_type().is_ok_and(host::Kind::is_dir))
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| !name.starts_with('.'))
         .collect();
