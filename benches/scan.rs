@@ -39,7 +39,14 @@ fn main() {
     }
     let layout = Layout::new(root);
     let judge = Judge {
-        examine: &|folder| mlx::examine(folder, &host::open_quietly, &|_| false),
+        examine: &|folder| {
+            let reading = mlx::Reading {
+                open: &host::open_quietly,
+                list: &host::names,
+                is_deep: false,
+            };
+            mlx::examine(folder, reading, &|_| false)
+        },
         select: &mlx::default_selection,
         hashed: &|_, _, _| None,
         listing: &|_, _| None,

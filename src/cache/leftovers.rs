@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::diagnosis::cause;
 use super::holders::marker_row;
 use super::partials::{Eyes, distance, is_being_written};
-use super::salvage::exact_etag;
+use super::salvage::{all_partials, exact_etag};
 use super::sight::is_own_folder;
 use super::snapshot::paths_below;
 use super::staging::is_number;
@@ -26,7 +26,7 @@ use crate::host;
 /// A temporary file this new may be in use.
 const FRESH: Duration = Duration::from_mins(1);
 /// A blob this new may be waiting for its pointer: a pull makes pointers when all its files are there.
-const PENDING: Duration = Duration::from_hours(1);
+const PENDING: Duration = Duration::from_hours(24);
 /// So many paths are named one by one.
 const TOLD: usize = 50;
 
@@ -55,7 +55,7 @@ impl Repo<'_> {
         }
         let blobs = left_in(&self.layout.blobs(self.id));
         let mut found = Vec::new();
-        if has_snapshots {
+        if has_snapshots && !self.is_being_pulled() {
             found.extend(self.orphans(&blobs, named));
         }
         found.extend(self.temps(&folder, &blobs));
@@ -93,6 +93,11 @@ impl Repo<'_> {
         )
     }
 
+    /// Whether anybody downloads the repo as a whole: pointers come last.
+    fn is_being_pulled(&self) -> bool {
+        marker_row(self.layout, self.id, self.eyes).is_some_and(|row| row.state == LockState::Held)
+    }
+
     fn age(&self, found: &Metadata) -> Duration {
         let changed = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         distance(self.eyes.now, changed)
@@ -112,10 +117,12 @@ impl Repo<'_> {
             return Vec::new();
         }
         let commits = commits_by_content(self.layout, self.id);
+        // A download that was interrupted goes on with what it has.
+        let is_begun = all_partials(self.layout, self.id).is_ok_and(|begun| !begun.is_empty());
         let commit_of = |blob: &Left| exact_etag(&blob.name).and_then(|etag| commits.get(&etag));
         let (listed, unlisted): (Vec<&Left>, Vec<&Left>) = orphans
             .into_iter()
-            .partition(|blob| commit_of(blob).is_some());
+            .partition(|blob| commit_of(blob).is_some() || is_begun);
         let about = |blobs: &[&Left]| {
             let summary = match blobs.len() {
                 1 => "a blob that no snapshot leads to".to_owned(),
@@ -130,10 +137,20 @@ impl Repo<'_> {
                 .iter()
                 .take(TOLD)
                 .fold(about(&listed), |finding, blob| {
-                    let what = "a listing names it: pulling that commit makes its pointer";
+                    let what = match commit_of(blob) {
+                        Some(_) => "a listing names it: pulling that commit makes its pointer",
+                        None => "a download is unfinished here, and goes on with it",
+                    };
                     let bytes = Some(blob.found.len());
                     finding.seen(&blob.path.to_string_lossy(), bytes, None, what)
                 });
+            if listed.iter().any(|blob| commit_of(blob).is_none()) {
+                finding = finding.step(PlanStep::Pull {
+                    repo: self.id.clone(),
+                    revision: "main".to_owned(),
+                    fetch_bytes: None,
+                });
+            }
             let wanted: BTreeSet<Commit> = listed
                 .iter()
                 .filter_map(|b| commit_of(b).copied())

@@ -162,7 +162,8 @@ impl<'a> Tally<'a> {
         self.count(&metadata);
         self.present.insert(path.clone());
         let bytes = metadata.len();
-        if is_link && named.is_none() {
+        let is_out = named.as_deref().is_some_and(|name| self.leads_out(name));
+        if is_link && (named.is_none() || is_out) {
             self.escaped(seen(Some(bytes), &leads));
             return row(Some(bytes), FileState::Unverified);
         }
@@ -222,6 +223,22 @@ impl<'a> Tally<'a> {
             verified_ms: hashed.map(|hashed| hashed.at_ms),
             ..row(Some(bytes), state)
         }
+    }
+
+    /// Whether a blob is itself a link that leads out of the cache; one into the shared store does not.
+    fn leads_out(&self, name: &str) -> bool {
+        let blob = self.blobs.join(name);
+        let is_link = blob
+            .symlink_metadata()
+            .is_ok_and(|found| found.is_symlink());
+        let root = self
+            .real_blobs
+            .as_deref()
+            .and_then(|blobs| blobs.parent()?.parent());
+        is_link
+            && root.is_some_and(|root| {
+                fs::canonicalize(&blob).is_ok_and(|real| !real.starts_with(root))
+            })
     }
 
     /// The blob of this repo that an absolute target names.

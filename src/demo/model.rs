@@ -14,6 +14,8 @@ pub(super) const WEIGHTS: &str = "model.safetensors";
 const NAME: &str = "mlx-community/larder-demo-4bit";
 /// Tokens in the vocabulary: enough for a file that takes a few seconds.
 const VOCABULARY: u32 = 6_000;
+/// Layers, as the config says and the weights have.
+const LAYERS: u32 = 24;
 
 /// The demo's repo.
 pub(super) fn repo() -> RepoId {
@@ -52,7 +54,7 @@ fn config() -> Value {
         "hidden_size": 256,
         "intermediate_size": 1024,
         "num_attention_heads": 4,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": LAYERS,
         "num_key_value_heads": 4,
         "rms_norm_eps": 1e-6,
         "vocab_size": VOCABULARY,
@@ -99,18 +101,28 @@ fn tokenizer() -> Value {
 /// A safetensors file: the length of a JSON header, the header, the tensors.
 fn weights() -> Bytes {
     let hidden = 256_u64;
-    let mut shapes: Vec<(String, &str, [u64; 2], u64)> = Vec::new();
+    let mut shapes: Vec<(String, &str, Vec<u64>, u64)> = Vec::new();
     let mut quantised = |name: String, rows: u64, columns: u64| {
-        shapes.push((format!("{name}.weight"), "U32", [rows, columns / 8], 4));
-        shapes.push((format!("{name}.scales"), "BF16", [rows, columns / 64], 2));
-        shapes.push((format!("{name}.biases"), "BF16", [rows, columns / 64], 2));
+        shapes.push((format!("{name}.weight"), "U32", vec![rows, columns / 8], 4));
+        shapes.push((
+            format!("{name}.scales"),
+            "BF16",
+            vec![rows, columns / 64],
+            2,
+        ));
+        shapes.push((
+            format!("{name}.biases"),
+            "BF16",
+            vec![rows, columns / 64],
+            2,
+        ));
     };
     quantised(
         "model.embed_tokens".to_owned(),
         u64::from(VOCABULARY),
         hidden,
     );
-    for layer in 0..24 {
+    for layer in 0..LAYERS {
         for part in ["q_proj", "k_proj", "v_proj", "o_proj"] {
             quantised(
                 format!("model.layers.{layer}.self_attn.{part}"),
@@ -131,12 +143,19 @@ fn weights() -> Bytes {
             4 * hidden,
         );
     }
+    let norms = (0..LAYERS).flat_map(|layer| {
+        ["input_layernorm", "post_attention_layernorm"]
+            .map(|norm| format!("model.layers.{layer}.{norm}.weight"))
+    });
+    for name in norms.chain(["model.norm.weight".to_owned()]) {
+        shapes.push((name, "BF16", vec![hidden], 2));
+    }
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".to_owned(), json!({ "format": "mlx" }));
     let mut end = 0;
     for (name, dtype, shape, width) in shapes {
         let begin = end;
-        end += shape[0] * shape[1] * width;
+        end += shape.iter().product::<u64>() * width;
         header.insert(
             name,
             json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] }),

@@ -5,17 +5,26 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::memory::Memory;
-use crate::domain::{Examination, sanitize};
+use crate::domain::{Examination, LoadLevel};
 use crate::ledger::Stamp;
 use crate::{host, mlx};
 
 /// Smaller files are parsed faster than they are looked up.
 const LARGE_BYTES: u64 = 1 << 20;
+/// The files that a vocabulary must fit.
+const BESIDE: [&str; 4] = [
+    "config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
 
 type Known = HashMap<String, Stamp>;
 
@@ -23,22 +32,33 @@ type Known = HashMap<String, Stamp>;
 pub(super) struct Forms<'a> {
     memory: &'a Memory,
     folders: Mutex<HashMap<PathBuf, Known>>,
-    learned: Mutex<Vec<(String, Stamp)>>,
+    learned: Mutex<Vec<Asked>>,
+    /// Whether everything is read, whatever is known, and as closely as can be.
+    is_afresh: bool,
 }
 
 /// A large file that an examination asked about.
 struct Asked {
-    name: String,
     path: String,
+    /// A print of the small files beside it, with which it must fit.
+    beside: u64,
     stamp: Stamp,
 }
 
+impl Asked {
+    /// What the ledger calls it.
+    fn key(&self) -> String {
+        format!("{}#{:016x}", self.path, self.beside)
+    }
+}
+
 impl<'a> Forms<'a> {
-    pub(super) fn of(memory: &'a Memory) -> Self {
+    pub(super) fn of(memory: &'a Memory, is_afresh: bool) -> Self {
         Self {
             memory,
             folders: Mutex::default(),
             learned: Mutex::default(),
+            is_afresh,
         }
     }
 
@@ -61,17 +81,21 @@ impl<'a> Forms<'a> {
             }
             is_known
         };
-        let seen = mlx::examine(folder, &host::open_quietly, &is_known);
-        let asked = asked.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let is_good = |question: &Asked| {
-            let mut troubles = seen.troubles.iter();
-            !troubles.any(|trouble| trouble.file.as_ref() == Some(&question.name))
+        let reading = mlx::Reading {
+            open: &host::open_quietly,
+            list: &host::names,
+            is_deep: self.is_afresh,
         };
-        let good = asked.into_iter().filter(is_good);
-        self.learned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(good.map(|question| (question.path, question.stamp)));
+        let seen = mlx::examine(folder, reading, &is_known);
+        // What is odd about one file may show in another: only a model without any of it is learned.
+        let mut troubles = seen.troubles.iter();
+        if troubles.all(|trouble| trouble.level == LoadLevel::Note) {
+            let asked = asked.into_inner().unwrap_or_else(PoisonError::into_inner);
+            self.learned
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(asked);
+        }
         seen
     }
 
@@ -79,11 +103,14 @@ impl<'a> Forms<'a> {
         let Some(folder) = Path::new(&question.path).parent() else {
             return false;
         };
+        if self.is_afresh {
+            return false;
+        }
         let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
         let known = folders
             .entry(folder.to_owned())
             .or_insert_with(|| self.memory.formed_in(folder));
-        known.get(&question.path) == Some(&question.stamp)
+        known.get(&question.key()) == Some(&question.stamp)
     }
 
     /// Remembers what was learned.
@@ -93,7 +120,10 @@ impl<'a> Forms<'a> {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         if !learned.is_empty() {
-            self.memory.keep_formed(learned, now);
+            let learned = learned
+                .into_iter()
+                .map(|asked| (asked.key(), PathBuf::from(asked.path), asked.stamp));
+            self.memory.keep_formed(learned.collect(), now);
         }
     }
 }
@@ -104,13 +134,20 @@ fn question(path: &Path) -> Option<Asked> {
     if found.len() < LARGE_BYTES {
         return None;
     }
+    let mut hasher = DefaultHasher::new();
+    for name in BESIDE {
+        if let Ok(found) = path.with_file_name(name).metadata() {
+            (name, found.dev(), found.ino(), found.len()).hash(&mut hasher);
+            (found.mtime(), found.mtime_nsec()).hash(&mut hasher);
+        }
+    }
     Some(Asked {
-        name: sanitize(path.file_name()?.to_str()?),
         path: fs::canonicalize(path)
             .ok()?
             .into_os_string()
             .into_string()
             .ok()?,
+        beside: hasher.finish(),
         stamp: Stamp::of(&found),
     })
 }

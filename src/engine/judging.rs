@@ -20,6 +20,7 @@ pub(super) struct Judging<'a> {
     /// The Hub whose listings count.
     endpoint: &'a str,
     now: SystemTime,
+    is_afresh: bool,
 }
 
 impl<'a> Judging<'a> {
@@ -28,7 +29,14 @@ impl<'a> Judging<'a> {
             memory,
             endpoint: config.endpoint.as_str(),
             now,
+            is_afresh: false,
         }
+    }
+
+    /// The same, that reads every file, whatever is known of its form.
+    pub(super) const fn afresh(mut self) -> Self {
+        self.is_afresh = true;
+        self
     }
 
     /// Lets `look` judge. Files that are `is_proven` are not read where only their form matters.
@@ -37,7 +45,7 @@ impl<'a> Judging<'a> {
         is_proven: &(dyn Fn(&Path) -> bool + Sync),
         look: impl FnOnce(Judge<'_>) -> T,
     ) -> T {
-        let forms = Forms::of(self.memory);
+        let forms = Forms::of(self.memory, self.is_afresh);
         let verdicts = Verdicts::of(self.memory);
         let looked = look(Judge {
             examine: &|folder: &Path| forms.examine(folder, is_proven),

@@ -153,11 +153,12 @@ impl Memory {
     }
 
     /// Remembers files as of a good form that still are what they were before they were read.
-    pub(super) fn keep_formed(&self, mut files: Vec<(String, Stamp)>, now: SystemTime) {
-        files.retain(|(path, stamp)| {
+    pub(super) fn keep_formed(&self, files: Vec<(String, PathBuf, Stamp)>, now: SystemTime) {
+        let still = files.into_iter().filter(|(_, path, stamp)| {
             Self::is_settled(stamp, now)
                 && fs::metadata(path).is_ok_and(|found| Stamp::of(&found) == *stamp)
         });
+        let files: Vec<(String, Stamp)> = still.map(|(key, _, stamp)| (key, stamp)).collect();
         if !files.is_empty() {
             self.with(|ledger| ledger.keep_formed(&files, millis(since_epoch(now))));
         }

@@ -228,7 +228,8 @@ fn gather(
     } else {
         targets
     };
-    let found = Judging::of(&shared.memory, &shared.config, now).judge(&|_| false, |judge| {
+    let judging = Judging::of(&shared.memory, &shared.config, now).afresh();
+    let found = judging.judge(&|_| false, |judge| {
         // What was hashed before is asked for content by content.
         let judge = Judge {
             hashed: &|_, _, _| None,

@@ -101,6 +101,14 @@ pub fn read_dir(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<Ent
     }))
 }
 
+/// The names in a folder that are text; none if it cannot be read.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.name.into_string().ok())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

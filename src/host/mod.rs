@@ -26,7 +26,7 @@ pub use ability::{folds_case, is_probe, supports_symlinks};
 pub use direct::{Aligned, DIRECT_ALIGN, Direct};
 pub use evicted::is_evicted;
 pub use files::{read_tail, system, write_new};
-pub use folder::{Entry, Kind, read_dir};
+pub use folder::{Entry, Kind, names, read_dir};
 pub use heap::share_memory_pools;
 pub use holder::{Holder, LockTable, host_name, is_alive, lock_holder};
 pub use open::{open_itself, open_quietly};

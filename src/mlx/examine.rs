@@ -15,7 +15,7 @@ use super::architectures::{self, VERSION};
 use super::config::Config;
 use super::json::{self, Unfit};
 use super::shards::{self, INDEX, Index};
-use super::source::{IsProven, Listed, Open, Source};
+use super::source::{IsProven, Listed, Reading, Source};
 use super::words;
 use crate::domain::{Examination, LoadLevel, LoadTrouble, Rule, sanitize, sanitize_line};
 
@@ -29,10 +29,10 @@ const LIMIT_BYTES: u64 = 64_000_000;
 /// What keeps the model in `dir` from being loaded, and what is odd about it. Files of which only
 /// the form is looked at, such as a vocabulary of many megabytes, are not read if they are proven:
 /// then no web page has taken their place.
-pub fn examine(dir: &Path, open: Open<'_>, is_proven: IsProven<'_>) -> Examination {
+pub fn examine(dir: &Path, reading: Reading<'_>, is_proven: IsProven<'_>) -> Examination {
     Look::at(Source::Folder {
         dir,
-        open,
+        reading,
         is_proven,
     })
 }

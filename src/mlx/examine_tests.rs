@@ -9,7 +9,17 @@ use crate::mlx::weights::sample;
 use std::fs::{self, File};
 
 fn examine(dir: &Path) -> (Vec<String>, Vec<String>) {
-    let seen = super::examine(dir, &|path| File::open(path), &|_| false);
+    let reading = Reading {
+        open: &|path| File::open(path),
+        list: &|dir| {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            entries
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .collect()
+        },
+        is_deep: true,
+    };
+    let seen = super::examine(dir, reading, &|_| false);
     (
         seen.sentences(LoadLevel::Missing),
         seen.sentences(LoadLevel::Broken),

@@ -182,7 +182,7 @@ proptest! {
         bytes in file(&[TOKENIZER.as_bytes(), UNIGRAM.as_bytes()])
     ) {
         let size = bytes.len() as u64;
-        let at_once = tokenizer::count(opened(&bytes, size), &["a", "<s>"]).unwrap();
+        let at_once = tokenizer::count(opened(&bytes, size), &["a", "<s>"], true).unwrap();
         let in_pieces = tokenizer::count_in_pieces(opened(&bytes, size)).unwrap();
         // In pieces, what is wrong in texts that nobody counts is not seen.
         let is_text = std::str::from_utf8(&bytes).is_ok();

@@ -21,4 +21,4 @@ mod words;
 pub use asks::{Ask, asks, header_length};
 pub use examine::{examine, examine_listed};
 pub use selection::{default_selection, is_read_by_loaders};
-pub use source::{IsProven, Listed, Open};
+pub use source::{IsProven, List, Listed, Open, Reading};

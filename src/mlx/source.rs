@@ -4,7 +4,7 @@
 //! Never judges. Never leads out of the folder: names are checked before they are opened.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Cursor, Read, Take};
 use std::path::Path;
 
@@ -12,6 +12,20 @@ use crate::domain::RepoPath;
 
 /// How a file is opened for reading; who looks only may know a way that leaves no trace.
 pub type Open<'a> = &'a dyn Fn(&Path) -> io::Result<File>;
+
+/// How the names in a folder are found.
+pub type List<'a> = &'a dyn Fn(&Path) -> Vec<String>;
+
+/// How a folder is read.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    /// Opens a file.
+    pub open: Open<'a>,
+    /// Lists a folder.
+    pub list: List<'a>,
+    /// Whether the tokens of every merge are looked up, which takes four times as long as the rest.
+    pub is_deep: bool,
+}
 
 /// Whether a file need not be read for its form: it is known to hold what the Hub has, or its form
 /// was examined before and it has not changed.
@@ -30,7 +44,7 @@ pub struct Listed {
 pub(super) enum Source<'a> {
     Folder {
         dir: &'a Path,
-        open: Open<'a>,
+        reading: Reading<'a>,
         is_proven: IsProven<'a>,
     },
     Listing(&'a BTreeMap<String, Listed>),
@@ -61,11 +75,7 @@ impl<'a> Source<'a> {
     /// Names at top level, with what is behind them unknown.
     pub(super) fn names(&self) -> Vec<String> {
         match self {
-            Self::Folder { dir, .. } => fs::read_dir(dir)
-                .into_iter()
-                .flatten()
-                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-                .collect(),
+            Self::Folder { dir, reading, .. } => (reading.list)(dir),
             Self::Listing(files) => files
                 .keys()
                 .filter(|name| !name.contains('/'))
@@ -83,8 +93,8 @@ impl<'a> Source<'a> {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         match self {
-            Self::Folder { dir, open, .. } => {
-                let file = open(&dir.join(name))?;
+            Self::Folder { dir, reading, .. } => {
+                let file = (reading.open)(&dir.join(name))?;
                 let found = file.metadata()?;
                 if !found.is_file() {
                     return Err(io::ErrorKind::IsADirectory.into());
@@ -101,6 +111,14 @@ impl<'a> Source<'a> {
                     reader: Reader::Start(Cursor::new(start)),
                 }))
             }
+        }
+    }
+
+    /// Whether merges are looked up token by token.
+    pub(super) fn is_deep(&self) -> bool {
+        match self {
+            Self::Folder { reading, .. } => reading.is_deep,
+            Self::Listing(_) => true,
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Counted {
     has_model: bool,
     /// Merged tokens lose this prefix, so that their names are not the sum of their parts.
     has_prefix: bool,
+    /// Whether tokens of merges are looked up.
+    looks_up: bool,
 }
 
 impl Counted {
@@ -55,6 +57,7 @@ impl Counted {
             has_merges: false,
             has_model: false,
             has_prefix: false,
+            looks_up: true,
         }
     }
 
@@ -131,7 +134,7 @@ impl Counted {
 
     fn merged(&mut self, one: &[u8], other: &[u8]) {
         self.merges += 1;
-        if self.has_prefix {
+        if self.has_prefix || !self.looks_up {
             return;
         }
         let mut whole = [0; 64];
@@ -224,12 +227,17 @@ fn hash(bytes: &[u8]) -> u64 {
     fold(fold(state, u64::from_le_bytes(last)), FACTOR)
 }
 
-/// Counts, and looks for the tokens that are asked for.
+/// Counts, and looks for the tokens that are asked for; for those of merges only if it `is_deep`.
 ///
 /// # Errors
 /// The outer one when the file cannot be read, the inner one when it is not what it should be.
-pub(super) fn count(file: Opened<'_>, wanted: &[&str]) -> io::Result<Result<Counted, Unfit>> {
+pub(super) fn count(
+    file: Opened<'_>,
+    wanted: &[&str],
+    is_deep: bool,
+) -> io::Result<Result<Counted, Unfit>> {
     let mut counted = Counted::asked_for(wanted);
+    counted.looks_up = is_deep;
     let read = if file.size_bytes <= AT_ONCE_BYTES {
         at_once(file, |json| Whole(&mut counted).deserialize(json))?
     } else {

@@ -12,7 +12,7 @@ fn counted(text: &str) -> Result<Counted, String> {
         size_bytes: text.len() as u64,
         reader: Reader::Start(Cursor::new(text.as_bytes())),
     };
-    let at_once = count(opened(), &["<s>", "é", "a", "c"]).unwrap();
+    let at_once = count(opened(), &["<s>", "é", "a", "c"], true).unwrap();
     let pieces = count_in_pieces(opened()).unwrap();
     // Both ways of reading see the same.
     assert_eq!(at_once.is_ok(), pieces.is_ok(), "{text}");

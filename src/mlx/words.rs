@@ -201,7 +201,10 @@ fn whole(look: &mut Look<'_>, small: &Small) -> Option<Counted> {
         return None;
     }
     let wanted: Vec<&str> = small.wanted.keys().map(String::as_str).collect();
-    let counted = read(look, TOKENIZER, |file| tokenizer::count(file, &wanted))?;
+    let is_deep = look.source.is_deep();
+    let counted = read(look, TOKENIZER, |file| {
+        tokenizer::count(file, &wanted, is_deep)
+    })?;
     if counted.vocabulary == 0 {
         let sentence = format!("`{TOKENIZER}` has an empty vocabulary");
         look.tell(LoadTrouble::new(LoadLevel::Warning, sentence).of_file(TOKENIZER));

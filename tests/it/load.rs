@@ -96,7 +96,12 @@ fn recorded() -> Recorded {
 }
 
 fn examine(dir: &Path) -> Examination {
-    mlx::examine(dir, &|path| File::open(path), &|_| false)
+    let reading = mlx::Reading {
+        open: &|path| File::open(path),
+        list: &larder::host::names,
+        is_deep: true,
+    };
+    mlx::examine(dir, reading, &|_| false)
 }
 
 /// All cases as folders, by name.

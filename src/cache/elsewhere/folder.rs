@@ -62,6 +62,8 @@ pub(super) struct Look<'a> {
     pub(super) oldest_ms: Option<u64>,
     /// Whether a file was not hashed, or has changed since.
     pub(super) has_unhashed: bool,
+    /// Whether a link leads out of the folder: what it leads to is not read.
+    pub(super) has_escaped: bool,
     pub(super) counted: HashSet<(u64, u64)>,
     pub(super) present: BTreeSet<RepoPath>,
     pub(super) size_bytes: u64,
@@ -102,6 +104,7 @@ pub(super) fn look(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Option<Ske
         judge,
         oldest_ms: None,
         has_unhashed: false,
+        has_escaped: false,
         counted: HashSet::new(),
         present: BTreeSet::new(),
         size_bytes: 0,
@@ -415,6 +418,9 @@ impl Look<'_> {
             return FileState::Missing;
         }
         self.present.insert(path.clone());
+        let home = fs::canonicalize(&self.home.folder);
+        self.has_escaped |= !home
+            .is_ok_and(|home| fs::canonicalize(place).is_ok_and(|real| real.starts_with(home)));
         if self.home.kind == CacheKind::HubApi && !is_hidden {
             let summary = format!("`{shown}` is a link in a folder of swift-transformers");
             let mut finding = self

@@ -39,6 +39,8 @@ use crate::domain::{
 pub(super) use self::homes::Home;
 pub use self::words::absent_volume;
 
+/// Files of one model whose times are looked at.
+const WATCHED: usize = 256;
 /// Threads of a look: it waits for the disk more than it computes.
 const THREADS: usize = 4;
 
@@ -83,6 +85,9 @@ impl Known {
             let before = print.hash;
             if Print::of(&watched, eyes.now).hash == before {
                 watched.clone_from(&sketch.folders);
+                // Some programs write files in place.
+                let files = sketch.paths.iter().take(WATCHED);
+                watched.extend(files.map(|(path, _)| home.folder.join(path.as_str())));
                 print = Print::of(&watched, eyes.now);
             }
         }

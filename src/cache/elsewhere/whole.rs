@@ -161,7 +161,7 @@ impl Look<'_> {
             .map(RepoPath::as_str)
             .any(|name| name == "config.json" || (is_weights(name) && !name.contains('/')));
         // Other kinds of models lie here too; what they need is not known.
-        if !is_mlx {
+        if !is_mlx || self.has_escaped {
             return;
         }
         let examination = (self.judge.examine)(&self.home.folder);
