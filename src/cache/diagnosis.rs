@@ -60,6 +60,11 @@ impl Subject<'_> {
             .step(self.pull(fetch_bytes))
     }
 
+    /// Whether the repo says by its name that it is for MLX, as mlx-lm's own tool asks.
+    pub(super) fn is_named_mlx(self) -> bool {
+        self.repo.name().to_ascii_lowercase().contains("mlx")
+    }
+
     /// What heals a file that a pull leaves out unless it is named.
     pub(super) fn by_name(self, file: &str) -> PlanStep {
         PlanStep::ByHand {
@@ -338,6 +343,10 @@ pub(super) const fn cause(rule: Rule) -> &'static str {
         }
         Rule::WouldNotLoad => {
             "the file was changed after it was fetched, or the repo itself holds it like that"
+        }
+        Rule::NoModelType => {
+            "the model is for another library, such as diffusers, timm or sentence-transformers, or a part \
+             of its config was lost"
         }
         Rule::NoChatTemplate => {
             "a base model has none; for a chat model it was left out when it was converted or fetched"

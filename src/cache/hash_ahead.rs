@@ -142,10 +142,18 @@ fn prove_one(file: &Inspected, etag: &Etag, watch: &Watch<'_>) -> Result<Judged>
             break;
         }
     }
+    if still.is_none() && matches!(proof, Proof::Wrong(_)) {
+        // Somebody writes it: what it will be, nobody knows.
+        return Ok(Judged {
+            proof: Proof::Moving,
+            right: None,
+            wrong: None,
+        });
+    }
     // What cannot be read is not to be trusted either.
     let computed = match &proof {
         Proof::Wrong(computed) => Some(*computed),
-        Proof::Right | Proof::Unreadable(_) => None,
+        Proof::Right | Proof::Moving | Proof::Unreadable(_) => None,
     };
     let wrong = still.and_then(|metadata| {
         Some(WrongContent {

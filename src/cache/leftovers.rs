@@ -3,7 +3,9 @@
 //!
 //! Never takes anything away. What is so new that its writer may be at work is not told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -94,7 +96,7 @@ impl Repo<'_> {
     }
 
     /// Whether anybody downloads the repo as a whole: pointers come last.
-    fn is_being_pulled(&self) -> bool {
+    pub(super) fn is_being_pulled(&self) -> bool {
         marker_row(self.layout, self.id, self.eyes).is_some_and(|row| row.state == LockState::Held)
     }
 
@@ -113,6 +115,15 @@ impl Repo<'_> {
                 etag.is_some_and(|etag| !is_being_written(self.layout, self.id, &etag, self.eyes))
             })
             .collect();
+        if orphans.is_empty() {
+            return Vec::new();
+        }
+        // Names that larder does not take lead to blobs as well.
+        let Some(pointed) = self.pointed() else {
+            return Vec::new();
+        };
+        let is_free = |blob: &&Left| !pointed.contains(OsStr::new(&blob.name));
+        let orphans: Vec<&Left> = orphans.into_iter().filter(is_free).collect();
         if orphans.is_empty() {
             return Vec::new();
         }
@@ -169,6 +180,36 @@ impl Repo<'_> {
             found.push(removing(about(&unlisted), &unlisted, what));
         }
         found
+    }
+
+    /// The last part of the text of every link in the snapshots, whatever the names are, also behind
+    /// links to folders of the repo; `None` if not all of it can be read.
+    fn pointed(&self) -> Option<HashSet<OsString>> {
+        let folder = fs::canonicalize(self.layout.repo(self.id)).ok()?;
+        let mut open = vec![self.layout.snapshots(self.id)];
+        let mut seen = HashSet::new();
+        let mut pointed = HashSet::new();
+        while let Some(dir) = open.pop() {
+            let real = fs::canonicalize(&dir).ok()?;
+            if !real.starts_with(&folder) || !seen.insert(real) {
+                continue;
+            }
+            for entry in host::read_dir(&dir).ok()? {
+                let entry = entry.ok()?;
+                let kind = entry.file_type().ok()?;
+                let path = entry.path();
+                if kind.is_symlink() {
+                    let target = fs::read_link(&path).ok()?;
+                    pointed.extend(target.file_name().map(OsStr::to_owned));
+                    if path.is_dir() {
+                        open.push(path);
+                    }
+                } else if kind.is_dir() {
+                    open.push(path);
+                }
+            }
+        }
+        Some(pointed)
     }
 
     /// What programs make for a moment and leave when they die (hub.md 2.3).

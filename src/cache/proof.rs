@@ -67,6 +67,8 @@ pub(super) struct Inspected {
 pub(super) enum Proof {
     Right,
     Wrong(Etag),
+    /// It changed while it was read, and again.
+    Moving,
     Unreadable(String),
 }
 
@@ -405,6 +407,10 @@ impl Inspection {
                 Proof::Right => {
                     files_good += 1;
                     files_unread += usize::from(proofs.unread.contains(&id));
+                    continue;
+                }
+                Proof::Moving => {
+                    files_unknown += 1;
                     continue;
                 }
                 Proof::Wrong(computed) => (

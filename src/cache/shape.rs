@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use super::Layout;
 use super::diagnosis::{self, Subject};
 use super::salvage::all_partials;
-use crate::domain::{Change, Etag, Finding, Plan, PlanStep, RemoteFile, RepoPath, Rule, sanitize};
+use crate::domain::{
+    Change, Etag, Finding, Plan, PlanStep, RemoteFile, RepoPath, Rule, Severity, sanitize,
+};
 
 /// So many paths are named one by one.
 const TOLD: usize = 50;
@@ -66,7 +68,13 @@ impl Shape<'_> {
                 more => format!("parts of the model are not there: {first}, and {more} more"),
             };
             let place = self.folder.to_string_lossy();
-            let general = self.subject.general(Rule::HalfWritten, &summary, None);
+            let mut general = self.subject.general(Rule::HalfWritten, &summary, None);
+            if all_partials(self.layout, self.subject.repo).is_ok_and(|begun| begun.is_empty()) {
+                // Somebody may have asked for no more, or for another loader.
+                general.severity = Severity::Note;
+                "only some files were asked for, or the model is for another library"
+                    .clone_into(&mut general.cause);
+            }
             return Some(
                 lacks
                     .sentences

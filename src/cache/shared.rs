@@ -129,6 +129,9 @@ fn is_unused(layout: &Layout, payload: &Path) -> bool {
     let Some(text) = start(Path::new(&manifest), MANIFEST_MAX_BYTES) else {
         return false;
     };
+    if text.len() as u64 >= MANIFEST_MAX_BYTES {
+        return false;
+    }
     let Ok(text) = String::from_utf8(text) else {
         return false;
     };
@@ -148,7 +151,10 @@ fn leads_to(layout: &Layout, text: &str, payload: &Path) -> bool {
     let Some(folder) = link.parent() else {
         return false;
     };
-    fs::read_link(&link).is_ok_and(|target| plain(&folder.join(target)) == plain(payload))
+    let is_by_text =
+        fs::read_link(&link).is_ok_and(|target| plain(&folder.join(target)) == plain(payload));
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    is_by_text || real(&link).is_some_and(|leads| Some(leads) == real(payload))
 }
 
 /// A path without `.` and `..`, by its text alone.

@@ -13,7 +13,7 @@ use super::partials::{Contents, Eyes, Unfinished, distance, partials_of, since_e
 use super::salvage::all_partials;
 use super::scan::scan_with_findings;
 use super::{Judge, Layout, trees};
-use crate::domain::{Finding, ModelRow, PartialState, RepoId};
+use crate::domain::{Finding, ModelRow, PartialState, RepoId, Rule};
 use crate::host;
 
 /// Folders and refs of one repo whose times are looked at; more are left to the full look.
@@ -52,10 +52,22 @@ impl Sight {
         scan.findings
             .extend(place.findings(&scan.named, has_snapshots));
         let contents = OnceLock::new();
+        let partials = unfinished(layout, repo, &contents, eyes);
+        let is_live = |(row, ..): &Unfinished| matches!(row.state, PartialState::Live { .. });
+        if place.is_being_pulled() || partials.iter().any(is_live) {
+            // What is missing is on its way.
+            scan.findings.retain(|finding| {
+                let is_lack = matches!(
+                    finding.rule,
+                    Rule::HalfWritten | Rule::MissingFiles | Rule::RefToNowhere
+                );
+                !is_lack
+            });
+        }
         Self {
             models: scan.rows.into_iter().map(|(model, _)| model).collect(),
             findings: scan.findings,
-            partials: unfinished(layout, repo, &contents, eyes),
+            partials,
             contents,
             has_marker: layout.marker(repo).symlink_metadata().is_ok(),
             stale_marker: place.stale_marker(),

@@ -408,7 +408,14 @@ impl<'a> Tally<'a> {
             .iter()
             .filter(|trouble| trouble.level != LoadLevel::Missing);
         for trouble in told {
-            let is_broken = trouble.level == LoadLevel::Broken;
+            // A model for another library is no damaged one of MLX.
+            let is_foreign = trouble.rule == Rule::NoModelType && !self.subject.is_named_mlx();
+            let level = if is_foreign {
+                LoadLevel::Note
+            } else {
+                trouble.level
+            };
+            let is_broken = level == LoadLevel::Broken;
             if is_broken {
                 self.broken.push(trouble.sentence.clone());
             }
@@ -429,8 +436,8 @@ impl<'a> Tally<'a> {
                 what: &trouble.sentence,
             };
             let mut finding = self.subject.damage(trouble.rule, seen, &trouble.sentence);
-            finding.severity = trouble.level.severity();
-            if trouble.level < LoadLevel::Missing {
+            finding.severity = level.severity();
+            if level < LoadLevel::Missing {
                 // Pulling it again brings the same.
                 finding.plan = Plan::default();
             }

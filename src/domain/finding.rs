@@ -102,6 +102,8 @@ pub enum Rule {
     StrayWeights,
     /// A model that would not load: config, index, shards or tokenizer.
     WouldNotLoad,
+    /// A config without a `model_type`: of another library, or damaged.
+    NoModelType,
     /// A model without a chat template: it completes text, and a chat needs a format from elsewhere.
     NoChatTemplate,
     /// Something that cannot be read at all.
@@ -110,7 +112,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order of the table.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::AbandonedPartial,
         Self::DanglingPointer,
         Self::EscapingPointer,
@@ -145,6 +147,7 @@ impl Rule {
         Self::Evicted,
         Self::StrayWeights,
         Self::WouldNotLoad,
+        Self::NoModelType,
         Self::NoChatTemplate,
         Self::Unreadable,
     ];
@@ -186,6 +189,7 @@ impl Rule {
             Self::Evicted => "evicted",
             Self::StrayWeights => "stray-weights",
             Self::WouldNotLoad => "would-not-load",
+            Self::NoModelType => "no-model-type",
             Self::NoChatTemplate => "no-chat-template",
             Self::Unreadable => "unreadable",
         }
@@ -228,6 +232,7 @@ impl Rule {
             | Self::MalformedRef
             | Self::AbsentVolume
             | Self::WouldNotLoad
+            | Self::NoModelType
             | Self::Unreadable => Severity::Error,
         }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -16,8 +17,9 @@ use super::Shared;
 use super::emit::Emitter;
 use super::verify;
 use crate::domain::{
-    CacheKind, Event, LockKind, LockRow, LockState, ModelRow, RepoId, VerifyTarget,
+    CacheKind, Event, LockRow, LockState, ModelRow, PartialRow, PartialState, RepoId, VerifyTarget,
 };
+use crate::host;
 
 /// How long nothing must have been downloaded before the first model, and the rest before the next.
 const QUIET: Duration = Duration::from_secs(20);
@@ -29,8 +31,11 @@ const OLD_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 pub(super) struct Idle {
     shared: Arc<Shared>,
     emitter: Emitter,
-    running: JoinSet<()>,
+    /// What ends with the snapshot it was about, and whether it was looked at to its end.
+    running: JoinSet<((RepoId, String), bool)>,
     stop: CancellationToken,
+    /// Whether anybody wants it: not over a network, whose other end may not be idle.
+    is_wanted: bool,
     next: Instant,
     /// Snapshots that had their turn since this began: what cannot be verified is not tried for ever.
     tried: HashSet<(RepoId, String)>,
@@ -41,6 +46,7 @@ impl Idle {
         Self {
             shared: Arc::clone(shared),
             emitter: emitter.clone(),
+            is_wanted: shared.config.checks_idly && !host::is_remote(&shared.config.cache_dir),
             running: JoinSet::new(),
             stop: CancellationToken::new(),
             next: Instant::now() + QUIET,
@@ -49,14 +55,23 @@ impl Idle {
     }
 
     /// Looks whether a model is to be checked now, or a check to be broken off.
-    pub(super) fn tick(&mut self, models: &[ModelRow], locks: &[LockRow]) {
-        while self.running.try_join_next().is_some() {
+    pub(super) fn tick(&mut self, models: &[ModelRow], partials: &[PartialRow], locks: &[LockRow]) {
+        while let Some(ended) = self.running.try_join_next() {
             self.next = Instant::now() + REST;
+            if let Ok((key, false)) = ended {
+                // Its turn comes again.
+                self.tried.remove(&key);
+            }
         }
-        if !self.shared.config.checks_idly {
+        if !self.is_wanted {
             return;
         }
-        if self.shared.at_work.is_any() || locks.iter().any(is_download) {
+        let is_live = |partial: &PartialRow| matches!(partial.state, PartialState::Live { .. });
+        let is_busy = self.shared.at_work.is_any()
+            || self.shared.hashing.load(Ordering::Relaxed) > 0
+            || locks.iter().any(is_at_work)
+            || partials.iter().any(is_live);
+        if is_busy {
             self.stop.cancel();
             self.next = Instant::now() + QUIET;
             return;
@@ -79,8 +94,9 @@ impl Idle {
         let stop = self.stop.clone();
         self.running.spawn(async move {
             let repo = target.repo.clone();
+            let key = (repo.clone(), target.revision.clone().unwrap_or_default());
             let checked = verify::quietly(&shared, &emitter, target, is_deep, &stop).await;
-            match checked {
+            match &checked {
                 Ok(true) => {}
                 Ok(false) => {
                     let note = format!("{repo}: the check in idle time found damage");
@@ -90,6 +106,7 @@ impl Idle {
                 Err(_) => tracing::debug!(%repo, "the check in idle time did not end"),
             }
             shared.stirred.add(&repo);
+            (key, checked.is_ok())
         });
     }
 
@@ -127,7 +144,7 @@ impl Drop for Idle {
     }
 }
 
-/// Whether somebody downloads.
-fn is_download(lock: &LockRow) -> bool {
-    lock.state == LockState::Held && lock.kind != LockKind::Loader
+/// Whether somebody downloads, or has a model in memory that hashing would push out.
+fn is_at_work(lock: &LockRow) -> bool {
+    lock.state == LockState::Held || lock.is_program()
 }

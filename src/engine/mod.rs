@@ -56,7 +56,7 @@ mod watch;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -95,6 +95,8 @@ struct Shared {
     at_work: Arc<AtWork>,
     /// The repos that a job has just let go of.
     stirred: Stirred,
+    /// How many jobs hash because somebody asked.
+    hashing: AtomicUsize,
 }
 
 /// What all bodies share.
@@ -143,6 +145,7 @@ impl Shared {
             memory: Arc::new(Memory::new(&config.state_dir)),
             at_work: Arc::default(),
             stirred: Stirred::default(),
+            hashing: AtomicUsize::new(0),
             config: Arc::new(config),
         })
     }

@@ -60,6 +60,7 @@ pub(super) async fn run(
     let started = emitter.now();
     let mut repos = BTreeSet::new();
     let progress = Arc::new(Progress::default());
+    shared.hashing.fetch_add(1, Ordering::Relaxed);
     let outcome = {
         let work = verify(&shared, &emitter, wanted, &stop, &mut repos, &progress);
         tokio::pin!(work);
@@ -86,6 +87,7 @@ pub(super) async fn run(
             },
         }
     };
+    shared.hashing.fetch_sub(1, Ordering::Relaxed);
     let times = (started, emitter.now());
     let hashed: Vec<RepoId> = repos.iter().cloned().collect();
     history::keep(
@@ -121,7 +123,7 @@ async fn verify(
     let halt = stop.clone();
     let now = emitter.now();
     let (inspections, mut proofs) =
-        blocking(move || gather(&gathering, &targets, is_deep, &halt, now)).await??;
+        blocking(move || gather(&gathering, &targets, (is_deep, false), &halt, now)).await??;
     repos.extend(inspections.iter().map(|(_, one)| one.repo().clone()));
     let contents: BTreeMap<ContentId, u64> = inspections
         .iter()
@@ -182,7 +184,7 @@ pub(super) async fn quietly(
 ) -> Result<bool, Halt> {
     let (gathering, halt, now) = (Arc::clone(shared), stop.clone(), emitter.now());
     let (found, mut proofs) =
-        blocking(move || gather(&gathering, &[target], is_deep, &halt, now)).await??;
+        blocking(move || gather(&gathering, &[target], (is_deep, true), &halt, now)).await??;
     let progress = Arc::new(Progress {
         rest: UNHURRIED,
         ..Progress::default()
@@ -208,7 +210,7 @@ pub(super) async fn quietly(
 fn gather(
     shared: &Shared,
     targets: &[VerifyTarget],
-    is_deep: bool,
+    (is_deep, is_main_only): (bool, bool),
     stop: &CancellationToken,
     now: SystemTime,
 ) -> Result<(Vec<Placed>, Proofs), Halt> {
@@ -238,7 +240,7 @@ fn gather(
         inspect_all(
             shared,
             &layout,
-            (wanted, targets.is_empty()),
+            (wanted, targets.is_empty(), is_main_only),
             judge,
             stop,
             now,
@@ -262,13 +264,15 @@ fn gather(
 fn inspect_all(
     shared: &Shared,
     layout: &Layout,
-    (wanted, is_all): (&[VerifyTarget], bool),
+    (wanted, is_all, is_main_only): (&[VerifyTarget], bool, bool),
     judge: Judge<'_>,
     stop: &CancellationToken,
     now: SystemTime,
 ) -> Result<Vec<Placed>, Halt> {
     let mut abroad = Abroad::new(shared);
-    abroad.look_if_due(layout, false, &BTreeSet::new(), now);
+    if !is_main_only {
+        abroad.look_if_due(layout, false, &BTreeSet::new(), now);
+    }
     let mut found: Vec<Placed> = Vec::new();
     for target in wanted {
         if stop.is_cancelled() {

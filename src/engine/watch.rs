@@ -131,7 +131,13 @@ impl Watch {
                     self.tidy(&sighting.locks, now).await;
                     let models = sighting.cache.as_ref().map(|cache| &cache.models);
                     let models = models.or(self.said.models.as_ref());
-                    idle.tick(models.map_or(&[], Vec::as_slice), &sighting.locks);
+                    let partials = sighting.cache.as_ref().map(|cache| &cache.partials);
+                    let partials = partials.or(self.said.partials.as_ref());
+                    idle.tick(
+                        models.map_or(&[], Vec::as_slice),
+                        partials.map_or(&[], Vec::as_slice),
+                        &sighting.locks,
+                    );
                     let unfinished = match &sighting.cache {
                         Some(cache) if !std::mem::replace(&mut self.said.unfinished, true) => {
                             self.unfinished(cache, &sighting.locks).await

@@ -25,6 +25,8 @@ const JSON: &str = ".json";
 const PROCESSORS: [&str; 2] = ["preprocessor_config.json", "processor_config.json"];
 /// No JSON file but a tokenizer is near that.
 const LIMIT_BYTES: u64 = 64_000_000;
+/// A config takes many times its length in memory.
+const CONFIG_LIMIT_BYTES: u64 = 8_000_000;
 
 /// What keeps the model in `dir` from being loaded, and what is odd about it. Files of which only
 /// the form is looked at, such as a vocabulary of many megabytes, are not read if they are proven:
@@ -82,6 +84,10 @@ impl<'a> Look<'a> {
             }
         };
         let flaws = config.flaws();
+        if !config.has_model_type() {
+            let unfit = Unfit::new("names no `model_type`").by_rule(Rule::NoModelType);
+            self.unfit(CONFIG, &unfit);
+        }
         for why in &flaws.broken {
             self.broken(CONFIG, why);
         }
@@ -105,7 +111,7 @@ impl<'a> Look<'a> {
             );
             self.tell(LoadTrouble::new(LoadLevel::Note, sentence).of_file(CONFIG));
         }
-        let is_sound = flaws.broken.is_empty();
+        let is_sound = flaws.broken.is_empty() && config.has_model_type();
         is_sound.then_some(config)
     }
 
@@ -143,7 +149,13 @@ impl<'a> Look<'a> {
                 .seen
                 .at(LoadLevel::Broken)
                 .any(|trouble| trouble.file.as_deref() == Some(&name));
-            if is_told || self.source.is_unseen(&name) || self.source.is_proven(&name) {
+            // What is that large is no setting, and nobody's damage.
+            let is_large = matches!(
+                self.source.open(&name),
+                Ok(Some(opened)) if opened.size_bytes > LIMIT_BYTES
+            );
+            let is_left_out = is_told || is_large || self.source.is_unseen(&name);
+            if is_left_out || self.source.is_proven(&name) {
                 continue;
             }
             if name != GENERATION {
@@ -160,7 +172,10 @@ impl<'a> Look<'a> {
     /// A small JSON file; what is wrong with it is told.
     pub(super) fn json<T: for<'de> Deserialize<'de>>(&mut self, name: &str) -> Option<T> {
         let read = match self.source.open(name) {
-            Ok(Some(opened)) => opened.whole(LIMIT_BYTES),
+            Ok(Some(opened)) => opened.whole(match name {
+                CONFIG | GENERATION | words::TOKENIZER_CONFIG => CONFIG_LIMIT_BYTES,
+                _ => LIMIT_BYTES,
+            }),
             Ok(None) => {
                 self.unseen(name);
                 return None;

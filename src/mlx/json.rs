@@ -30,6 +30,12 @@ impl Unfit {
             rule: Rule::WouldNotLoad,
         }
     }
+
+    /// Says by which rule it was found.
+    pub(super) const fn by_rule(mut self, rule: Rule) -> Self {
+        self.rule = rule;
+        self
+    }
 }
 
 impl Imposter {

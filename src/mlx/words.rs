@@ -24,6 +24,8 @@ const ADDED: &str = "added_tokens.json";
 const TIKTOKEN: &str = ".tiktoken";
 const TIKTOKEN_MODEL: &str = "tiktoken.model";
 const TEMPLATES: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
+/// No vocabulary is near that.
+const TOKENIZER_LIMIT_BYTES: u64 = 256_000_000;
 /// Longer lists of merges are not looked through.
 const MERGES_LIMIT_BYTES: u64 = 64_000_000;
 /// Special tokens that are told one by one.
@@ -198,6 +200,13 @@ fn read<T>(
 /// `tokenizer.json`, if it must be looked at.
 fn whole(look: &mut Look<'_>, small: &Small) -> Option<Counted> {
     if look.source.is_proven(TOKENIZER) {
+        return None;
+    }
+    if let Ok(Some(file)) = look.source.open(TOKENIZER)
+        && file.size_bytes > TOKENIZER_LIMIT_BYTES
+    {
+        let sentence = format!("`{TOKENIZER}` is too large to be looked at");
+        look.tell(LoadTrouble::new(LoadLevel::Warning, sentence).of_file(TOKENIZER));
         return None;
     }
     let wanted: Vec<&str> = small.wanted.keys().map(String::as_str).collect();

@@ -412,6 +412,7 @@ pub(super) const fn rule_word(rule: Rule) -> &'static str {
         Rule::Evicted => "evicted",
         Rule::StrayWeights => "stray weights",
         Rule::WouldNotLoad => "would not load",
+        Rule::NoModelType => "no model type",
         Rule::NoChatTemplate => "no template",
         Rule::Unreadable => "unreadable",
     }
