@@ -39,7 +39,7 @@ fn main() {
     }
     let layout = Layout::new(root);
     let judge = Judge {
-        examine: &|folder| {
+        examine: &|folder, _| {
             let reading = mlx::Reading {
                 open: &host::open_quietly,
                 list: &host::names,

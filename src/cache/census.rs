@@ -276,7 +276,7 @@ struct Memory(Mutex<HashMap<PathBuf, (u64, Examination)>>);
 impl Memory {
     /// Lets `work` judge with this memory.
     fn using<T>(&self, judge: Judge<'_>, work: impl FnOnce(Judge<'_>) -> T) -> T {
-        let examine = |folder: &Path| {
+        let examine = |folder: &Path, untouched: &BTreeSet<String>| {
             let print = print_of_files(folder);
             let known = {
                 let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -285,7 +285,7 @@ impl Memory {
             if let Some((_, known)) = known {
                 return known;
             }
-            let found = (judge.examine)(folder);
+            let found = (judge.examine)(folder, untouched);
             self.0
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -336,7 +336,7 @@ mod tests {
     /// were examined for it.
     fn again(census: &mut Census, layout: &Layout) -> (bool, usize) {
         let examined = AtomicUsize::new(0);
-        let examine = |_: &Path| {
+        let examine = |_: &Path, _: &BTreeSet<String>| {
             examined.fetch_add(1, Ordering::Relaxed);
             Examination::default()
         };

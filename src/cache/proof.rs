@@ -251,6 +251,11 @@ fn inspect_snapshot(
         .into_iter()
         .map(|file| (file.path, (file.etag, file.size_bytes)))
         .collect();
+    let known_bad: HashSet<&str> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error && is_about_bytes(finding.rule))
+        .filter_map(|finding| finding.file.as_deref())
+        .collect();
     let files = paths_below(&folder)?
         .into_iter()
         .map(|path| {
@@ -262,11 +267,7 @@ fn inspect_snapshot(
             let listed = listing.get(&path).copied();
             let etag = named.or(listed.map(|(etag, _)| etag));
             let shown = sanitize(path.as_str());
-            let is_known_bad = findings.iter().any(|finding| {
-                finding.file.as_deref() == Some(&shown)
-                    && finding.severity == Severity::Error
-                    && is_about_bytes(finding.rule)
-            });
+            let is_known_bad = known_bad.contains(shown.as_str());
             let content = etag
                 .filter(|_| !is_known_bad)
                 .and_then(|etag| content_of(layout, &place, &etag));
@@ -299,7 +300,7 @@ fn content_of(layout: &Layout, place: &Path, etag: &Etag) -> Option<(ContentId, 
     let found = place
         .metadata()
         .ok()
-        .filter(|found| found.is_file() && !host::is_evicted(found))?;
+        .filter(|found| found.is_file() && !host::is_evicted(place, found))?;
     Some((ContentId::of(&found, etag), found.len()))
 }
 

@@ -22,8 +22,9 @@ pub struct Hashed {
 /// The other rooms' judgement that a scan asks for; the cache does not know what a model needs.
 #[derive(Clone, Copy)]
 pub struct Judge<'a> {
-    /// Looks at the model in a folder: `mlx::examine`.
-    pub examine: &'a (dyn Fn(&Path) -> Examination + Sync),
+    /// Looks at the model in a folder, `mlx::examine`, without reading these files of it: they lie
+    /// outside of the cache, or not on this disk.
+    pub examine: &'a (dyn Fn(&Path, &BTreeSet<String>) -> Examination + Sync),
     /// The files of a listing that loaders read: `mlx::default_selection`.
     pub select: &'a (dyn Fn(&[RemoteFile]) -> Vec<RepoPath> + Sync),
     /// What is known of the file at a path without links, that looks like this and should have this

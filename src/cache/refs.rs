@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::snapshot::paths_below;
 use super::staging::{is_number, scratch_dir};
@@ -15,6 +16,8 @@ use crate::host;
 
 /// No commit hash is longer, whatever stands around it.
 const MAX_REF_BYTES: u64 = 4096;
+/// How long a program that writes a ref in place needs at most, between emptying and filling it.
+const IN_PLACE: Duration = Duration::from_millis(20);
 
 /// What a ref holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,25 @@ pub fn read_ref(layout: &Layout, repo: &RepoId, revision: &Revision) -> Result<O
 }
 
 fn read_file(path: &Path) -> Result<Option<RefValue>> {
+    let mut bytes = read_bytes(path)?;
+    if bytes.as_ref().is_some_and(Vec::is_empty) {
+        // Some programs write it in place, and a moment later it is whole.
+        std::thread::sleep(IN_PLACE);
+        bytes = read_bytes(path)?;
+    }
+    Ok(bytes.map(|bytes| {
+        let commit = str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| Commit::new(text.trim()).ok());
+        let is_exact = commit.is_some_and(|commit| commit.to_string().as_bytes() == bytes);
+        RefValue {
+            commit,
+            is_malformed: !is_exact,
+        }
+    }))
+}
+
+fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     let file = match host::open_quietly(path) {
         Ok(file) => file,
         Err(error) if blob::is_absent(&error) => return Ok(None),
@@ -43,14 +65,7 @@ fn read_file(path: &Path) -> Result<Option<RefValue>> {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(None),
         Err(error) => return Err(Error::from_io("read the ref", path, error)),
     }
-    let commit = str::from_utf8(&bytes)
-        .ok()
-        .and_then(|text| Commit::new(text.trim()).ok());
-    let is_exact = commit.is_some_and(|commit| commit.to_string().as_bytes() == bytes);
-    Ok(Some(RefValue {
-        commit,
-        is_malformed: !is_exact,
-    }))
+    Ok(Some(bytes))
 }
 
 /// The length of a malformed ref and what is wrong with it, in a few words.

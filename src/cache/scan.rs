@@ -253,14 +253,14 @@ fn look(
             "the folder is not named after a commit, so most tools do not find it".to_owned(),
         );
     }
-    // What a pointer leads to outside of the repo is not read, nor what would have to be fetched.
-    let is_readable = is_there && !tally.has_escaped && !tally.has_evicted;
-    let examination = if is_readable && repo.kind() == crate::domain::RepoKind::Model {
-        (judge.examine)(&folder)
+    let examination = if is_there && repo.kind() == crate::domain::RepoKind::Model {
+        (judge.examine)(&folder, &tally.untouched)
     } else {
         Examination::default()
     };
     tally.would_not_load(&folder, &examination);
+    let mut lacking = examination.sentences(LoadLevel::Missing);
+    lacking.append(&mut tally.evicted);
     let files_present = tally.present.len();
     let verified_ms = tally.verified_ms();
     let ready = Findings {
@@ -270,23 +270,24 @@ fn look(
             files: files.iter().map(|file| file.path.clone()).collect(),
             selected: (judge.select)(files).into_iter().collect(),
         }),
-        missing: examination.sentences(LoadLevel::Missing),
+        missing: lacking.clone(),
         broken: tally.broken,
         notes: tally.notes,
     }
     .verdict();
     if is_there {
         let mut missing = ready.missing;
-        missing.retain(|path| {
-            // A pointer that leads to nothing is told already.
-            let shown = sanitize(path.as_str());
-            let is_told = |finding: &Finding| finding.file.as_deref() == Some(&shown);
-            !tally.findings.iter().any(is_told)
-        });
+        // A pointer that leads to nothing is told already.
+        let told: BTreeSet<&str> = tally
+            .findings
+            .iter()
+            .filter_map(|f| f.file.as_deref())
+            .collect();
+        missing.retain(|path| !told.contains(sanitize(path.as_str()).as_str()));
         let lacks = Lacks {
             paths: &missing,
             present: files_present,
-            sentences: &examination.sentences(LoadLevel::Missing),
+            sentences: &lacking,
             listing: listing.as_deref(),
         };
         let shape = Shape {

@@ -24,7 +24,7 @@ fn scan_of(layout: &Layout) -> Vec<ModelRow> {
 
 fn judge() -> Judge<'static> {
     Judge {
-        examine: &|dir| {
+        examine: &|dir, _| {
             let is_there = dir.join("config.json").exists();
             let no_config = LoadTrouble::new(LoadLevel::Missing, "no config");
             Examination {

@@ -40,16 +40,18 @@ pub(super) struct Tally<'a> {
     pub(super) broken: Vec<String>,
     pub(super) notes: Vec<String>,
     pub(super) findings: Vec<Finding>,
+    /// Files about which an error was told.
+    in_error: HashSet<String>,
     /// Names of blobs that pointers lead to, those included that are not there.
     pub(super) named: BTreeSet<String>,
     /// Regular files in the place of pointers, with their lengths.
     pub(super) regular: Vec<(PathBuf, u64)>,
     /// Those of them whose content lies among the blobs as well, with that blob.
     pub(super) copied: Vec<(PathBuf, PathBuf, u64)>,
-    /// Whether a pointer leads out of the repo: what it leads to is not read.
-    pub(super) has_escaped: bool,
-    /// Whether the bytes of a file are not on this disk: reading it would fetch them.
-    pub(super) has_evicted: bool,
+    /// Files that are not read: pointers lead out of the repo, or their bytes are not on this disk.
+    pub(super) untouched: BTreeSet<String>,
+    /// Those whose bytes are not on this disk, a sentence each.
+    pub(super) evicted: Vec<String>,
     /// When the content that was hashed longest ago was; `None` before the first.
     oldest_ms: Option<u64>,
     /// Whether a file there is was not hashed, or has changed since.
@@ -66,8 +68,8 @@ impl<'a> Tally<'a> {
             named: BTreeSet::new(),
             regular: Vec::new(),
             copied: Vec::new(),
-            has_escaped: false,
-            has_evicted: false,
+            untouched: BTreeSet::new(),
+            evicted: Vec::new(),
             oldest_ms: None,
             has_unhashed: false,
             judge,
@@ -82,6 +84,7 @@ impl<'a> Tally<'a> {
             broken: Vec::new(),
             notes: Vec::new(),
             findings: Vec::new(),
+            in_error: HashSet::new(),
         }
     }
 
@@ -108,10 +111,7 @@ impl<'a> Tally<'a> {
     /// A reader gets wrong or missing bytes of a file.
     fn broke(&mut self, rule: Rule, seen: Seen<'_>, sentence: String) {
         // What follows from the first thing wrong is no second finding.
-        let is_first = !self.findings.iter().any(|known| {
-            known.severity == Severity::Error && known.file.as_deref() == Some(seen.file)
-        });
-        if is_first {
+        if self.in_error.insert(seen.file.to_owned()) {
             let mut finding = self.subject.damage(rule, seen, &sentence);
             let is_left_out = RepoPath::new(seen.file)
                 .is_ok_and(|path| !self.judge.selects(&path, &Etag::Sha256([0; 32])));
@@ -164,15 +164,20 @@ impl<'a> Tally<'a> {
         let bytes = metadata.len();
         let is_out = named.as_deref().is_some_and(|name| self.leads_out(name));
         if is_link && (named.is_none() || is_out) {
-            self.escaped(seen(Some(bytes), &leads));
+            self.escaped(seen(None, &leads));
+            self.untouched.insert(path.as_str().to_owned());
             return row(Some(bytes), FileState::Unverified);
         }
-        if host::is_evicted(&metadata) {
+        if host::is_evicted(&place, &metadata) {
             self.evicted(seen(Some(bytes), ""));
+            self.untouched.insert(path.as_str().to_owned());
+            // Nobody can read it now.
+            self.present.remove(path);
             return row(Some(bytes), FileState::Unverified);
         }
         if let (Some(named), Some(file)) = (&named, expected)
             && *named != file.etag.to_string()
+            && exact_etag(named).is_some_and(|etag| etag.algorithm() == file.etag.algorithm())
         {
             let what = format!(
                 "it leads to {}, the listing says {}",
@@ -284,7 +289,7 @@ impl<'a> Tally<'a> {
         let finding = self.subject.damage(Rule::EscapingPointer, seen, &sentence);
         self.findings.push(finding);
         self.notes.push(sentence);
-        (self.has_escaped, self.has_unhashed) = (true, true);
+        self.has_unhashed = true;
     }
 
     /// A file whose bytes are not on this disk.
@@ -302,8 +307,8 @@ impl<'a> Tally<'a> {
             ),
         });
         self.findings.push(finding);
-        self.notes.push(sentence);
-        (self.has_evicted, self.has_unhashed) = (true, true);
+        self.evicted.push(sentence);
+        self.has_unhashed = true;
     }
 
     /// What can be told of a content without hashing it.

@@ -3,16 +3,17 @@
 //!
 //! Never says that bytes are right; that is for hashes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::memory::Memory;
-use crate::domain::{Examination, LoadLevel};
+use crate::domain::{Examination, LoadLevel, LoadTrouble, sanitize};
 use crate::ledger::Stamp;
 use crate::{host, mlx};
 
@@ -63,7 +64,12 @@ impl<'a> Forms<'a> {
     }
 
     /// Examines the model in a folder. What `is_proven` is not parsed either.
-    pub(super) fn examine(&self, folder: &Path, is_proven: mlx::IsProven<'_>) -> Examination {
+    pub(super) fn examine(
+        &self,
+        folder: &Path,
+        untouched: &BTreeSet<String>,
+        is_proven: mlx::IsProven<'_>,
+    ) -> Examination {
         let asked = Mutex::new(Vec::new());
         let is_known = |path: &Path| {
             if is_proven(path) {
@@ -81,15 +87,31 @@ impl<'a> Forms<'a> {
             }
             is_known
         };
+        let open = |path: &Path| {
+            let name = path.strip_prefix(folder).ok().and_then(Path::to_str);
+            if name.is_some_and(|name| untouched.contains(name)) {
+                return Err(io::Error::other("it is not read"));
+            }
+            host::open_quietly(path)
+        };
         let reading = mlx::Reading {
-            open: &host::open_quietly,
+            open: &open,
             list: &host::names,
             is_deep: self.is_afresh,
         };
-        let seen = mlx::examine(folder, reading, &is_known);
+        let mut seen = mlx::examine(folder, reading, &is_known);
+        // Of what is not read nothing can be said.
+        let untouched: BTreeSet<String> = untouched.iter().map(|name| sanitize(name)).collect();
+        let is_told = |trouble: &LoadTrouble| {
+            !trouble
+                .file
+                .as_ref()
+                .is_some_and(|file| untouched.contains(file))
+        };
+        seen.troubles.retain(is_told);
         // What is odd about one file may show in another: only a model without any of it is learned.
         let mut troubles = seen.troubles.iter();
-        if troubles.all(|trouble| trouble.level == LoadLevel::Note) {
+        if untouched.is_empty() && troubles.all(|trouble| trouble.level == LoadLevel::Note) {
             let asked = asked.into_inner().unwrap_or_else(PoisonError::into_inner);
             self.learned
                 .lock()

@@ -3,6 +3,7 @@
 //!
 //! Never looks itself; what was learned of forms is kept when the look is over.
 
+use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::path::Path;
 use std::time::SystemTime;
@@ -48,7 +49,9 @@ impl<'a> Judging<'a> {
         let forms = Forms::of(self.memory, self.is_afresh);
         let verdicts = Verdicts::of(self.memory);
         let looked = look(Judge {
-            examine: &|folder: &Path| forms.examine(folder, is_proven),
+            examine: &|folder: &Path, untouched: &BTreeSet<String>| {
+                forms.examine(folder, untouched, is_proven)
+            },
             select: &mlx::default_selection,
             hashed: &|path: &Path, found: &Metadata, etag: &Etag| {
                 verdicts.hashed(path, found, etag)

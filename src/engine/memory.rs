@@ -23,6 +23,8 @@ const FILE: &str = "ledger.sqlite3";
 /// A file system tells times in steps; within one, a change does not show. The longest step of
 /// those that are in use is a kernel's tick, 10 ms.
 const STEP: Duration = Duration::from_millis(20);
+/// The same where times are whole seconds or pairs of them: FAT, some network file systems.
+const COARSE_STEP: Duration = Duration::from_secs(3);
 
 /// The ledger, if it can be used.
 #[derive(Debug)]
@@ -187,7 +189,8 @@ impl Memory {
     /// that a later one would show.
     pub(super) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
         let changed_ns = u128::try_from(stamp.changed_ns).unwrap_or(0);
-        changed_ns + STEP.as_nanos() <= since_epoch(now).as_nanos()
+        let step = if is_coarse(stamp) { COARSE_STEP } else { STEP };
+        changed_ns + step.as_nanos() <= since_epoch(now).as_nanos()
     }
 
     /// Remembers files as proven that still are what they were.
@@ -198,6 +201,8 @@ impl Memory {
         if files.iter().any(|file| !Self::is_settled(&file.stamp, now)) {
             std::thread::sleep(STEP);
         }
+        // A coarse one is not waited for.
+        files.retain(|file| !is_coarse(&file.stamp) || Self::is_settled(&file.stamp, now));
         files
             .retain(|file| fs::metadata(&file.path).is_ok_and(|now| Stamp::of(&now) == file.stamp));
         self.with(|ledger| ledger.keep_proven(&files, millis(since_epoch(now))));
@@ -409,4 +414,10 @@ impl Diary {
 
 fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Whether a file's times are whole seconds: then its file system knows no finer ones.
+const fn is_coarse(stamp: &Stamp) -> bool {
+    const SECOND_NS: i64 = 1_000_000_000;
+    stamp.modified_ns % SECOND_NS == 0 && stamp.changed_ns % SECOND_NS == 0
 }

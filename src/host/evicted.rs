@@ -5,6 +5,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 /// The unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
@@ -15,12 +16,24 @@ const WRITTEN_PART: u64 = 8;
 
 /// Whether a file's bytes are elsewhere, or were never written: it is as long as it should be, and
 /// takes next to no room.
-pub fn is_evicted(found: &Metadata) -> bool {
+pub fn is_evicted(path: &Path, found: &Metadata) -> bool {
     if is_dataless(found) {
         return true;
     }
     let on_disk = found.blocks().saturating_mul(BLOCK_BYTES);
-    found.is_file() && found.len() >= SURE_FROM_BYTES && on_disk < found.len() / WRITTEN_PART
+    let is_suspect =
+        found.is_file() && found.len() >= SURE_FROM_BYTES && on_disk < found.len() / WRITTEN_PART;
+    is_suspect && has_hole(path)
+}
+
+/// Whether a file has a hole before its end: some file systems compress, or count blocks late.
+fn has_hole(path: &Path) -> bool {
+    let hole = super::open_quietly(path).and_then(|file| {
+        let length = file.metadata()?.len();
+        Ok(rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0))? < length)
+    });
+    // One that cannot be asked is not read either.
+    hole.unwrap_or(true)
 }
 
 /// `SF_DATALESS` of `sys/stat.h`: a file provider has the bytes.
@@ -48,7 +61,7 @@ mod tests {
     fn a_file_without_its_bytes_is_told_from_one_with_them() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        let says = || is_evicted(&path.metadata().unwrap());
+        let says = || is_evicted(&path, &path.metadata().unwrap());
         for (bytes, is_sparse) in [(0, false), (10_000, false), (10_000_000, true)] {
             File::create(&path).unwrap().set_len(bytes).unwrap();
             assert_eq!(says(), is_sparse, "{bytes} bytes without content");
@@ -58,6 +71,6 @@ mod tests {
             .collect();
         fs::write(&path, noise).unwrap();
         assert!(!says());
-        assert!(!is_evicted(&dir.path().metadata().unwrap()));
+        assert!(!is_evicted(dir.path(), &dir.path().metadata().unwrap()));
     }
 }

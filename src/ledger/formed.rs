@@ -8,6 +8,8 @@ use rusqlite::params;
 use super::proven::{signed, stamp_of};
 use super::{Ledger, Result, Stamp};
 
+/// Whose rules a form was good by: another larder may ask for more.
+const RULES: &str = env!("CARGO_PKG_VERSION");
 /// Files that are remembered; the oldest give way.
 const FORMED: u32 = 20_000;
 
@@ -17,9 +19,9 @@ impl Ledger {
         let connection = self.lock();
         let mut ask = connection.prepare(
             "select path, device, inode, size, modified_ns, changed_ns from formed
-             where path > ?1 || '/' and path < ?1 || '0'",
+             where path > ?1 || '/' and path < ?1 || '0' and rules = ?2",
         )?;
-        let rows = ask.query_map([folder], |row| Ok((row.get(0)?, stamp_of(row)?)))?;
+        let rows = ask.query_map([folder, RULES], |row| Ok((row.get(0)?, stamp_of(row)?)))?;
         rows.map(|row| row.map_err(Into::into)).collect()
     }
 
@@ -30,8 +32,8 @@ impl Ledger {
         for (path, stamp) in files {
             change.execute(
                 "insert or replace into formed
-                 (path, device, inode, size, modified_ns, changed_ns, at_ms)
-                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                 (path, device, inode, size, modified_ns, changed_ns, at_ms, rules)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 params![
                     path,
                     signed(stamp.device),
@@ -40,6 +42,7 @@ impl Ledger {
                     stamp.modified_ns,
                     stamp.changed_ns,
                     signed(at_ms),
+                    RULES,
                 ],
             )?;
         }

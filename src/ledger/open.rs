@@ -58,8 +58,8 @@ const WRONG: &str = "wrong (
 
 const FORMED: &str = "formed (
     path text primary key, device integer not null, inode integer not null, size integer not null,
-    modified_ns integer not null, changed_ns integer not null, at_ms integer not null)
-    without rowid";
+    modified_ns integer not null, changed_ns integer not null, at_ms integer not null,
+    rules text not null) without rowid";
 
 impl Ledger {
     /// Opens the ledger at `path`, or begins one. One that is damaged is set aside, never deleted;

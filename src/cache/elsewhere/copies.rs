@@ -14,6 +14,9 @@ use crate::cache::{Layout, sight};
 use crate::domain::{Etag, Finding, RepoId, Rule, sanitize};
 use crate::host;
 
+/// A blob of which no name is known, and that is as large as weights are.
+const LARGE_BYTES: u64 = 20_000_000;
+
 /// A file whose content is known by its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Copy {
@@ -115,7 +118,9 @@ pub(super) fn duplicates(holdings: &[Holding]) -> Vec<Finding> {
         // A tokenizer that two models share makes them no copies of each other.
         .filter(|(_, shared)| {
             let mut names = shared.iter().filter_map(|content| content.file.as_deref());
-            names.any(is_weights)
+            let is_large =
+                |content: &Content| content.file.is_none() && content.bytes >= LARGE_BYTES;
+            names.any(is_weights) || shared.iter().any(is_large)
         })
         .map(|(holders, shared)| {
             let holders: Vec<&Holding> = holders.iter().map(|at| &holdings[*at]).collect();

@@ -22,8 +22,8 @@ use crate::cache::ready::Hashed;
 use crate::cache::tally::is_of_nothing;
 use crate::cache::trees::read_listing;
 use crate::domain::{
-    CacheKind, Etag, FileRow, FileState, Finding, ModelRow, RemoteFile, RepoPath, Rule, Severity,
-    sanitize,
+    CacheKind, Etag, FileRow, FileState, Finding, ModelRow, PartialState, RemoteFile, RepoPath,
+    Rule, Severity, sanitize,
 };
 use crate::host;
 
@@ -62,8 +62,8 @@ pub(super) struct Look<'a> {
     pub(super) oldest_ms: Option<u64>,
     /// Whether a file was not hashed, or has changed since.
     pub(super) has_unhashed: bool,
-    /// Whether a link leads out of the folder: what it leads to is not read.
-    pub(super) has_escaped: bool,
+    /// Files that are not read: links lead out of the folder, or their bytes are not on this disk.
+    pub(super) untouched: BTreeSet<String>,
     pub(super) counted: HashSet<(u64, u64)>,
     pub(super) present: BTreeSet<RepoPath>,
     pub(super) size_bytes: u64,
@@ -104,7 +104,7 @@ pub(super) fn look(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Option<Ske
         judge,
         oldest_ms: None,
         has_unhashed: false,
-        has_escaped: false,
+        untouched: BTreeSet::new(),
         counted: HashSet::new(),
         present: BTreeSet::new(),
         size_bytes: 0,
@@ -124,6 +124,17 @@ pub(super) fn look(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Option<Ske
     let partials = look.partials(eyes);
     look.without_notes();
     look.examine();
+    let is_live = |partial: &Unfinished| matches!(partial.row.state, PartialState::Live { .. });
+    if partials.iter().any(is_live) {
+        // What is missing is on its way.
+        look.findings.retain(|finding| {
+            let is_lack = matches!(
+                finding.rule,
+                Rule::MissingFiles | Rule::HalfWritten | Rule::MissingMetadata | Rule::WouldNotLoad
+            );
+            !is_lack
+        });
+    }
     if look.files.is_empty() && partials.is_empty() && look.notes.by_file.is_empty() {
         return None;
     }
@@ -287,8 +298,9 @@ impl Look<'_> {
             self.broke(Rule::EmptyBlob, path.as_str(), what, sentence);
             row.state = FileState::Truncated;
         }
-        if host::is_evicted(&found) {
+        if host::is_evicted(&place, &found) {
             self.evicted.push(path.clone());
+            self.untouched.insert(path.as_str().to_owned());
         } else {
             self.present.insert(path.clone());
             if expected_bytes != Some(bytes)
@@ -419,8 +431,11 @@ impl Look<'_> {
         }
         self.present.insert(path.clone());
         let home = fs::canonicalize(&self.home.folder);
-        self.has_escaped |= !home
-            .is_ok_and(|home| fs::canonicalize(place).is_ok_and(|real| real.starts_with(home)));
+        let is_inside =
+            home.is_ok_and(|home| fs::canonicalize(place).is_ok_and(|real| real.starts_with(home)));
+        if !is_inside {
+            self.untouched.insert(path.as_str().to_owned());
+        }
         if self.home.kind == CacheKind::HubApi && !is_hidden {
             let summary = format!("`{shown}` is a link in a folder of swift-transformers");
             let mut finding = self

@@ -68,7 +68,7 @@ fn inspection(sketch: &Sketch) -> Inspection {
                 .symlink_metadata()
                 .ok()
                 .filter(fs::Metadata::is_file)?;
-            (!host::is_evicted(&found)).then(|| (ContentId::of(&found, &etag), found.len()))
+            (!host::is_evicted(&place, &found)).then(|| (ContentId::of(&found, &etag), found.len()))
         });
         Inspected {
             listed_bytes: None,

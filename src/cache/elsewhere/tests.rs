@@ -15,7 +15,7 @@ use crate::host::LockTable;
 /// examined for it.
 fn again(seen: &mut Elsewhere, places: &Places, is_main_new: bool) -> (bool, usize) {
     let examined = AtomicUsize::new(0);
-    let examine = |_: &Path| {
+    let examine = |_: &Path, _: &std::collections::BTreeSet<String>| {
         examined.fetch_add(1, Ordering::Relaxed);
         Examination::default()
     };

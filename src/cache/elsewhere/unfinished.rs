@@ -16,7 +16,8 @@ use crate::domain::{Etag, PartialRow, PartialState, RemoteFile, RepoPath, saniti
 use crate::host::Holder;
 
 /// One that changed this recently is taken for live although nobody is known to write it.
-const RECENT: Duration = Duration::from_mins(1);
+/// Longer than for the Hub cache: swift-transformers locks nothing, and its connections wait long.
+const RECENT: Duration = Duration::from_mins(5);
 
 /// An unfinished file.
 #[derive(Clone, Debug, PartialEq, Eq)]

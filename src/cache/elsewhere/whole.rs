@@ -161,10 +161,10 @@ impl Look<'_> {
             .map(RepoPath::as_str)
             .any(|name| name == "config.json" || (is_weights(name) && !name.contains('/')));
         // Other kinds of models lie here too; what they need is not known.
-        if !is_mlx || self.has_escaped {
+        if !is_mlx {
             return;
         }
-        let examination = (self.judge.examine)(&self.home.folder);
+        let examination = (self.judge.examine)(&self.home.folder, &self.untouched);
         for sentence in examination.sentences(LoadLevel::Missing) {
             if !self.missing.contains(&sentence) {
                 self.missing.push(sentence);
