@@ -163,6 +163,16 @@ impl Census {
             .collect()
     }
 
+    /// The bytes of all files that pointers lead to, each file once.
+    pub fn size_bytes(&self) -> u64 {
+        let inodes: HashMap<(u64, u64), u64> = self
+            .repos
+            .values()
+            .flat_map(|sight| sight.inodes.iter().map(|(id, bytes)| (*id, *bytes)))
+            .collect();
+        inodes.into_values().sum()
+    }
+
     /// Everything that is wrong, the worst first.
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = self.beside.clone();

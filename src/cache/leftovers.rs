@@ -101,11 +101,8 @@ impl Repo<'_> {
     }
 
     fn age(&self, found: &Metadata) -> Duration {
-        let modified = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        // What was moved here keeps the time of its bytes.
-        let moved = u64::try_from(found.ctime()).unwrap_or_default();
-        let moved = SystemTime::UNIX_EPOCH + Duration::from_secs(moved);
-        distance(self.eyes.now, modified).min(distance(self.eyes.now, moved))
+        let changed = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        distance(self.eyes.now, changed)
     }
 
     /// Blobs that no snapshot leads to, and nobody is at work on.

@@ -88,7 +88,7 @@ pub use purge::{PlannedRemoval, remove_partial};
 pub use ready::{Hashed, Judge};
 pub use refs::{RefValue, read_ref, refs_of, write_ref};
 pub use root::{prepare_repo, prepare_root, resolve_root};
-pub use scan::{RepoRows, repos, scan, scan_repo};
+pub use scan::{RepoRows, repos, scan, scan_repo, scan_with_size};
 pub use script::print_of_growth;
 pub use snapshot::{
     Pointer, find_collision, inspect_pointer, named_snapshot_paths, snapshot_paths,

@@ -32,6 +32,8 @@ pub(super) struct RepoScan {
     pub(super) findings: Vec<Finding>,
     /// Names of blobs that any pointer leads to.
     pub(super) named: BTreeSet<String>,
+    /// Every file that pointers lead to, by device and inode, with its length: each once.
+    pub(super) inodes: HashMap<(u64, u64), u64>,
 }
 
 /// Every snapshot in the cache, by repo. A cache that does not exist yet holds none.
@@ -39,12 +41,22 @@ pub(super) struct RepoScan {
 /// # Errors
 /// [`Error::AbsentMount`] if the cache's volume is not there: that is not an empty cache.
 pub fn scan(layout: &Layout, judge: Judge<'_>) -> Result<Vec<ModelRow>> {
+    scan_with_size(layout, judge).map(|(rows, _)| rows)
+}
+
+/// The same, with the bytes of all files that pointers lead to, each file once.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_with_size(layout: &Layout, judge: Judge<'_>) -> Result<(Vec<ModelRow>, u64)> {
     let mut rows = Vec::new();
+    let mut inodes = HashMap::new();
     for repo in repos(layout)? {
         let found = scan_with_findings(layout, &repo, judge);
         rows.extend(found.rows.into_iter().map(|(model, _)| model));
+        inodes.extend(found.inodes);
     }
-    Ok(rows)
+    Ok((rows, inodes.into_values().sum()))
 }
 
 /// Every repo in the cache, in order.
@@ -81,6 +93,7 @@ pub(super) fn scan_with_findings(layout: &Layout, repo: &RepoId, judge: Judge<'_
             rows: vec![(unreadable(layout, repo, &error), Vec::new())],
             findings: vec![diagnosis::unreadable(repo, &place, &error.to_string())],
             named: BTreeSet::new(),
+            inodes: HashMap::new(),
         }
     })
 }
@@ -300,6 +313,7 @@ fn look(
     }
     scan.findings.append(&mut tally.findings);
     scan.named.append(&mut tally.named);
+    scan.inodes.extend(tally.counted);
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let model = ModelRow {
         repo: repo.clone(),

@@ -2,6 +2,7 @@
 //!
 //! Never changes anything. Folders that are links are not entered: they may lead out of the cache.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub(super) struct Sight {
     pub(super) stale_marker: Option<Finding>,
     /// What the listings say, read when first asked for.
     contents: OnceLock<Contents>,
+    /// Files that pointers lead to, by device and inode, with their lengths.
+    pub(super) inodes: HashMap<(u64, u64), u64>,
     watched: Vec<PathBuf>,
     print: Print,
 }
@@ -67,6 +70,7 @@ impl Sight {
         Self {
             models: scan.rows.into_iter().map(|(model, _)| model).collect(),
             findings: scan.findings,
+            inodes: scan.inodes,
             partials,
             contents,
             has_marker: layout.marker(repo).symlink_metadata().is_ok(),

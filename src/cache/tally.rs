@@ -3,7 +3,7 @@
 //!
 //! Never hashes and never writes.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -33,7 +33,7 @@ pub(super) struct Tally<'a> {
     subject: Subject<'a>,
     pub(super) present: BTreeSet<RepoPath>,
     /// By device and inode: two pointers to one blob are one blob on disk.
-    counted: HashSet<(u64, u64)>,
+    pub(super) counted: HashMap<(u64, u64), u64>,
     pub(super) size_bytes: u64,
     pub(super) modified_ms: Option<u64>,
     pub(super) accessed_ms: Option<u64>,
@@ -77,7 +77,7 @@ impl<'a> Tally<'a> {
             blobs,
             subject,
             present: BTreeSet::new(),
-            counted: HashSet::new(),
+            counted: HashMap::new(),
             size_bytes: 0,
             modified_ms: None,
             accessed_ms: None,
@@ -457,7 +457,8 @@ impl<'a> Tally<'a> {
     }
 
     fn count(&mut self, metadata: &fs::Metadata) {
-        if !self.counted.insert((metadata.dev(), metadata.ino())) {
+        let id = (metadata.dev(), metadata.ino());
+        if self.counted.insert(id, metadata.len()).is_some() {
             return;
         }
         self.size_bytes += metadata.len();

@@ -13,7 +13,7 @@ use super::judging::Judging;
 use super::memory::Memory;
 use crate::cache::{self, Elsewhere, Eyes, Layout, Programs};
 use crate::config::Config;
-use crate::domain::{CacheKind, CacheRow, ModelRow, RepoId, sanitize};
+use crate::domain::{CacheKind, CacheRow, RepoId, sanitize};
 use crate::host::LockTable;
 
 /// How often it is looked elsewhere, at most: apps rarely change what they have.
@@ -83,15 +83,24 @@ impl Abroad {
     }
 
     /// The row of the main cache and those of the other places.
-    pub(super) fn caches(&self, models: &[ModelRow], trouble: Option<&str>) -> Vec<CacheRow> {
-        let mut rows = vec![main_row(&self.config, models, trouble)];
+    pub(super) fn caches(
+        &self,
+        (models, size_bytes): (usize, u64),
+        trouble: Option<&str>,
+    ) -> Vec<CacheRow> {
+        let main = CacheRow {
+            models,
+            size_bytes,
+            ..main_row(&self.config, trouble)
+        };
+        let mut rows = vec![main];
         rows.extend(self.seen.caches());
         rows
     }
 }
 
 /// The main cache as a place.
-fn main_row(config: &Config, models: &[ModelRow], trouble: Option<&str>) -> CacheRow {
+fn main_row(config: &Config, trouble: Option<&str>) -> CacheRow {
     // As the paths of its models begin.
     let root = cache::resolve_root(&config.cache_dir).unwrap_or_else(|_| config.cache_dir.clone());
     CacheRow {
@@ -100,7 +109,7 @@ fn main_row(config: &Config, models: &[ModelRow], trouble: Option<&str>) -> Cach
         origin: config.origin("cache_dir").unwrap_or("default").to_owned(),
         is_present: config.cache_dir.is_dir(),
         trouble: trouble.map(ToOwned::to_owned),
-        models: models.len(),
-        size_bytes: models.iter().map(|model| model.size_bytes).sum(),
+        models: 0,
+        size_bytes: 0,
     }
 }

@@ -50,9 +50,9 @@ fn scan(shared: &Shared, repo: Option<&RepoId>, now: SystemTime) -> cache::Resul
     judging.judge(&|_| false, |judge| {
         Ok(match repo {
             None => {
-                let mut models = cache::scan(&layout, judge)?;
+                let (mut models, size_bytes) = cache::scan_with_size(&layout, judge)?;
                 abroad.look_if_due(&layout, false, &BTreeSet::new(), now);
-                let caches = abroad.caches(&models, None);
+                let caches = abroad.caches((models.len(), size_bytes), None);
                 models.extend(abroad.seen().models());
                 vec![Event::CachesSeen { caches }, Event::ModelsListed { models }]
             }

@@ -67,9 +67,9 @@ pub(super) struct CacheSighting {
 
 impl CacheSighting {
     /// Adds what lies elsewhere.
-    fn add(&mut self, abroad: &Abroad, only: Option<&RepoId>) {
+    fn add(&mut self, abroad: &Abroad, size_bytes: u64, only: Option<&RepoId>) {
         let is_wanted = |repo: &RepoId| only.is_none_or(|only| only == repo);
-        self.caches = abroad.caches(&self.models, None);
+        self.caches = abroad.caches((self.models.len(), size_bytes), None);
         let seen = abroad.seen();
         let models = seen.models().into_iter();
         self.models
@@ -116,8 +116,8 @@ impl Lookout {
         if let Some(abroad) = &mut self.abroad {
             let main = Layout::new(self.config.cache_dir.clone());
             abroad.look_if_due(&main, false, &BTreeSet::new(), now);
-            seen.add(abroad, None);
-            seen.caches = abroad.caches(&[], Some(trouble));
+            seen.add(abroad, 0, None);
+            seen.caches = abroad.caches((0, 0), Some(trouble));
         }
         if let Some(mount) = host::absent_mount(&self.config.cache_dir) {
             let origin = self.config.origin("cache_dir").unwrap_or("default");
@@ -211,7 +211,7 @@ impl Lookout {
                     partials: self.census.partials(),
                 };
                 if let Some(abroad) = &self.abroad {
-                    seen.add(abroad, only);
+                    seen.add(abroad, self.census.size_bytes(), only);
                 }
                 seen
             }),

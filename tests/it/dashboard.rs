@@ -377,7 +377,7 @@ async fn what_was_killed_is_offered_at_the_next_start_and_goes_on() {
 
     let mut terminal = Terminal::start(&home, &["--resume"]);
     opened(&terminal);
-    terminal.wait_for("the model", |screen| screen.contains("complete"));
+    terminal.wait_for("the model", |screen| screen.contains("verified"));
     terminal.press("q");
     assert_eq!(terminal.wait(), 0);
     let shown = terminal.shown();

@@ -574,9 +574,12 @@ async fn an_unfinished_pull_is_listed_with_what_is_here() {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(engine.run());
     assert!(handle.send(larder::domain::Command::List(None)));
-    let listed = events.recv().await.unwrap();
-    let Event::ModelsListed { models } = listed.event else {
-        panic!("{listed:?}")
+    let models = loop {
+        match events.recv().await.unwrap().event {
+            Event::CachesSeen { .. } => {}
+            Event::ModelsListed { models } => break models,
+            other => panic!("{other:?}"),
+        }
     };
     assert_eq!(models.len(), 1);
     assert_eq!(models[0].state, larder::domain::ModelState::Partial);

@@ -235,8 +235,6 @@ async fn a_healthy_cache_has_no_findings_whatever_others_keep_in_it() {
         focus.locks.iter().filter(is_it).count()
     };
     assert_eq!(named("model.safetensors"), 2, "{:?}", focus.locks);
-    let other = survey(&place, Some("someone/else")).await;
-    assert!(other.models.is_empty() && other.locks.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -449,7 +447,7 @@ async fn markers_are_told_with_their_proof() {
         ),
         (
             format!("pid={dead}\nhost=elsewhere\n"),
-            LockState::Unknown,
+            LockState::Stale,
             "`elsewhere`",
         ),
         (

@@ -219,9 +219,8 @@ impl Elsewhere {
             }
             let mut models = place.sketches(&self.sketches).count();
             if let Some((_, census)) = &place.hub {
-                let rows = census.models();
-                models += rows.len();
-                size_bytes += rows.iter().map(|row| row.size_bytes).sum::<u64>();
+                models += census.models().len();
+                size_bytes += census.size_bytes();
             }
             CacheRow {
                 kind: place.spot.kind,

@@ -299,7 +299,7 @@ pub(super) const MEMBERS: &[Member] = &[
             let model = zoo.known("zoo/would-not-load");
             let model = model.with(
                 &mut zoo.catalogue,
-                &[("config.json", b"{\"hidden_size\": 64}", false)],
+                &[("config.json", b"{\"model_type\": 64}", false)],
             );
             model.write_listing();
             model.write_ref("main", model.commit());
