@@ -15,6 +15,7 @@ use super::partials::{Eyes, is_being_written};
 use super::salvage::exact_etag;
 use super::scan::scan_with_findings;
 use super::snapshot::{named_blob, paths_below};
+use super::tally::HUBS_OWN;
 use super::{Judge, Layout, Result, read_tree, refs_of};
 use crate::domain::{
     Commit, Etag, Finding, RepoId, RepoPath, Rule, Severity, Verification, sanitize,
@@ -378,6 +379,7 @@ impl Inspection {
             repo: &self.repo,
             revision: &self.revision,
         };
+        let has_judgement = findings.iter().any(is_judgement);
         for file in &self.files {
             let shown = sanitize(file.path.as_str());
             let is_live = || {
@@ -406,6 +408,9 @@ impl Inspection {
             };
             let (rule, what, summary) = match proof {
                 Proof::Right => {
+                    if has_judgement {
+                        hubs_own(&mut findings, &shown);
+                    }
                     files_good += 1;
                     files_unread += usize::from(proofs.unread.contains(&id));
                     continue;
@@ -460,6 +465,23 @@ impl Inspection {
             bytes,
             findings,
         })
+    }
+}
+
+/// Whether a finding is about what a file says, and not whether its bytes are right.
+fn is_judgement(finding: &Finding) -> bool {
+    matches!(finding.rule, Rule::WouldNotLoad | Rule::NoModelType)
+        && finding.severity == Severity::Error
+}
+
+/// What would not load although its bytes are right is no damage here.
+fn hubs_own(findings: &mut [Finding], file: &str) {
+    for finding in findings {
+        if is_judgement(finding) && finding.file.as_deref() == Some(file) {
+            finding.severity = Severity::Warning;
+            finding.plan.steps.clear();
+            HUBS_OWN.clone_into(&mut finding.cause);
+        }
     }
 }
 

@@ -28,6 +28,10 @@ const START_BYTES: usize = 64;
 /// How web pages and the errors of storage services begin, in small letters.
 const PAGES: [&[u8]; 4] = [b"<!doctype", b"<html", b"<?xml", b"<error"];
 
+/// Why a file whose bytes are right would not load.
+pub(super) const HUBS_OWN: &str = "its bytes are those of the Hub: the repo itself holds it like that, and pulling it again brings \
+     the same";
+
 /// Sums and findings over the entries of a snapshot.
 pub(super) struct Tally<'a> {
     subject: Subject<'a>,
@@ -40,6 +44,8 @@ pub(super) struct Tally<'a> {
     pub(super) broken: Vec<String>,
     pub(super) notes: Vec<String>,
     pub(super) findings: Vec<Finding>,
+    /// Files that were hashed and are right.
+    proven: HashSet<String>,
     /// Files about which an error was told.
     in_error: HashSet<String>,
     /// Names of blobs that pointers lead to, those included that are not there.
@@ -85,6 +91,7 @@ impl<'a> Tally<'a> {
             notes: Vec::new(),
             findings: Vec::new(),
             in_error: HashSet::new(),
+            proven: HashSet::new(),
         }
     }
 
@@ -199,31 +206,7 @@ impl<'a> Tally<'a> {
             self.is_regular(&place, bytes, etag.as_ref());
         }
         let hashed = etag.and_then(|etag| self.hashed(&place, &metadata, named.as_deref(), &etag));
-        match hashed {
-            Some(Hashed {
-                computed: Some(computed),
-                ..
-            }) => {
-                let what = format!("it hashed to {computed} when it was last read");
-                let sentence = format!("`{shown}` does not hash to its name");
-                let seen = Seen {
-                    what: &what,
-                    ..seen(Some(bytes), "")
-                };
-                self.broke(Rule::WrongHash, seen, sentence);
-                if matches!(state, FileState::Unverified | FileState::Regular) {
-                    state = FileState::WrongHash;
-                }
-            }
-            Some(Hashed { at_ms, .. }) => {
-                self.oldest_ms = Some(self.oldest_ms.map_or(at_ms, |oldest| oldest.min(at_ms)));
-                if state == FileState::Unverified {
-                    state = FileState::Verified;
-                }
-            }
-            // There is nothing to hash in a file without a byte.
-            None => self.has_unhashed |= bytes > 0,
-        }
+        state = self.by_hash(hashed, state, seen(Some(bytes), ""));
         FileRow {
             verified_ms: hashed.map(|hashed| hashed.at_ms),
             ..row(Some(bytes), state)
@@ -253,6 +236,44 @@ impl<'a> Tally<'a> {
         let is_ours = folder == self.blobs || Some(folder) == self.real_blobs.as_deref();
         let name = target.file_name()?.to_str()?;
         is_ours.then(|| name.to_owned())
+    }
+
+    /// What hashing a content came to, and so its state.
+    fn by_hash(&mut self, hashed: Option<Hashed>, state: FileState, seen: Seen<'_>) -> FileState {
+        match hashed {
+            Some(Hashed {
+                computed: Some(computed),
+                ..
+            }) => {
+                let what = format!("it hashed to {computed} when it was last read");
+                let sentence = format!("`{}` does not hash to its name", seen.file);
+                let told = Seen {
+                    file: seen.file,
+                    place: seen.place,
+                    bytes: seen.bytes,
+                    expected_bytes: seen.expected_bytes,
+                    what: &what,
+                };
+                self.broke(Rule::WrongHash, told, sentence);
+                match state {
+                    FileState::Unverified | FileState::Regular => FileState::WrongHash,
+                    other => other,
+                }
+            }
+            Some(Hashed { at_ms, .. }) => {
+                self.proven.insert(seen.file.to_owned());
+                self.oldest_ms = Some(self.oldest_ms.map_or(at_ms, |oldest| oldest.min(at_ms)));
+                match state {
+                    FileState::Unverified => FileState::Verified,
+                    other => other,
+                }
+            }
+            None => {
+                // There is nothing to hash in a file without a byte.
+                self.has_unhashed |= seen.bytes != Some(0);
+                state
+            }
+        }
     }
 
     /// What a path leads to, if that is a file; else that is damage.
@@ -415,8 +436,17 @@ impl<'a> Tally<'a> {
         for trouble in told {
             // A model for another library is no damaged one of MLX.
             let is_foreign = trouble.rule == Rule::NoModelType && !self.subject.is_named_mlx();
+            let is_hubs_own = trouble.level == LoadLevel::Broken
+                && matches!(trouble.rule, Rule::WouldNotLoad | Rule::NoModelType)
+                && match &trouble.file {
+                    Some(file) => self.proven.contains(file),
+                    None => self.verified_ms().is_some(),
+                };
             let level = if is_foreign {
                 LoadLevel::Note
+            } else if is_hubs_own {
+                // A reader gets the bytes that the Hub has.
+                LoadLevel::Warning
             } else {
                 trouble.level
             };
@@ -451,6 +481,8 @@ impl<'a> Tally<'a> {
             }
             if let Some(cause) = &trouble.cause {
                 finding.cause.clone_from(cause);
+            } else if is_hubs_own {
+                HUBS_OWN.clone_into(&mut finding.cause);
             }
             self.findings.push(finding);
         }

@@ -296,7 +296,8 @@ fn number_of(name: &str) -> Option<(&str, u64)> {
 
 /// What the architecture makes of the weights, where that is known.
 fn by_family(look: &Look<'_>, config: &Config, read: &Weights, strays: &BTreeSet<String>) -> Fit {
-    if read.is_partial {
+    // Which tensors an architecture needs changes with mlx-lm: only who asks closely is told.
+    if read.is_partial || !look.source.is_deep() {
         return Fit::Unknown;
     }
     let is_silent = config.quantization().is_none()

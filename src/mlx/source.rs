@@ -23,7 +23,8 @@ pub struct Reading<'a> {
     pub open: Open<'a>,
     /// Lists a folder.
     pub list: List<'a>,
-    /// Whether the tokens of every merge are looked up, which takes four times as long as the rest.
+    /// Whether to look as closely as mlx-lm: at the tokens of every merge, which takes four times as
+    /// long as the rest, and at the tensors that the architecture needs.
     pub is_deep: bool,
 }
 
@@ -114,7 +115,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Whether merges are looked up token by token.
+    /// Whether to look as closely as mlx-lm.
     pub(super) fn is_deep(&self) -> bool {
         match self {
             Self::Folder { reading, .. } => reading.is_deep,

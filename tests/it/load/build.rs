@@ -287,9 +287,12 @@ fn tokenizer(special: &[&str], merges_as_pairs: bool) -> Value {
     let (vocabulary, merges) = vocabulary(special);
     let merges: Vec<Value> = merges
         .iter()
-        .map(|[one, other]| match merges_as_pairs {
-            true => json!([one, other]),
-            false => json!(format!("{one} {other}")),
+        .map(|[one, other]| {
+            if merges_as_pairs {
+                json!([one, other])
+            } else {
+                json!(format!("{one} {other}"))
+            }
         })
         .collect();
     let byte_level = json!({

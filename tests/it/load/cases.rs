@@ -87,22 +87,22 @@ fn healthy() -> Vec<Case> {
 fn configs() -> Vec<Case> {
     vec![
         case("config-missing", llama, |folder| {
-            folder.remove("config.json")
+            folder.remove("config.json");
         }),
         case("config-empty", llama, |folder| {
-            folder.put("config.json", "")
+            folder.put("config.json", "");
         }),
         case("config-not-json", llama, |folder| {
-            folder.put("config.json", "{\"model_type\":")
+            folder.put("config.json", "{\"model_type\":");
         }),
         case("config-html", llama, |folder| {
-            folder.put("config.json", HTML)
+            folder.put("config.json", HTML);
         }),
         case("config-list", llama, |folder| {
-            folder.put("config.json", "[1]")
+            folder.put("config.json", "[1]");
         }),
         case("config-null", llama, |folder| {
-            folder.put("config.json", "null")
+            folder.put("config.json", "null");
         }),
         case("config-with-bom", llama, |folder| {
             folder.bytes("config.json", |bytes| {
@@ -278,29 +278,29 @@ fn configs() -> Vec<Case> {
 fn tokenizers() -> Vec<Case> {
     vec![
         case("tokenizer-missing", llama, |folder| {
-            folder.remove("tokenizer.json")
+            folder.remove("tokenizer.json");
         }),
         case("tokenizer-and-config-missing", llama, |folder| {
             folder.remove("tokenizer.json");
             folder.remove("tokenizer_config.json");
         }),
         case("tokenizer-html", llama, |folder| {
-            folder.put("tokenizer.json", HTML)
+            folder.put("tokenizer.json", HTML);
         }),
         case("tokenizer-lfs-pointer", llama, |folder| {
-            folder.put("tokenizer.json", POINTER)
+            folder.put("tokenizer.json", POINTER);
         }),
         case("tokenizer-empty", llama, |folder| {
-            folder.put("tokenizer.json", "")
+            folder.put("tokenizer.json", "");
         }),
         case("tokenizer-cut-off", llama, |folder| {
             folder.bytes("tokenizer.json", |bytes| bytes.truncate(bytes.len() / 2));
         }),
         case("tokenizer-empty-object", llama, |folder| {
-            folder.put("tokenizer.json", "{}")
+            folder.put("tokenizer.json", "{}");
         }),
         case("tokenizer-list", llama, |folder| {
-            folder.put("tokenizer.json", "[]")
+            folder.put("tokenizer.json", "[]");
         }),
         case("tokenizer-without-model", llama, |folder| {
             folder.json("tokenizer.json", |file| {
@@ -309,7 +309,7 @@ fn tokenizers() -> Vec<Case> {
         }),
         case("tokenizer-model-type-unknown", llama, |folder| {
             folder.json("tokenizer.json", |file| {
-                file["model"]["type"] = json!("Magic")
+                file["model"]["type"] = json!("Magic");
             });
         }),
         case("tokenizer-model-type-missing", llama, |folder| {
@@ -330,17 +330,17 @@ fn tokenizers() -> Vec<Case> {
         }),
         case("tokenizer-vocab-list", llama, |folder| {
             folder.json("tokenizer.json", |file| {
-                file["model"]["vocab"] = json!(["a", "b"])
+                file["model"]["vocab"] = json!(["a", "b"]);
             });
         }),
         case("tokenizer-vocab-id-text", llama, |folder| {
             folder.json("tokenizer.json", |file| {
-                file["model"]["vocab"]["a"] = json!("x")
+                file["model"]["vocab"]["a"] = json!("x");
             });
         }),
         case("tokenizer-vocab-id-negative", llama, |folder| {
             folder.json("tokenizer.json", |file| {
-                file["model"]["vocab"]["a"] = json!(-1)
+                file["model"]["vocab"]["a"] = json!(-1);
             });
         }),
         case("tokenizer-without-merges", llama, |folder| {
@@ -350,37 +350,37 @@ fn tokenizers() -> Vec<Case> {
         }),
         case("tokenizer-merges-text", llama, |folder| {
             folder.json("tokenizer.json", |file| {
-                file["model"]["merges"] = json!("a b")
+                file["model"]["merges"] = json!("a b");
             });
         }),
         case("tokenizer-merge-without-space", llama, |folder| {
             folder.json("tokenizer.json", |file| {
-                file["model"]["merges"][3] = json!("ab")
+                file["model"]["merges"][3] = json!("ab");
             });
         }),
         case("tokenizer-merge-of-three", llama, |folder| {
             folder.json("tokenizer.json", |file| {
-                file["model"]["merges"][3] = json!("a b c")
+                file["model"]["merges"][3] = json!("a b c");
             });
         }),
         case("tokenizer-merge-number", llama, |folder| {
             folder.json("tokenizer.json", |file| {
-                file["model"]["merges"][3] = json!(5)
+                file["model"]["merges"][3] = json!(5);
             });
         }),
         case("tokenizer-merge-pair-of-one", qwen, |folder| {
             folder.json("tokenizer.json", |file| {
-                file["model"]["merges"][3] = json!(["a"])
+                file["model"]["merges"][3] = json!(["a"]);
             });
         }),
         case("tokenizer-merge-unknown-token", llama, |folder| {
             folder.json("tokenizer.json", |file| {
-                file["model"]["merges"][3] = json!("zz yy")
+                file["model"]["merges"][3] = json!("zz yy");
             });
         }),
         case("tokenizer-merge-unknown-result", llama, |folder| {
             folder.json("tokenizer.json", |file| {
-                file["model"]["merges"][3] = json!("x y")
+                file["model"]["merges"][3] = json!("x y");
             });
         }),
         case("tokenizer-without-added-tokens", llama, |folder| {
@@ -406,12 +406,12 @@ fn tokenizers() -> Vec<Case> {
         }),
         case("special-token-unresolvable", llama, |folder| {
             folder.json("tokenizer_config.json", |config| {
-                config["eos_token"] = json!("<nowhere>")
+                config["eos_token"] = json!("<nowhere>");
             });
         }),
         case("special-token-number", llama, |folder| {
             folder.json("tokenizer_config.json", |config| {
-                config["eos_token"] = json!(5)
+                config["eos_token"] = json!(5);
             });
         }),
         case("special-tokens-map-html", gemma, |folder| {
@@ -424,13 +424,13 @@ fn tokenizers() -> Vec<Case> {
             folder.put("special_tokens_map.json", "[]");
         }),
         case("tokenizer-config-html", llama, |folder| {
-            folder.put("tokenizer_config.json", HTML)
+            folder.put("tokenizer_config.json", HTML);
         }),
         case("tokenizer-config-empty", llama, |folder| {
-            folder.put("tokenizer_config.json", "")
+            folder.put("tokenizer_config.json", "");
         }),
         case("tokenizer-config-list", llama, |folder| {
-            folder.put("tokenizer_config.json", "[]")
+            folder.put("tokenizer_config.json", "[]");
         }),
         case("tokenizer-config-class-unknown", llama, |folder| {
             folder.json("tokenizer_config.json", |config| {
@@ -438,7 +438,7 @@ fn tokenizers() -> Vec<Case> {
             });
         }),
         case("added-tokens-html", gemma, |folder| {
-            folder.put("added_tokens.json", HTML)
+            folder.put("added_tokens.json", HTML);
         }),
         case("vocabulary-larger-than-config", llama, |folder| {
             folder.json("tokenizer.json", |file| {
@@ -448,10 +448,10 @@ fn tokenizers() -> Vec<Case> {
             });
         }),
         case("sentencepiece-empty", sentencepiece, |folder| {
-            folder.put("tokenizer.model", "")
+            folder.put("tokenizer.model", "");
         }),
         case("sentencepiece-html", sentencepiece, |folder| {
-            folder.put("tokenizer.model", HTML)
+            folder.put("tokenizer.model", HTML);
         }),
         case("sentencepiece-lfs-pointer", sentencepiece, |folder| {
             folder.put("tokenizer.model", POINTER);
@@ -481,7 +481,7 @@ fn tokenizers() -> Vec<Case> {
             folder.put("merges.txt", merges_text(&merges));
         }),
         case("vocab-json-html-beside-tokenizer", qwen, |folder| {
-            folder.put("vocab.json", HTML)
+            folder.put("vocab.json", HTML);
         }),
         case("chat-template-json", llama, |folder| {
             folder.put(
@@ -490,10 +490,10 @@ fn tokenizers() -> Vec<Case> {
             );
         }),
         case("chat-template-json-html", llama, |folder| {
-            folder.put("chat_template.json", HTML)
+            folder.put("chat_template.json", HTML);
         }),
         case("chat-template-jinja-empty", llama, |folder| {
-            folder.put("chat_template.jinja", "")
+            folder.put("chat_template.jinja", "");
         }),
         case("chat-template-jinja-syntax-error", llama, |folder| {
             folder.put("chat_template.jinja", "{% for message in %}");
@@ -510,7 +510,7 @@ fn structures() -> Vec<Case> {
         case("weights-empty", llama, |folder| folder.put(ONE, "")),
         case("weights-html", llama, |folder| folder.put(ONE, HTML)),
         case("weights-lfs-pointer", llama, |folder| {
-            folder.put(ONE, POINTER)
+            folder.put(ONE, POINTER);
         }),
         case("weights-cut-off", llama, |folder| {
             folder.bytes(ONE, |bytes| bytes.truncate(bytes.len() - 5));
@@ -529,12 +529,12 @@ fn structures() -> Vec<Case> {
         }),
         case("header-length-lies", llama, |folder| {
             folder.bytes(ONE, |bytes| {
-                bytes[..8].copy_from_slice(&(1_u64 << 40).to_le_bytes())
+                bytes[..8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
             });
         }),
         case("header-length-too-short", llama, |folder| {
             folder.bytes(ONE, |bytes| {
-                bytes[..8].copy_from_slice(&50_u64.to_le_bytes())
+                bytes[..8].copy_from_slice(&50_u64.to_le_bytes());
             });
         }),
         case("header-gap", gemma, |folder| {
@@ -555,33 +555,33 @@ fn structures() -> Vec<Case> {
         }),
         case("header-wrong-shape", gemma, |folder| {
             folder.header(ONE, |header| {
-                header["model.norm.weight"]["shape"] = json!([33])
+                header["model.norm.weight"]["shape"] = json!([33]);
             });
         }),
         case("header-other-shape-same-bytes", gemma, |folder| {
             folder.header(ONE, |header| {
-                header["model.norm.weight"]["shape"] = json!([16, 2])
+                header["model.norm.weight"]["shape"] = json!([16, 2]);
             });
         }),
         case("header-wrong-dtype", gemma, |folder| {
             folder.header(ONE, |header| {
-                header["model.norm.weight"]["dtype"] = json!("F32")
+                header["model.norm.weight"]["dtype"] = json!("F32");
             });
         }),
         case("header-unknown-dtype", gemma, |folder| {
             folder.header(ONE, |header| {
-                header["model.norm.weight"]["dtype"] = json!("F12")
+                header["model.norm.weight"]["dtype"] = json!("F12");
             });
         }),
         case("dtype-f64", gemma, |folder| last_norm(folder, "F64")),
         case("dtype-f8-e4m3", gemma, |folder| {
-            last_norm(folder, "F8_E4M3")
+            last_norm(folder, "F8_E4M3");
         }),
         case("dtype-f8-e5m2", gemma, |folder| {
-            last_norm(folder, "F8_E5M2")
+            last_norm(folder, "F8_E5M2");
         }),
         case("dtype-f8-e8m0", gemma, |folder| {
-            last_norm(folder, "F8_E8M0")
+            last_norm(folder, "F8_E8M0");
         }),
         case("dtype-i64", gemma, |folder| last_norm(folder, "I64")),
         case("dtype-bool", gemma, |folder| last_norm(folder, "BOOL")),
@@ -647,7 +647,7 @@ fn shards() -> Vec<Case> {
         }),
         case("shard-empty", qwen, |folder| folder.put(&shard(1, 3), "")),
         case("shard-lfs-pointer", qwen, |folder| {
-            folder.put(&shard(2, 3), POINTER)
+            folder.put(&shard(2, 3), POINTER);
         }),
         case("index-names-absent-shard", qwen, |folder| {
             folder.json(INDEX, |index| {
@@ -666,13 +666,13 @@ fn shards() -> Vec<Case> {
             });
         }),
         case("index-not-json", qwen, |folder| {
-            folder.put(INDEX, "{\"weight_map\":")
+            folder.put(INDEX, "{\"weight_map\":");
         }),
         case("index-html", qwen, |folder| folder.put(INDEX, HTML)),
         case("index-without-map", qwen, |folder| folder.put(INDEX, "{}")),
         case("index-map-of-numbers", qwen, |folder| {
             folder.json(INDEX, |index| {
-                index["weight_map"]["model.norm.weight"] = json!(5)
+                index["weight_map"]["model.norm.weight"] = json!(5);
             });
         }),
         case("index-map-empty", qwen, |folder| {
@@ -696,7 +696,7 @@ fn shards() -> Vec<Case> {
             folder.put(ONE, other);
         }),
         case("stray-damaged", qwen, |folder| {
-            folder.put("model-old.safetensors", HTML)
+            folder.put("model-old.safetensors", HTML);
         }),
         case("stray-older-split", qwen, |folder| {
             let bytes = folder.files[&shard(1, 3)].clone();
@@ -723,7 +723,7 @@ fn shards() -> Vec<Case> {
             },
         ),
         case("vision-shard-missing", vision, |folder| {
-            folder.remove(&shard(2, 2))
+            folder.remove(&shard(2, 2));
         }),
     ]
 }
