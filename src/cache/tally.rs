@@ -255,6 +255,7 @@ impl<'a> Tally<'a> {
                     what: &what,
                 };
                 self.broke(Rule::WrongHash, told, sentence);
+                self.has_unhashed = true;
                 match state {
                     FileState::Unverified | FileState::Regular => FileState::WrongHash,
                     other => other,
@@ -300,8 +301,7 @@ impl<'a> Tally<'a> {
 
     /// When the content that was hashed longest ago was, if all were, and are right.
     pub(super) fn verified_ms(&self) -> Option<u64> {
-        self.oldest_ms
-            .filter(|_| !self.has_unhashed && self.broken.is_empty())
+        self.oldest_ms.filter(|_| !self.has_unhashed)
     }
 
     /// A pointer that leads anywhere but among the repo's blobs.

@@ -205,7 +205,7 @@ impl Block {
             many => (format!(" and {} of theirs", count(many, "chunk map")), ":"),
         };
         let words = format!(
-            "remove the {files} files above{and}, which frees {}{colon}",
+            "pull, which goes on with them, or remove the {files} files above{and}, which frees {}{colon}",
             exact(freed_bytes)
         );
         self.hanging(&format!("  {:<10}1. ", "plan"), &words);
@@ -224,7 +224,10 @@ impl Block {
             } => {
                 self.hanging(
                     &head,
-                    &format!("remove this, which frees {}:", exact(*bytes)),
+                    &format!(
+                        "pull, which goes on with it, or remove this, which frees {}:",
+                        exact(*bytes)
+                    ),
                 );
                 self.path_of_step(path);
                 if let Some(map) = map {

@@ -251,13 +251,11 @@ pub(super) fn fix(steps: &[PlanStep], places: &[String]) -> (String, Option<Stri
     for step in steps {
         match step {
             PlanStep::RemovePartial { repo, bytes, .. } => {
+                // What is here is used rather than taken away.
                 has_removals = true;
                 removed_bytes += *bytes;
-                commands.push(call_of(
-                    "larder purge --incomplete",
-                    [&repo.to_string()],
-                    places,
-                ));
+                let repo = shell_word(&repo.to_string());
+                commands.push(call_of(&format!("larder pull {repo}"), [], places));
             }
             PlanStep::Pull {
                 repo,
@@ -280,7 +278,8 @@ pub(super) fn fix(steps: &[PlanStep], places: &[String]) -> (String, Option<Stri
         }
     }
     if has_removals {
-        words.insert(0, format!("frees {}", size(removed_bytes)));
+        let words_of_it = format!("goes on, or frees {}", size(removed_bytes));
+        words.insert(0, words_of_it);
     }
     words.dedup();
     commands.dedup();

@@ -251,10 +251,10 @@ mod tests {
             [
                 "  warning   8 unfinished blobs, and nobody is fetching the rest \
                  (mlx-community/gemma-2-2b-it-4bit)",
-                "    frees 3.22 GB: larder purge --incomplete \
+                "    goes on, or frees 3.22 GB: larder pull \
                  mlx-community/gemma-2-2b-it-4bit",
                 "  warning   an unfinished blob that nobody is writing (org/other)",
-                "    frees 12 B: larder purge --incomplete org/other",
+                "    goes on, or frees 12 B: larder pull org/other",
             ]
         );
         let played = seen(&script, stage::json(), StatusArgs::default()).await;

@@ -83,6 +83,18 @@ fn summary(store: &Store) -> String {
     )
 }
 
+/// What is said of a snapshot in a word.
+fn verdict(model: &Verification) -> &'static str {
+    if !model.is_good() {
+        "broken"
+    } else if model.files_total > 0 && model.files_unknown == model.files_total {
+        // Nothing says what its files should be.
+        "unknown"
+    } else {
+        "good"
+    }
+}
+
 /// One row per snapshot, what is wrong below.
 fn verdicts(seen: &[Verification], columns: Option<u16>, places: &[String]) -> String {
     let mut table = Table::new()
@@ -99,7 +111,7 @@ fn verdicts(seen: &[Verification], columns: Option<u16>, places: &[String]) -> S
         table.row(&[
             model.repo.to_string(),
             short(&model.revision),
-            if model.is_good() { "good" } else { "broken" }.to_owned(),
+            verdict(model).to_owned(),
             format!("{} of {}{unknown}", model.files_good, model.files_total),
             size(model.bytes),
         ]);

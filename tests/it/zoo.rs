@@ -139,6 +139,9 @@ fn a_look_that_leaves_a_trace_is_seen() {
     assert!(changes.iter().any(|change| change.ends_with("new is new")));
 }
 
+/// Would not load, and hashes right: a warning once it was hashed, as all are here.
+const JUDGED: &str = "would_not_load";
+
 #[test]
 fn all_of_them_together() {
     let mut zoo = Zoo::behind_a_link();
@@ -147,6 +150,7 @@ fn all_of_them_together() {
         member.house.is_none_or(|house| house == marked)
     });
     assert_eq!(excluded.len(), 1);
+    let all: Vec<_> = all.into_iter().filter(|one| one.name != JUDGED).collect();
     for member in &all {
         zoo.add(member);
     }
@@ -170,7 +174,7 @@ fn some_of_them_together() {
         while chosen.len() < count {
             let all = members();
             let one = all[dice.usize(..all.len())];
-            if chosen.iter().all(|other| get_along(&one, other)) {
+            if one.name != JUDGED && chosen.iter().all(|other| get_along(&one, other)) {
                 chosen.push(one);
             }
         }
