@@ -244,7 +244,7 @@ mod tests {
             .stdout
             .lines()
             .skip_while(|line| !line.starts_with("findings"))
-            .filter(|line| line.contains("unfinished blob") || line.contains("purge"))
+            .filter(|line| line.contains("unfinished blob") || line.contains("goes on"))
             .collect();
         assert_eq!(
             told,
