@@ -114,10 +114,12 @@ pub(super) fn malformed_ref(
     // What is around the commit goes, and the commit stays.
     match commit {
         Some(commit) if Revision::new(name).is_ok() => {
-            finding.step(PlanStep::Change(Change::Write {
+            let rewritten = PlanStep::Change(Change::Write {
                 path: place.to_string_lossy().into_owned(),
                 text: commit.to_owned(),
-            }))
+            });
+            // A pull of that name does it, too.
+            finding.step(rewritten).step(pull_step(repo, name, None))
         }
         _ => finding.step(pull_step(repo, name, None)),
     }

@@ -114,7 +114,10 @@ impl Look<'_> {
                 Seen::default(),
                 &summary,
             )
-            .step(self.home.fetch_again(first.as_str()));
+            .step(words::by_hand(
+                "start the app while it is online: it downloads files without a note again by itself"
+                    .to_owned(),
+            ));
         if self.unnoted.len() > 1 {
             finding.file = None;
         }
@@ -199,8 +202,11 @@ impl Look<'_> {
         };
         let mut finding = self
             .home
-            .finding(trouble.rule, file, seen, &trouble.sentence)
-            .step(self.home.fetch_again(file));
+            .finding(trouble.rule, file, seen, &trouble.sentence);
+        // What is merely odd comes the same way again.
+        if trouble.level >= LoadLevel::Missing {
+            finding = finding.step(self.home.fetch_again(file));
+        }
         finding.severity = trouble.level.severity();
         finding.file.clone_from(&trouble.file);
         if let Some(cause) = trouble.cause {

@@ -45,6 +45,10 @@ impl Home {
         let folder = sanitize(&self.folder.to_string_lossy());
         let file = sanitize(file);
         by_hand(match self.kind {
+            CacheKind::HubApi if file.is_empty() => format!(
+                "let the app that keeps `{folder}` download the model again; or `larder pull {repo}` \
+                 for programs that read the Hub cache"
+            ),
             CacheKind::HubApi => format!(
                 "stop the apps that load it, remove `{folder}/{file}` and its note, and let the app \
                  download the model again; or `larder pull {repo}` for programs that read the Hub \
