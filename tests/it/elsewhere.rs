@@ -692,6 +692,11 @@ async fn looking_elsewhere_leaves_no_trace() {
     assert_eq!(trace(machine.home()), before);
 }
 
+/// What changed in this tick of the clock might change again unseen, and is not remembered.
+async fn a_tick_later() {
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn verifying_compares_files_with_their_notes() {
     let mut machine = Machine::new().await;
@@ -719,6 +724,7 @@ async fn verifying_compares_files_with_their_notes() {
             seen.files_total,
         )
     };
+    a_tick_later().await;
     let first = machine.ask(all(false)).await;
     assert_eq!(
         first.outcome,
@@ -752,8 +758,7 @@ async fn verifying_compares_files_with_their_notes() {
     fs::write(python.join("model.safetensors"), weights).unwrap();
     let etag = machine.files["model.safetensors"].1.clone();
     machine.note(&python, "model.safetensors", &etag);
-    // What changed in this tick of the clock might change again unseen, and is not remembered.
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    a_tick_later().await;
     let wrong = machine.ask(all(false)).await;
     assert_eq!(
         wrong.outcome,
