@@ -283,7 +283,7 @@ async fn a_model_is_added_watched_paused_and_cancelled() {
     );
     terminal.press("\r");
     terminal.wait_for("bytes", |screen| {
-        screen.contains("model.safetensors") && screen.contains("/s") && screen.contains('%')
+        screen.contains("model.safetensors") && screen.contains("B/s") && screen.contains('%')
     });
     home.wait_for_partial(10_000);
     terminal.press("1s");
@@ -293,7 +293,7 @@ async fn a_model_is_added_watched_paused_and_cancelled() {
     let still = fs::metadata(home.wait_for_partial(1)).unwrap().len();
     assert_eq!(kept, still, "nothing is written while paused");
     terminal.press("s");
-    terminal.wait_for("more bytes", |screen| screen.contains("/s"));
+    terminal.wait_for("more bytes", |screen| screen.contains("B/s"));
     terminal.press("c");
     terminal.wait_for("the cancel", |screen| screen.contains("cancelled"));
     home.hub.set_faults(Vec::new());
@@ -363,7 +363,7 @@ async fn what_was_killed_is_offered_at_the_next_start_and_goes_on() {
     terminal.press("y");
     // Only with `--all`, as it was asked for.
     terminal.wait_for("the files", |screen| screen.contains(".gitattributes"));
-    terminal.wait_for("bytes", |screen| screen.contains("/s"));
+    terminal.wait_for("bytes", |screen| screen.contains("B/s"));
     // As when the connection is lost.
     terminal.kill(Signal::HUP);
     assert_eq!(terminal.wait(), 129);
@@ -479,7 +479,7 @@ async fn any_size_at_any_moment() {
     let mut terminal = Terminal::start(&home, &[GEMMA]);
     terminal.wait_for("the plan", |screen| screen.contains("Enter fetch it"));
     terminal.press("\r");
-    terminal.wait_for("bytes", |screen| screen.contains("/s"));
+    terminal.wait_for("bytes", |screen| screen.contains("B/s"));
     for (rows, columns, wanted) in [
         (9, 39, "larder needs 40x10"),
         (16, 50, "tokenizer.json"),
