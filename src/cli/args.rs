@@ -301,6 +301,9 @@ pub struct VerifyArgs {
     /// Also read files that were hashed before and have not changed since.
     #[arg(long)]
     pub deep: bool,
+    /// Ask the Hub first what models should hold of which no listing is here.
+    #[arg(long)]
+    pub online: bool,
     /// The global flags that say where: without them the same call would go elsewhere.
     #[arg(skip)]
     pub places: Vec<String>,

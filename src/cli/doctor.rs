@@ -10,7 +10,7 @@ use super::follow::{Console, Session, follow};
 use super::ls::ago;
 use super::output::{Format, Output};
 use super::remedy::Subject;
-use super::status::{found, has_looked, look};
+use super::status::{found, has_looked, learn, look};
 use crate::domain::{Command, Failure, FailureCode, Finding, Outcome, Setting, VerifyTarget};
 use crate::store::{Healing, Looked, Scope, Store, count, counts_of, grouped, healing_of, size};
 
@@ -100,6 +100,12 @@ async fn examine(
     args: &DoctorArgs,
     targets: &[VerifyTarget],
 ) -> Ending {
+    if args.online {
+        let ending = learn(session, console, store, targets).await;
+        if ending.exit_code != 0 {
+            return ending;
+        }
+    }
     if args.verify {
         console.work = Work::Looking;
         (session.commands)(Command::Verify {

@@ -190,6 +190,9 @@ pub(super) async fn follow(
                     }
                     // Line by line, so that what is said does not depend on how events bunch.
                     console.talk.update(store);
+                    if let Event::Noted { note } = &stamped.event {
+                        console.talk.note(note);
+                    }
                     if let Event::Ended(how) = stamped.event {
                         outcome = Some(how);
                     }

@@ -72,6 +72,13 @@ impl<'a> Talk<'a> {
         self
     }
 
+    /// Says what no document and no table has, where the log is left out.
+    pub(super) fn note(&mut self, note: &str) {
+        if !self.says_log {
+            self.remark(note);
+        }
+    }
+
     /// Says what the log has that was not said yet.
     pub(super) fn update(&mut self, store: &Store) {
         let log = store.log();

@@ -10,7 +10,7 @@ use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
 use super::page::Page;
 use super::remedy::Subject;
-use crate::domain::{Command, Failure, FailureCode, RepoId, Setting};
+use crate::domain::{Command, Failure, FailureCode, RepoId, Setting, VerifyTarget};
 use crate::store::{FindingCounts, Store};
 
 /// Runs `status`; the exit code.
@@ -105,6 +105,20 @@ pub(super) async fn look(
         Some(failure) if ending.exit_code == 0 => Ending::refused(failure.clone()),
         _ => ending,
     }
+}
+
+/// Asks the Hub what models should hold of which no listing is here.
+pub(super) async fn learn(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    store: &mut Store,
+    targets: &[VerifyTarget],
+) -> Ending {
+    console.work = Work::Looking;
+    (session.commands)(Command::LearnListings(targets.to_vec()));
+    let followed = follow(session, store, console).await;
+    console.talk.settle();
+    judge(console.work, followed.outcome.as_ref(), followed.caught)
 }
 
 /// Whether there is anything to show.

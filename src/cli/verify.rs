@@ -9,8 +9,9 @@ use super::finding::rows;
 use super::follow::{Console, Session, follow};
 use super::output::{Format, Output};
 use super::remedy::Subject;
+use super::status::learn;
 use super::table::{Table, cut};
-use crate::domain::{Command, Finding, Verification};
+use crate::domain::{Command, Finding, Verification, VerifyTarget};
 use crate::store::{Store, count, grouped, short, size};
 
 /// Runs `verify`; the exit code.
@@ -24,14 +25,7 @@ async fn run(mut session: Session<'_>, args: &VerifyArgs, mut console: Console<'
     let mut store = Store::default();
     let ending = match args.targets() {
         Err(failure) => Ending::refused(*failure),
-        Ok(targets) => {
-            (session.commands)(Command::Verify {
-                targets,
-                is_deep: args.deep,
-            });
-            let followed = follow(&mut session, &mut store, &mut console).await;
-            judge(console.work, followed.outcome.as_ref(), followed.caught)
-        }
+        Ok(targets) => prove(&mut session, &mut console, &mut store, args, targets).await,
     };
     console.talk.settle();
     let call = call_of("larder verify", &args.repos, &args.places);
@@ -57,6 +51,28 @@ async fn run(mut session: Session<'_>, args: &VerifyArgs, mut console: Console<'
     console.finish(&closing, |closing, is_line| {
         document::verify(&store, closing, is_line)
     })
+}
+
+/// Has everything hashed; what it should be is asked for first if that is wanted.
+async fn prove(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    store: &mut Store,
+    args: &VerifyArgs,
+    targets: Vec<VerifyTarget>,
+) -> Ending {
+    if args.online {
+        let learned = learn(session, console, store, &targets).await;
+        if learned.exit_code != 0 {
+            return learned;
+        }
+    }
+    (session.commands)(Command::Verify {
+        targets,
+        is_deep: args.deep,
+    });
+    let followed = follow(session, store, console).await;
+    judge(console.work, followed.outcome.as_ref(), followed.caught)
 }
 
 fn summary(store: &Store) -> String {

@@ -129,6 +129,8 @@ pub enum Command {
     /// Keep looking, and say what has changed. Sent again, it moves the focus: the repo whose
     /// locks are asked one by one.
     Watch(Option<RepoId>),
+    /// Ask the Hub what snapshots should hold of which no listing is here, and remember it.
+    LearnListings(Vec<VerifyTarget>),
     /// Hash what is here and say whether it is right.
     Verify {
         /// What to look at; everything if there are none.

@@ -173,6 +173,7 @@ impl Board {
             | Command::Ready(_)
             | Command::Survey(_)
             | Command::Diagnose(_)
+            | Command::LearnListings(_)
             | Command::Locks(_)
             | Command::Watch(_)
             | Command::Verify { .. }

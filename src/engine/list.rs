@@ -43,7 +43,11 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<Repo
 }
 
 /// The models of all places, or the files of one repo in each.
-fn scan(shared: &Shared, repo: Option<&RepoId>, now: SystemTime) -> cache::Result<Vec<Event>> {
+pub(super) fn scan(
+    shared: &Shared,
+    repo: Option<&RepoId>,
+    now: SystemTime,
+) -> cache::Result<Vec<Event>> {
     let layout = Layout::new(cache::resolve_root(&shared.config.cache_dir)?);
     let judging = Judging::of(&shared.memory, &shared.config, now);
     let mut abroad = Abroad::new(shared);

@@ -5,7 +5,7 @@
 //! Command -> supervisor -+-> pull: prepare -> board of transfers -> publish -> Event
 //!                        |                      |  attempt: slot, lock, connection
 //!                        |                      v  writer: bytes, hash, promote
-//!                        +-> list, survey, watch, verify, purge -> Event
+//!                        +-> list, listings, survey, watch, verify, purge -> Event
 //! ```
 
 mod abroad;
@@ -24,6 +24,7 @@ mod job;
 mod judging;
 mod lane;
 mod list;
+mod listings;
 mod lock_wait;
 mod locks;
 mod lookout;

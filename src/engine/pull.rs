@@ -210,6 +210,7 @@ async fn prepare_hearing(
                     | Command::Ready(_)
                     | Command::Survey(_)
                     | Command::Diagnose(_)
+            | Command::LearnListings(_)
                     | Command::Locks(_)
                     | Command::Watch(_)
                     | Command::Verify { .. }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::emit::{Clock, Emitter};
-use super::{Shared, history, list, locks, pull, purge, ready, survey, verify, watch};
+use super::{Shared, history, list, listings, locks, pull, purge, ready, survey, verify, watch};
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, PullRequest, RepoId,
     Stamped,
@@ -120,6 +120,11 @@ impl Supervisor {
             Command::Locks(repo) => {
                 self.start(Kind::Other, |shared, emitter, _| {
                     locks::run(shared, emitter, repo)
+                });
+            }
+            Command::LearnListings(targets) => {
+                self.start(Kind::Other, |shared, emitter, commands| {
+                    listings::run(shared, emitter, targets, commands)
                 });
             }
             Command::Watch(focus) => self.watch(focus),

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use jsonschema::Validator;
 use larder::cli::{DOCTOR_SCHEMA, LOCKS_SCHEMA, LS_SCHEMA};
+use larder::serve::{Effect, Fault, Matcher};
 
 use crate::cli::validator;
 use crate::support::catalogue;
@@ -68,6 +69,73 @@ async fn a_healthy_cache_is_a_line_and_a_broken_one_is_explained_without_the_net
     assert_eq!(document["reclaimable_bytes"], 5_000);
     home.run(&["doctor", "--events"]).lines(&DOCTOR);
     assert!(home.hub.requests().is_empty());
+}
+
+/// A model of which no listing is left, and which lacks a file that no other file of it names.
+async fn unlisted_home() -> Home {
+    let home = stocked_home().await;
+    let repo = home.blobs().parent().unwrap().to_owned();
+    for folder in [repo.join("trees"), repo.join(".larder/trees")] {
+        if folder.exists() {
+            fs::remove_dir_all(folder).unwrap();
+        }
+    }
+    fs::remove_dir_all(home.path().join(".local/state/larder")).unwrap();
+    let snapshot = fs::read_dir(repo.join("snapshots")).unwrap();
+    let snapshot = snapshot.flatten().next().unwrap().path();
+    let pointer = snapshot.join("special_tokens_map.json");
+    fs::remove_file(pointer.canonicalize().unwrap()).unwrap();
+    fs::remove_file(pointer).unwrap();
+    home.hub.clear_requests();
+    home
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_listing_here_says_the_hub_is_asked_once_if_that_is_wanted() {
+    let home = unlisted_home().await;
+    let own = home.run(&["ls", "--json"]).document(&LS);
+    assert_eq!(own["models"][0]["basis"], "own-files", "{own:#}");
+    home.run(&["doctor", "--rule", "missing-files", "--strict"])
+        .assert_code(0);
+    assert!(home.hub.requests().is_empty());
+
+    for command in [&["verify", "--online"][..], &["verify"]] {
+        let told = home.run(command);
+        assert!(
+            told.stdout.contains("special_tokens_map.json"),
+            "{command:?}: {}{}",
+            told.stdout,
+            told.stderr
+        );
+    }
+    let asked = home.hub.requests().len();
+    assert!(asked > 0);
+    let missing = home.run(&["doctor", "--online", "--rule", "missing-files", "--json"]);
+    let document = missing.document(&DOCTOR);
+    assert_eq!(document["warnings"], 1, "{document:#}");
+    assert_eq!(
+        home.hub.requests().len(),
+        asked,
+        "what is known is not asked for again"
+    );
+    let listed = home.run(&["ls", "--json"]).document(&LS);
+    assert_eq!(listed["models"][0]["basis"], "listing", "{listed:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_cannot_be_asked_is_a_failure_and_a_repo_that_is_gone_is_a_note() {
+    let home = unlisted_home().await;
+    home.run(&["doctor", "--online", "--offline"])
+        .assert_code(2);
+    home.hub.set_faults(vec![Fault::new(
+        Matcher::api(),
+        Effect::Status { code: 404 },
+    )]);
+    let gone = home.run(&["doctor", "--online"]);
+    gone.assert_code(0);
+    assert!(gone.stderr.contains("its own files"), "{}", gone.stderr);
+    let nobody = ["--endpoint", "http://127.0.0.1:1", "doctor", "--online"];
+    home.run(&nobody).assert_code(5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,9 @@ pub struct DoctorArgs {
     /// Hash first what was not hashed since it last changed, so that wrong bytes are found, too.
     #[arg(long)]
     pub verify: bool,
+    /// Ask the Hub first what models should hold of which no listing is here.
+    #[arg(long)]
+    pub online: bool,
     /// Exit with 3 also if something is wasted or surprising.
     #[arg(long)]
     pub strict: bool,
@@ -37,6 +40,7 @@ impl Default for DoctorArgs {
             severity: Severity::Note,
             rule: Vec::new(),
             verify: false,
+            online: false,
             strict: false,
             places: Vec::new(),
         }
