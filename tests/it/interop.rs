@@ -173,6 +173,9 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
+/// A partial of so many bytes is that of the weights: the tokenizer's is a little over 200,000 long.
+const OF_THE_WEIGHTS: u64 = 300_000;
+
 /// The model's weights come slowly enough to be caught in the middle.
 fn slow_weights(bytes_per_s: u64) -> Vec<Fault> {
     vec![Fault::new(
@@ -241,14 +244,14 @@ async fn larder_reuses_what_python_fetched() {
 async fn scan_is_clean_in_the_middle_and_after_kill_9() {
     let place = Place::new(slow_weights(100_000)).await;
     let child = place.larder(&["pull", REPO]).spawn().unwrap();
-    wait_for_partial(&place.hub_cache(), 200_000);
+    wait_for_partial(&place.hub_cache(), OF_THE_WEIGHTS);
     // On a busy machine Python takes longer to start than the rest takes to come: larder is stopped
     // meanwhile, so that this is the middle of a pull wherever the test runs.
     stop(&child);
     assert_eq!(place.scan_warnings(), "[]", "in the middle of a pull");
     kill(child);
     assert_eq!(place.scan_warnings(), "[]", "after kill -9");
-    let partial = wait_for_partial(&place.hub_cache(), 200_000);
+    let partial = wait_for_partial(&place.hub_cache(), OF_THE_WEIGHTS);
     let kept = std::fs::metadata(partial).unwrap().len();
     place.hub.set_faults(Vec::new());
     place.hub.clear_requests();
