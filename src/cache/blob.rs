@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 
+use super::sight::is_own_folder;
 use super::{Error, Layout, Result};
-use crate::domain::{Etag, RemoteFile, RepoId};
+use crate::domain::{Commit, Etag, RemoteFile, RepoId};
 
 /// How many bytes are hashed between two looks at the caller's wish to stop.
 pub(super) const STEP_BYTES: usize = 256 << 10;
@@ -241,11 +242,14 @@ impl std::fmt::Debug for Hasher {
 }
 
 /// The other places of a cache where a content of a repo may be found, as they were when the cache
-/// was looked at: blobs of other repos of any kind and, if wanted, the shared store.
+/// was looked at: blobs of other repos of any kind, folders that a script wrote in the place of this
+/// repo's snapshots and, if wanted, the shared store.
 #[derive(Clone, Debug, Default)]
 pub struct Neighbours {
     /// Folders of blobs.
     blobs: Vec<PathBuf>,
+    /// Folders below `snapshots/` that are not named after a commit (hub.md 2.10).
+    branches: Vec<PathBuf>,
     /// The cache, if it has a shared store that may be used.
     shared: Option<Layout>,
 }
@@ -266,12 +270,31 @@ impl Neighbours {
             .map(|folder| layout.root().join(folder).join("blobs"))
             .collect();
         let shared = (use_shared && is_shared_store(layout)).then(|| layout.clone());
-        Self { blobs, shared }
+        let snapshots = layout.snapshots(repo);
+        let mut branches: Vec<PathBuf> = fs::read_dir(&snapshots)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| Commit::new(name).is_err())
+            .map(|name| snapshots.join(name))
+            .filter(|folder| is_own_folder(folder))
+            .collect();
+        branches.sort();
+        Self {
+            blobs,
+            branches,
+            shared,
+        }
     }
 
     /// Whether there is no such place.
     pub const fn is_empty(&self) -> bool {
-        self.blobs.is_empty() && self.shared.is_none()
+        self.blobs.is_empty() && self.branches.is_empty() && self.shared.is_none()
+    }
+
+    /// Whether a file that was found may be written in place by whoever made it.
+    pub fn is_unsteady(&self, path: &Path) -> bool {
+        self.branches.iter().any(|folder| path.starts_with(folder))
     }
 
     /// Files there that have the name and the length of a content. Nothing of them is proven.
@@ -287,6 +310,11 @@ impl Neighbours {
         self.blobs
             .iter()
             .map(|blobs| blobs.join(&name))
+            .chain(
+                self.branches
+                    .iter()
+                    .map(|folder| folder.join(file.path.as_str())),
+            )
             .chain(payload)
             .filter(|path| {
                 path.metadata()
@@ -406,13 +434,26 @@ mod tests {
         put(&layout.blob(&ours, &file.etag), &good);
         put(&layout.blob(&data, &file.etag), &good);
         put(&layout.blob(&repo("org/short"), &file.etag), &good[1..]);
+        let named = layout
+            .snapshots(&ours)
+            .join("main")
+            .join("model.safetensors");
+        put(&named, &good);
+        put(
+            &layout.snapshots(&ours).join("v1").join("model.safetensors"),
+            b"short",
+        );
+        let at_commit = layout.pointer(&ours, &Commit::new(&"a1".repeat(20)).unwrap(), &file.path);
+        put(&at_commit, &good);
         let payload = layout.shared_payload(&hash).unwrap();
         put(&payload, &good);
         let find = |shared| Neighbours::of(&layout, &ours, shared).find(&file);
         let expected = layout.blob(&data, &file.etag);
         assert_eq!(find(true), find(false), "an unmarked store is none");
         fs::write(layout.shared_marker(), "1\n").unwrap();
-        assert_eq!(find(true), [expected.clone(), payload]);
-        assert_eq!(find(false), [expected]);
+        assert_eq!(find(true), [expected.clone(), named.clone(), payload]);
+        assert_eq!(find(false), [expected.clone(), named.clone()]);
+        let places = Neighbours::of(&layout, &ours, true);
+        assert!(places.is_unsteady(&named) && !places.is_unsteady(&expected));
     }
 }

@@ -460,14 +460,14 @@ fn left_in(folder: &Path) -> Vec<Left> {
 }
 
 /// The probe of Python's umask: `tmp_<uuid4>`.
-fn is_temp(name: &str) -> bool {
+pub(super) fn is_temp(name: &str) -> bool {
     name.strip_prefix("tmp_").is_some_and(|rest| {
         rest.len() == 36 && rest.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
     }) || is_swapped(name, "shared").is_some()
 }
 
 /// Python's `.<name>.<8 hex>.<ending>`: the name of the blob.
-fn is_swapped<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
+pub(super) fn is_swapped<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
     let rest = name
         .strip_prefix('.')?
         .strip_suffix(ending)?
@@ -477,7 +477,7 @@ fn is_swapped<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
 }
 
 /// Python's `tmp*.tmp` beside the listings.
-fn is_tree_temp(name: &str) -> bool {
+pub(super) fn is_tree_temp(name: &str) -> bool {
     name.starts_with("tmp") && Path::new(name).extension().is_some_and(|end| end == "tmp")
 }
 

@@ -33,6 +33,7 @@ mod links;
 mod lock;
 mod lock_list;
 mod marker;
+mod mend;
 mod partials;
 mod place;
 mod programs;
@@ -78,8 +79,9 @@ pub use marker::{
     Marker, MarkerAttempt, MarkerProgress, MarkerRecord, read_marker, remove_markers,
     remove_stale_marker,
 };
+pub use mend::Mending;
 pub use partials::{Eyes, Ours, is_being_written};
-pub use place::{place_copy, place_empty};
+pub use place::{Sharing, place_copy, place_empty};
 pub use programs::Programs;
 pub use promote::{PromoteError, Promoted, SetAside};
 pub use proof::{ContentId, Inspection, Proofs, inspect};

@@ -20,13 +20,22 @@ use super::{Error, Layout, Result};
 use crate::domain::{Etag, RepoId};
 use crate::host;
 
-/// Makes the blob from the bytes of `source` if they are the content of `etag`: by reflink, else
-/// hard link, else copy. An old blob is set aside.
+/// How bytes of a file on this machine become a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// By reflink, else hard link, else copy: whoever made the file replaces it by another.
+    Links,
+    /// By reflink, else copy: whoever made the file may write into it.
+    Copies,
+}
+
+/// Makes the blob from the bytes of `source` if they are the content of `etag`. An old blob is set
+/// aside.
 ///
 /// # Errors
 /// [`Error::HashMismatch`] if `source` holds something else; nothing has changed then.
 pub fn place_copy(
-    source: &Path,
+    (source, sharing): (&Path, Sharing),
     layout: &Layout,
     repo: &RepoId,
     etag: &Etag,
@@ -45,7 +54,7 @@ pub fn place_copy(
     }
     let mut partial = Partial::fresh(layout, repo, etag, size_bytes)?;
     let promoted = partial
-        .fill_from(&file, source, watch)
+        .fill_from(&file, (source, sharing), watch)
         .and_then(|()| partial.promote(lock, SetAside::Keep));
     promoted.map_err(|error| {
         // The first error is the one to tell; what is left can be resumed or pruned.
@@ -82,10 +91,11 @@ impl Partial {
     fn fill_from(
         &mut self,
         source: &File,
-        source_path: &Path,
+        (source_path, sharing): (&Path, Sharing),
         watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<()> {
-        if self.clone_blocks(source)? || self.hard_link(source, source_path)? {
+        let links = sharing == Sharing::Links;
+        if self.clone_blocks(source)? || (links && self.hard_link(source, source_path)?) {
             self.bytes = blob::hash_from(
                 &self.file,
                 &self.path,
@@ -192,6 +202,10 @@ mod tests {
     use crate::cache::fixture::{self, content, etag, held, now, on, repo};
 
     fn place(layout: &Layout, source: &Path, good: &[u8]) -> Result<Promoted> {
+        place_by(layout, (source, Sharing::Links), good)
+    }
+
+    fn place_by(layout: &Layout, source: (&Path, Sharing), good: &[u8]) -> Result<Promoted> {
         let repo = repo("org/m");
         let etag = etag(good);
         let lock = held(layout, &repo, &etag);
@@ -227,6 +241,11 @@ mod tests {
                 let is_linked = metadata.ino() == source.metadata().unwrap().ino();
                 assert!(mode == 0o644 || !is_linked, "{mode:o} must be copied");
                 assert_eq!(source.metadata().unwrap().mode() & 0o777, mode);
+                // Whoever wrote it may write into it again.
+                fs::remove_file(&placed).unwrap();
+                place_by(&layout, (&source, Sharing::Copies), &good).unwrap();
+                let copied = placed.symlink_metadata().unwrap();
+                assert!(copied.ino() != source.metadata().unwrap().ino());
                 assert_eq!(
                     fixture::names(&layout.blobs(&repo)),
                     [etag(&good).to_string()]

@@ -266,6 +266,20 @@ impl Block {
                 );
                 self.path_of_step(path);
             }
+            Change::RemoveCopy {
+                path,
+                bytes,
+                revision,
+                file,
+            } => {
+                let words = format!(
+                    "remove this copy, {}, once `{file}` of {} is proven to hold the same bytes:",
+                    exact(*bytes),
+                    short(revision)
+                );
+                self.hanging(head, &words);
+                self.path_of_step(path);
+            }
             Change::Move { from, to, .. } => {
                 self.hanging(head, "move this to that, in one step:");
                 self.path_of_step(from);

@@ -140,6 +140,8 @@ pub enum Command {
     },
     /// Carry out the removals of a plan that was shown, and nothing else.
     Purge(Plan),
+    /// Carry out the changes of a plan that was shown, and nothing else.
+    Fix(Plan),
     /// End transfers, their partials stay; or end verifying.
     Cancel(FileSelection),
     /// Stop transfers until resumed; their partials stay.

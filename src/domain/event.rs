@@ -13,7 +13,7 @@ use super::history::{HistoryRow, UnfinishedPull};
 use super::load::Validation;
 use super::repo::{Commit, RepoId, Revision};
 use super::report::{CacheRow, FileRow, ModelRow};
-use super::survey::{Disk, LockRow, Network, PartialRow, PurgeResult, Verification};
+use super::survey::{Disk, FixResult, LockRow, Network, PartialRow, PurgeResult, Verification};
 
 /// One command's worth of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -47,7 +47,8 @@ pub struct Stamped {
 pub enum Origin {
     /// The blob was already in this repo's cache.
     Cache,
-    /// A regular file in this snapshot held the right bytes.
+    /// A regular file in this snapshot, or in a folder of the repo that is named after a branch, held
+    /// the right bytes.
     Snapshot,
     /// A blob of another repo, or of the shared store, taken by reflink, hard link or copy.
     OtherRepo {
@@ -268,6 +269,8 @@ pub enum Outcome {
     },
     /// A purge is done.
     Purged(PurgeResult),
+    /// The changes of a plan are carried out.
+    Fixed(FixResult),
     /// Cancelled; partials stay.
     Cancelled,
 }

@@ -278,7 +278,7 @@ pub enum PlanStep {
         /// Bytes to fetch, as far as a listing tells.
         fetch_bytes: Option<u64>,
     },
-    /// What is put right on the disk itself. Shown; nothing carries it out yet.
+    /// What is put right on the disk itself.
     Change(Change),
     /// What only a person can do.
     ByHand {
@@ -297,6 +297,17 @@ pub enum Change {
         path: String,
         /// What that frees, in bytes.
         bytes: u64,
+    },
+    /// Takes away a copy of a file of a snapshot, once both are proven to hold the same bytes.
+    RemoveCopy {
+        /// The copy.
+        path: String,
+        /// Its length in bytes: what is freed, unless both share their blocks.
+        bytes: u64,
+        /// The revision by whose snapshot it is not needed any more.
+        revision: String,
+        /// The file in the repo; sanitised.
+        file: String,
     },
     /// Moves a file, within one volume.
     Move {
@@ -328,6 +339,14 @@ impl Change {
     pub fn words(&self) -> String {
         let words = match self {
             Self::Remove { path, .. } => format!("remove `{path}`"),
+            Self::RemoveCopy {
+                path,
+                revision,
+                file,
+                ..
+            } => format!(
+                "remove `{path}`, once `{file}` of {revision} is proven to hold the same bytes"
+            ),
             Self::Move { from, to, .. } => format!("move `{from}` to `{to}`"),
             Self::Write { path, text } => format!("write `{}` into `{path}`", text.trim_end()),
             Self::Link { path, target } => format!("make `{path}` a pointer to `{target}`"),
@@ -335,10 +354,15 @@ impl Change {
         super::text::sanitize(&words)
     }
 
+    /// Whether it rests on a pull that comes before it.
+    pub const fn is_after_pull(&self) -> bool {
+        matches!(self, Self::RemoveCopy { .. })
+    }
+
     /// Bytes that it frees.
     pub const fn freed_bytes(&self) -> u64 {
         match self {
-            Self::Remove { bytes, .. } => *bytes,
+            Self::Remove { bytes, .. } | Self::RemoveCopy { bytes, .. } => *bytes,
             Self::Move { .. } | Self::Write { .. } | Self::Link { .. } => 0,
         }
     }

@@ -30,8 +30,8 @@ pub use load::{Examination, LoadLevel, LoadTrouble, Validation};
 pub use repo::{Commit, RepoId, RepoKind, RepoReference, Revision};
 pub use report::{Basis, CacheKind, CacheRow, FileRow, FileState, ModelRow, ModelState, Setting};
 pub use survey::{
-    Disk, Kept, LockKind, LockRow, LockState, Network, PartialRow, PartialState, PurgeResult,
-    Verification,
+    Disk, FixResult, Kept, LockKind, LockRow, LockState, Network, PartialRow, PartialState,
+    PurgeResult, Verification,
 };
 pub use terminal::{Level, TerminalFacts, ThemeChoice};
 pub use text::{sanitize, sanitize_line, shell_word};

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::finding::Finding;
+use super::finding::{Finding, PlanStep};
 use super::repo::RepoId;
 
 /// Which program's lock a file is (hub.md 2.4, product.md section 4), or what a program does that has
@@ -227,6 +227,17 @@ pub struct Kept {
     pub path: String,
     /// Why it stays.
     pub why: String,
+}
+
+/// What carrying out the changes of a plan came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FixResult {
+    /// The steps that were carried out.
+    pub done: Vec<PlanStep>,
+    /// Bytes freed.
+    pub freed_bytes: u64,
+    /// What stays although the plan named it.
+    pub kept: Vec<Kept>,
 }
 
 /// What a purge came to.

@@ -177,6 +177,7 @@ impl Board {
             | Command::Locks(_)
             | Command::Watch(_)
             | Command::Verify { .. }
+            | Command::Fix(_)
             | Command::Purge(_) => {}
         }
     }

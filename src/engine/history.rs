@@ -80,6 +80,14 @@ fn words_of(outcome: &Outcome) -> (&'static str, Option<String>) {
                 result.kept.len()
             )),
         ),
+        Outcome::Fixed(result) => (
+            "fixed",
+            Some(format!(
+                "{} changed, {} kept",
+                result.done.len(),
+                result.kept.len()
+            )),
+        ),
         Outcome::Failed { failures } => {
             let first = failures.first().map(|failure| failure.summary.clone());
             ("failed", first)

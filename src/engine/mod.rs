@@ -16,6 +16,7 @@ mod buffers;
 mod control;
 mod emit;
 mod failure;
+mod fix;
 mod forms;
 mod gather;
 mod history;

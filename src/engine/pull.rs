@@ -214,6 +214,7 @@ async fn prepare_hearing(
                     | Command::Locks(_)
                     | Command::Watch(_)
                     | Command::Verify { .. }
+                    | Command::Fix(_)
                     | Command::Purge(_),
                 ) => {}
                 None => {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::attempt::{Attempt, Done};
 use super::job::{Halt, blocking};
 use super::memory::Memory;
-use crate::cache::{self, BlobLock, Check, LinkMode, Pointer, Verdict};
+use crate::cache::{self, BlobLock, Check, LinkMode, Pointer, Sharing, Verdict};
 use crate::domain::{HealingKind, Origin};
 use crate::ledger::Stamp;
 
@@ -225,16 +225,24 @@ impl Attempt<'_> {
                 if let Ok(Pointer::Regular) =
                     cache::inspect_pointer(&layout, &repo, &commit, path, &remote.etag)
                 {
-                    found.push((layout.pointer(&repo, &commit, path), true));
+                    let pointer = layout.pointer(&repo, &commit, path);
+                    found.push((pointer, Sharing::Links, true));
                 }
             }
             let elsewhere = job.neighbours.find(&remote);
-            found.extend(elsewhere.into_iter().map(|path| (path, false)));
+            found.extend(elsewhere.into_iter().map(|path| {
+                let sharing = if job.neighbours.is_unsteady(&path) {
+                    Sharing::Copies
+                } else {
+                    Sharing::Links
+                };
+                (path, sharing, false)
+            }));
             found
         })
         .await?;
         let mut lock = lock;
-        for (source, is_snapshot) in candidates {
+        for (source, sharing, is_snapshot) in candidates {
             self.say_reusing().await;
             let (layout, repo, remote) = (
                 self.job.layout.clone(),
@@ -245,7 +253,7 @@ impl Attempt<'_> {
             let at = source.clone();
             let (placed, lock_back) = blocking(move || {
                 let placed = cache::place_copy(
-                    &at,
+                    (&at, sharing),
                     &layout,
                     &repo,
                     &remote.etag,
@@ -259,7 +267,7 @@ impl Attempt<'_> {
             lock = lock_back;
             match placed {
                 Ok(promoted) => {
-                    let origin = if is_snapshot {
+                    let origin = if is_snapshot || sharing == Sharing::Copies {
                         Origin::Snapshot
                     } else {
                         Origin::OtherRepo {

@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::emit::{Clock, Emitter};
-use super::{Shared, history, list, listings, locks, pull, purge, ready, survey, verify, watch};
+use super::{
+    Shared, fix, history, list, listings, locks, pull, purge, ready, survey, verify, watch,
+};
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, PullRequest, RepoId,
     Stamped,
@@ -131,6 +133,11 @@ impl Supervisor {
             Command::Verify { targets, is_deep } => {
                 self.start(Kind::Other, move |shared, emitter, commands| {
                     verify::run(shared, emitter, (targets, is_deep), commands)
+                });
+            }
+            Command::Fix(plan) => {
+                self.start(Kind::Other, |shared, emitter, _| {
+                    fix::run(shared, emitter, plan)
                 });
             }
             Command::Purge(plan) => {

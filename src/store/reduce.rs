@@ -243,6 +243,15 @@ fn ended_beside(store: &mut Store, job: JobId, at_ms: u64, outcome: &Outcome) {
             store.log.write(at_ms, Level::Info, None, &line);
             store.shelf.saw_purge(result);
         }
+        Outcome::Fixed(result) => {
+            for kept in &result.kept {
+                let line = format!("{} stays: {}", kept.path, kept.why);
+                store.log.write(at_ms, Level::Warning, None, &line);
+            }
+            let line = words::fix_line(result);
+            store.log.write(at_ms, Level::Info, None, &line);
+            store.shelf.saw_fix(result);
+        }
         Outcome::Failed { failures } => {
             for failure in failures {
                 store
@@ -462,6 +471,6 @@ fn ended(pull: &mut Pull, log: &mut Log, at_ms: u64, outcome: &Outcome) {
         Outcome::Planned => {
             log.write(at_ms, Level::Info, None, "planned only, nothing written");
         }
-        Outcome::Listed | Outcome::Verified { .. } | Outcome::Purged(_) => {}
+        Outcome::Listed | Outcome::Verified { .. } | Outcome::Purged(_) | Outcome::Fixed(_) => {}
     }
 }

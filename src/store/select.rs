@@ -374,6 +374,7 @@ impl Pull {
             | Outcome::Listed
             | Outcome::Verified { .. }
             | Outcome::Purged(_)
+            | Outcome::Fixed(_)
             | Outcome::Failed { .. }
             | Outcome::Cancelled => None,
         }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::domain::{
-    CacheKind, CacheRow, Disk, Failure, Finding, JobId, LockRow, ModelRow, Network, PartialRow,
-    PurgeResult, RepoId, Rule, Verification,
+    CacheKind, CacheRow, Disk, Failure, Finding, FixResult, JobId, LockRow, ModelRow, Network,
+    PartialRow, PurgeResult, RepoId, Rule, Verification,
 };
 
 /// The cache and the machine as last seen.
@@ -29,6 +29,8 @@ pub struct Shelf {
     /// What the newest verifying said, snapshot by snapshot.
     pub(super) verifications: Vec<Verification>,
     pub(super) purged: Option<PurgeResult>,
+    /// What the changes of plans came to in this run.
+    pub(super) fixed: Option<FixResult>,
 }
 
 /// What is known of a snapshot by hashing it.
@@ -192,6 +194,11 @@ impl Shelf {
         self.purged.as_ref()
     }
 
+    /// What the changes of plans came to, all of this run together.
+    pub const fn fixed(&self) -> Option<&FixResult> {
+        self.fixed.as_ref()
+    }
+
     /// Everything found: by looking and by hashing, the worst first; what both found, once.
     pub fn findings(&self) -> Vec<&Finding> {
         let mut all: Vec<&Finding> = self.findings.iter().collect();
@@ -296,6 +303,22 @@ impl Shelf {
                 findings: Vec::new(),
             },
         );
+    }
+
+    /// What was put right is no finding any more, before the next look says so too.
+    pub(super) fn saw_fix(&mut self, result: &FixResult) {
+        self.findings.retain(|finding| {
+            let steps = &finding.plan.steps;
+            steps.is_empty() || !steps.iter().all(|step| result.done.contains(step))
+        });
+        match &mut self.fixed {
+            Some(fixed) => {
+                fixed.done.extend(result.done.iter().cloned());
+                fixed.kept.extend(result.kept.iter().cloned());
+                fixed.freed_bytes += result.freed_bytes;
+            }
+            None => self.fixed = Some(result.clone()),
+        }
     }
 
     /// What was removed is no finding any more, before the next look says so too.

@@ -6,8 +6,8 @@ use humansize::{DECIMAL, format_size};
 
 use super::log::Level;
 use crate::domain::{
-    Commit, Failure, Finding, Healing, HealingKind, LockWait, Origin, OtherPull, PullPlan,
-    PullResult, PurgeResult, RefMove, RetryIn, UnfinishedPull, Validation, Verification,
+    Commit, Failure, Finding, FixResult, Healing, HealingKind, LockWait, Origin, OtherPull,
+    PullPlan, PullResult, PurgeResult, RefMove, RetryIn, UnfinishedPull, Validation, Verification,
 };
 
 /// A size as Finder shows it: decimal units, e.g. `1.35 GB`.
@@ -293,6 +293,19 @@ pub(super) fn purge_line(result: &PurgeResult) -> String {
     format!(
         "purged {}, freed {}{kept}",
         count(result.removed.len(), "unfinished blob"),
+        size(result.freed_bytes)
+    )
+}
+
+/// What carrying out the changes of a plan came to.
+pub(super) fn fix_line(result: &FixResult) -> String {
+    let kept = match result.kept.len() {
+        0 => String::new(),
+        kept => format!(", {kept} kept"),
+    };
+    format!(
+        "{} made, freed {}{kept}",
+        count(result.done.len(), "change"),
         size(result.freed_bytes)
     )
 }

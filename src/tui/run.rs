@@ -285,7 +285,8 @@ impl Dashboard<'_> {
                 | Outcome::Planned
                 | Outcome::Listed
                 | Outcome::Verified { .. }
-                | Outcome::Purged(_) => 0,
+                | Outcome::Purged(_)
+                | Outcome::Fixed(_) => 0,
             };
             self.leave(code);
         }

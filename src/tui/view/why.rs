@@ -133,6 +133,19 @@ fn step_lines(text: &mut Text, canvas: Canvas<'_>, number: &str, step: &PlanStep
             Change::Remove { path, bytes } => {
                 (format!("remove this, {}", size(*bytes)), vec![path])
             }
+            Change::RemoveCopy {
+                path,
+                bytes,
+                revision,
+                file,
+            } => (
+                format!(
+                    "remove this copy, {}, once `{file}` of {} is proven to hold the same bytes",
+                    size(*bytes),
+                    short(revision)
+                ),
+                vec![path],
+            ),
             Change::Move { from, to, bytes } => (
                 format!("move this to that, {}", size(*bytes)),
                 vec![from, to],

@@ -1,0 +1,155 @@
+//! Owns carrying out the changes of a plan that was shown: small repairs on the disk itself.
+//!
+//! **Law**: it is looked again first, and what no finding proposes any more stays as it is. Bytes are
+//! never fetched here: that is for the pulls of the plan.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Shared;
+use super::emit::Emitter;
+use super::failure::from_cache;
+use super::history;
+use super::job::blocking;
+use super::lookout::{Glance, Lookout};
+use super::programs::Observer;
+use crate::cache::{self, Eyes, Layout, Mending, PlannedRemoval};
+use crate::domain::{
+    Change, Event, Failure, Finding, FixResult, Kept, Outcome, Plan, PlanStep, RepoId, sanitize,
+};
+use crate::host::LockTable;
+
+/// Why a step is not carried out that a look does not propose any more.
+const OUTDATED: &str = "it is no longer as it was when the plan was made";
+
+/// Carries the changes out.
+pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, plan: Plan) {
+    let (work, clock) = (Arc::clone(&shared), emitter.clone());
+    let started = emitter.now();
+    let fixed = blocking(move || fix(&work, &clock, &plan)).await.flatten();
+    let (outcome, repos) = match fixed {
+        Ok((result, repos)) => (Outcome::Fixed(result), repos),
+        Err(failure) => (
+            Outcome::Failed {
+                failures: vec![failure],
+            },
+            BTreeSet::new(),
+        ),
+    };
+    let freed_bytes = match &outcome {
+        Outcome::Fixed(result) => result.freed_bytes,
+        _ => 0,
+    };
+    let times = (started, emitter.now());
+    let about: Vec<RepoId> = repos.iter().cloned().collect();
+    history::keep(
+        &shared,
+        history::row("fix", &about, freed_bytes, times, &outcome),
+    )
+    .await;
+    emitter.fact(Event::Ended(outcome)).await;
+    for repo in &repos {
+        shared.stirred.add(repo);
+    }
+}
+
+/// What came of it, and the repos it touched.
+fn fix(
+    shared: &Shared,
+    clock: &Emitter,
+    plan: &Plan,
+) -> Result<(FixResult, BTreeSet<RepoId>), Failure> {
+    let layout = Layout::new(cache::resolve_root(&shared.config.cache_dir).map_err(from_cache)?);
+    let mut lookout = Lookout::everywhere(shared);
+    let seen = lookout.look(&Glance::Whole(None), None, clock.now())?;
+    let findings = seen.cache.unwrap_or_default().findings;
+    let programs = Observer::once(layout.root());
+    let ours = |repo: &RepoId, etag: &_| shared.at_work.of(repo, etag);
+    let mut result = FixResult::default();
+    let mut repos = BTreeSet::new();
+    for step in &plan.steps {
+        let eyes = Eyes {
+            now: clock.now(),
+            table: LockTable::read(),
+            programs: &programs,
+            ours: &ours,
+        };
+        let proposed = findings
+            .iter()
+            .find(|finding| finding.plan.steps.contains(step));
+        let done = match proposed {
+            Some(finding) => carry_out(shared, &layout, finding, step, &eyes),
+            None => Err(OUTDATED.to_owned()),
+        };
+        match done {
+            Ok(freed_bytes) => {
+                repos.extend(proposed.and_then(|finding| finding.repo.clone()));
+                result.freed_bytes += freed_bytes;
+                result.done.push(step.clone());
+            }
+            Err(why) => result.kept.push(Kept {
+                path: sanitize(place_of(step)),
+                why: sanitize(&why),
+            }),
+        }
+    }
+    Ok((result, repos))
+}
+
+/// Carries one step out; the bytes that it frees, or why everything stays.
+fn carry_out(
+    shared: &Shared,
+    layout: &Layout,
+    finding: &Finding,
+    step: &PlanStep,
+    eyes: &Eyes<'_>,
+) -> Result<u64, String> {
+    match step {
+        PlanStep::Change(change) => {
+            let mending = Mending {
+                layout,
+                finding,
+                eyes,
+            };
+            mending.carry_out(change)?;
+            Ok(change.freed_bytes())
+        }
+        PlanStep::RemovePartial {
+            repo,
+            path,
+            bytes,
+            modified_ms,
+            map,
+        } => {
+            let planned = PlannedRemoval {
+                repo,
+                path: Path::new(path),
+                bytes: *bytes,
+                modified_ms: *modified_ms,
+                map: map.as_deref().map(Path::new),
+            };
+            cache::remove_partial(layout, planned, eyes)?;
+            shared.memory.forget_unfinished_of(layout.root(), repo);
+            Ok(*bytes)
+        }
+        PlanStep::Pull { .. } => Err("it is for a pull to heal".to_owned()),
+        PlanStep::ByHand { advice } => Err(format!("only a person can do that: {advice}")),
+    }
+}
+
+/// What a step is about.
+fn place_of(step: &PlanStep) -> &str {
+    match step {
+        PlanStep::RemovePartial { path, .. }
+        | PlanStep::Change(
+            Change::Remove { path, .. }
+            | Change::RemoveCopy { path, .. }
+            | Change::Move { from: path, .. }
+            | Change::Write { path, .. }
+            | Change::Link { path, .. },
+        ) => path,
+        PlanStep::Pull { revision, .. } => revision,
+        PlanStep::ByHand { .. } => "",
+    }
+}
