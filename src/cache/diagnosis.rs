@@ -66,14 +66,8 @@ impl Subject<'_> {
     }
 
     /// What heals a file that a pull leaves out unless it is named.
-    pub(super) fn by_name(self, file: &str) -> PlanStep {
-        PlanStep::ByHand {
-            advice: format!(
-                "a pull leaves `{file}` out unless it is named: pull that file of {} at {}",
-                self.repo,
-                sanitize(self.revision)
-            ),
-        }
+    pub(super) fn by_name(self, file: &str, fetch_bytes: Option<u64>) -> PlanStep {
+        pull_files(self.repo, self.revision, &[file], fetch_bytes)
     }
 
     fn pull(self, fetch_bytes: Option<u64>) -> PlanStep {
@@ -82,6 +76,10 @@ impl Subject<'_> {
 }
 
 fn pull_step(repo: &RepoId, revision: &str, fetch_bytes: Option<u64>) -> PlanStep {
+    pull_files(repo, revision, &[], fetch_bytes)
+}
+
+fn pull_files(repo: &RepoId, revision: &str, files: &[&str], fetch_bytes: Option<u64>) -> PlanStep {
     if Revision::new(revision).is_err() {
         return PlanStep::ByHand {
             advice: format!(
@@ -93,6 +91,7 @@ fn pull_step(repo: &RepoId, revision: &str, fetch_bytes: Option<u64>) -> PlanSte
     PlanStep::Pull {
         repo: repo.clone(),
         revision: revision.to_owned(),
+        files: files.iter().map(|&file| file.to_owned()).collect(),
         fetch_bytes,
     }
 }

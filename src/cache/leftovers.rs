@@ -159,6 +159,7 @@ impl Repo<'_> {
                 finding = finding.step(PlanStep::Pull {
                     repo: self.id.clone(),
                     revision: "main".to_owned(),
+                    files: Vec::new(),
                     fetch_bytes: None,
                 });
             }
@@ -170,6 +171,7 @@ impl Repo<'_> {
                 finding = finding.step(PlanStep::Pull {
                     repo: self.id.clone(),
                     revision: commit.to_string(),
+                    files: Vec::new(),
                     fetch_bytes: None,
                 });
             }

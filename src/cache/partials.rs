@@ -92,6 +92,7 @@ fn row(
         bytes: leftover.bytes,
         expected_bytes: known.map(|(_, bytes)| bytes),
         modified_ms: since_epoch_ms(leftover.modified),
+        is_superseded: layout.blob(repo, etag).is_file(),
         state: state(layout, repo, etag, leftover, ours.as_ref(), eyes),
     };
     let map = Layout::map_of(&leftover.path)

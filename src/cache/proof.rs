@@ -443,7 +443,7 @@ impl Inspection {
             };
             let mut finding = subject.damage(rule, seen, &summary);
             if file.is_left_out {
-                finding.plan.steps = vec![subject.by_name(&shown)];
+                finding.plan.steps = vec![subject.by_name(&shown, file.listed_bytes)];
             }
             if let Some(home) = &self.home {
                 finding.plan.steps = vec![home.fetch_again(file.path.as_str())];

@@ -53,7 +53,7 @@ impl Shape<'_> {
             found.extend(self.regular(regular));
             found.extend(self.copied(copied));
         } else {
-            found.push(self.branch_folder());
+            found.push(self.branch_folder(regular));
         }
         found.extend(self.collisions(lacks.listing));
         found
@@ -187,7 +187,7 @@ impl Shape<'_> {
         Some(finding)
     }
 
-    fn branch_folder(self) -> Finding {
+    fn branch_folder(self, files: &[(PathBuf, u64)]) -> Finding {
         let name = sanitize(self.subject.revision);
         let summary = format!("`snapshots/{name}` is not named after a commit");
         let mut finding = self.subject.general(Rule::BranchFolder, &summary, None);
@@ -197,12 +197,19 @@ impl Shape<'_> {
             None,
             "Python, mlx-lm and hf-hub look for a folder with the commit's name",
         );
-        finding.step(PlanStep::ByHand {
-            advice: format!(
-                "pull the model; once it is complete, `{}` is not needed any more",
-                self.folder.display()
-            ),
-        })
+        // A pull takes what is right from here; then it is stored twice.
+        for (place, bytes) in files {
+            finding = finding.step(PlanStep::Change(Change::RemoveCopy {
+                path: place.to_string_lossy().into_owned(),
+                bytes: *bytes,
+                revision: name.clone(),
+                file: self.shown(place),
+            }));
+        }
+        finding.step(PlanStep::Change(Change::Remove {
+            path: self.folder.to_string_lossy().into_owned(),
+            bytes: 0,
+        }))
     }
 
     /// Names that are one on a file system that ignores case.

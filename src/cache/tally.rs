@@ -123,7 +123,7 @@ impl<'a> Tally<'a> {
             let is_left_out = RepoPath::new(seen.file)
                 .is_ok_and(|path| !self.judge.selects(&path, &Etag::Sha256([0; 32])));
             if is_left_out {
-                finding.plan = Plan::of(self.subject.by_name(seen.file));
+                finding.plan = Plan::of(self.subject.by_name(seen.file, seen.expected_bytes));
             }
             self.findings.push(finding);
         }

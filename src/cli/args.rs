@@ -405,6 +405,7 @@ impl Verb {
         let changes = match self {
             Self::Pull(args) => (!args.dry_run).then_some("a pull writes into the cache"),
             Self::Purge(args) => (!args.dry_run).then_some("a purge removes files"),
+            Self::Doctor(args) => args.fix.then_some("a repair changes the cache"),
             Self::Report(args) => {
                 (args.output.is_some() || args.yes).then_some("the report would be written")
             }
@@ -415,7 +416,6 @@ impl Verb {
             | Self::History(_)
             | Self::Status(_)
             | Self::Verify(_)
-            | Self::Doctor(_)
             | Self::Locks(_)
             | Self::Demo { .. }
             | Self::Config { .. }

@@ -1,11 +1,12 @@
 //! Owns `doctor`: everything that is wrong, wasteful or surprising, with evidence, cause and plan.
 //!
-//! Never changes anything and asks no network. Numbers and selections are the store's.
+//! Asks no network and changes nothing, unless it is told to. Numbers and selections are the store's.
 
 use super::args::{DoctorArgs, call_of};
 use super::document::{self, Diagnosis};
 use super::exit::{Ending, Work, judge};
 use super::finding::{block, counts_words, wrapped};
+use super::fix::{Repair, repair, result_text};
 use super::follow::{Console, Session, follow};
 use super::ls::ago;
 use super::output::{Format, Output};
@@ -45,6 +46,19 @@ async fn run(
         targets: &targets,
         rules: &args.rule,
     };
+    let mut repair = None;
+    if args.fix && ending.exit_code == 0 {
+        let begun = heal(
+            &mut session,
+            &mut console,
+            &mut store,
+            args,
+            (scope, settings),
+        )
+        .await;
+        ending = begun.1;
+        repair = Some(begun.0);
+    }
     let findings = store.shelf().findings_in(scope);
     if ending.exit_code == 0
         && let Some(failure) = found(counts_of(&findings), args.strict)
@@ -63,6 +77,8 @@ async fn run(
         healing: healing_of(&findings),
         shown: &shown,
         hidden: hidden.len(),
+        repair: repair.as_ref(),
+        fixed: store.shelf().fixed(),
     };
     let is_told = matches!(
         ending.failures.as_slice(),
@@ -71,7 +87,9 @@ async fn run(
             ..
         }]
     );
-    if console.output.format == Format::Human && is_told && has_looked(&store) {
+    // A repair has shown it all, and what it did.
+    let is_new = repair.as_ref().is_none_or(|repair| repair.is_begun);
+    if console.output.format == Format::Human && is_told && is_new && has_looked(&store) {
         let now_ms = store.last_ms().unwrap_or(session.started_ms);
         let text = text(&diagnosis, args, now_ms, console.output.stdout.columns);
         console.printer.text(&console.output.drawn(&text));
@@ -90,6 +108,67 @@ async fn run(
     console.finish(&closing, |closing, is_line| {
         document::doctor(&diagnosis, closing, is_line)
     })
+}
+
+/// Says what is wrong, and has it put right; then looks again.
+async fn heal(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    store: &mut Store,
+    args: &DoctorArgs,
+    (scope, settings): (Scope<'_>, &[Setting]),
+) -> (Repair, Ending) {
+    let findings = store.shelf().findings_in(scope);
+    let shown: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| finding.severity >= args.severity)
+        .copied()
+        .collect();
+    let mut begun = Repair {
+        plan: store.shelf().fix_plan(&shown),
+        ..Repair::default()
+    };
+    if console.output.format == Format::Human {
+        let diagnosis = Diagnosis {
+            scope,
+            settings,
+            looked: store.shelf().looked_at(scope),
+            counts: counts_of(&findings),
+            healing: healing_of(&findings),
+            shown: &shown,
+            hidden: findings.len() - shown.len(),
+            ..Diagnosis::default()
+        };
+        let now_ms = store.last_ms().unwrap_or(session.started_ms);
+        let mut text = text(&diagnosis, args, now_ms, console.output.stdout.columns);
+        text.push('\n');
+        console.printer.text(&console.output.drawn(&text));
+    }
+    let ending = repair(session, console, store, args, &mut begun).await;
+    if !begun.is_begun {
+        return (begun, ending);
+    }
+    if console.output.format == Format::Human {
+        let done = result_text(&begun, store);
+        console.printer.text(&console.output.drawn(&done));
+        console.printer.text("\n");
+    }
+    if ending.outcome == "cancelled" {
+        return (begun, ending);
+    }
+    let looked = look(session, console, store, Command::Diagnose(None)).await;
+    if ending.exit_code == 0 {
+        let outcome = ending.outcome;
+        return (
+            begun,
+            if looked.exit_code == 0 {
+                Ending::done(outcome)
+            } else {
+                looked
+            },
+        );
+    }
+    (begun, ending)
 }
 
 /// Hashes first if that is wanted, then looks at everything; what is asked for must be there.

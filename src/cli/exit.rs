@@ -48,6 +48,8 @@ pub(super) enum Work {
     Looking,
     /// Files are removed.
     Removing,
+    /// What is broken is put right.
+    Mending,
 }
 
 impl Work {
@@ -57,6 +59,7 @@ impl Work {
             Self::Fetching => "what was fetched is kept",
             Self::Looking => "nothing was changed",
             Self::Removing => "what is not removed yet stays",
+            Self::Mending => "what is put right stays so, and the rest stays as it is",
         }
     }
 
@@ -65,6 +68,7 @@ impl Work {
             Self::Fetching => "what was fetched is kept and resumed next time",
             Self::Looking => "nothing was changed",
             Self::Removing => "what is not removed yet stays",
+            Self::Mending => "what is put right stays so, and the rest stays as it is",
         }
     }
 }

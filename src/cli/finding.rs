@@ -51,7 +51,7 @@ pub(super) fn rows(group: &FindingGroup<'_>, places: &[String]) -> Vec<String> {
         first.severity.name(),
         sanitize(&words)
     )];
-    let (plan, command) = remedy::fix(&group.steps(), places);
+    let (plan, command) = remedy::fix(first, &group.steps(), places);
     match command {
         Some(command) => rows.push(format!("    {}: {}", sanitize(&plan), sanitize(&command))),
         None if plan.is_empty() => {}
@@ -98,16 +98,35 @@ pub(super) fn block(group: &FindingGroup<'_>, places: &[String], columns: Option
             block.step(label, at + 1, step);
         }
     }
-    let (_, command) = remedy::fix(&steps, places);
-    let is_change = |step: &PlanStep| matches!(step, PlanStep::Change(_));
+    let (_, command) = remedy::fix(first, &steps, places);
     if let Some(command) = command {
         block.command(&command);
     }
-    if steps.iter().any(is_change) {
-        block.entry(
-            "",
-            "what is to be changed on the disk is only shown: larder does not do that yet",
-        );
+    block.text
+}
+
+/// Steps with their numbers and every path.
+pub(super) fn steps_text(steps: &[PlanStep], columns: Option<u16>) -> String {
+    let mut block = Block {
+        text: String::new(),
+        columns: columns.map(usize::from),
+    };
+    for (at, step) in steps.iter().enumerate() {
+        match step {
+            PlanStep::RemovePartial {
+                path, bytes, map, ..
+            } => {
+                let words = format!("remove this, which frees {}:", exact(*bytes));
+                block.hanging(&format!("  {}. ", at + 1), &words);
+                block.path_of_step(path);
+                if let Some(map) = map {
+                    block.path_of_step(map);
+                }
+            }
+            PlanStep::Pull { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => {
+                block.step("", at + 1, step);
+            }
+        }
     }
     block.text
 }
@@ -237,12 +256,17 @@ impl Block {
             PlanStep::Pull {
                 repo,
                 revision,
+                files,
                 fetch_bytes,
             } => {
                 let bytes = fetch_bytes
                     .map_or_else(String::new, |bytes| format!(", {} to fetch", exact(bytes)));
+                let what = match files.as_slice() {
+                    [] => repo.to_string(),
+                    files => format!("`{}` of {repo}", files.join("`, `")),
+                };
                 let words = format!(
-                    "pull {repo} @ {} again{bytes}: what is right is reused, what is wrong is \
+                    "pull {what} @ {} again{bytes}: what is right is reused, what is wrong is \
                      replaced once the right bytes are proven",
                     short(revision)
                 );

@@ -17,6 +17,7 @@ mod doctor;
 mod document;
 mod exit;
 mod finding;
+mod fix;
 mod follow;
 mod help;
 mod history;

@@ -72,6 +72,16 @@ impl<'a> Talk<'a> {
         self
     }
 
+    /// Says the log from now on.
+    pub(super) fn say_log(&mut self) {
+        self.says_log = true;
+    }
+
+    /// Leaves it out again, unless more was asked for.
+    pub(super) fn hide_log(&mut self) {
+        self.says_log = self.output.verbose > 0;
+    }
+
     /// Says what no document and no table has, where the log is left out.
     pub(super) fn note(&mut self, note: &str) {
         if !self.says_log {

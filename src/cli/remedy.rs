@@ -3,7 +3,7 @@
 //! **Law**: every command named here exists, every code has its words; the matches are exhaustive.
 
 use super::args::call_of;
-use crate::domain::{Failure, FailureCode, PlanStep, Remedy, shell_word};
+use crate::domain::{Failure, FailureCode, Finding, PlanStep, Remedy, shell_word};
 use crate::store::{duration, size};
 
 const TOKENS: &str = "https://huggingface.co/settings/tokens";
@@ -245,8 +245,14 @@ fn right_call(failure: &Failure, subject: Subject<'_>, repo: &str, again: &str) 
 
 /// What a plan does, in a few words, and the commands that do it; `None` where there is nothing
 /// to type.
-pub(super) fn fix(steps: &[PlanStep], places: &[String]) -> (String, Option<String>) {
+pub(super) fn fix(
+    finding: &Finding,
+    steps: &[PlanStep],
+    places: &[String],
+) -> (String, Option<String>) {
     let (mut words, mut commands) = (Vec::new(), Vec::new());
+    let is_change = |step: &PlanStep| matches!(step, PlanStep::Change(_));
+    let is_repaired = finding.is_repaired() && steps.iter().any(is_change);
     let (mut has_removals, mut removed_bytes) = (false, 0);
     for step in steps {
         match step {
@@ -260,18 +266,23 @@ pub(super) fn fix(steps: &[PlanStep], places: &[String]) -> (String, Option<Stri
             PlanStep::Pull {
                 repo,
                 revision,
+                files,
                 fetch_bytes,
             } => {
+                let named = match files.as_slice() {
+                    [] => String::new(),
+                    files => format!(" `{}`", files.join("`, `")),
+                };
                 words.push(match fetch_bytes {
-                    Some(bytes) => format!("pull again, {} to fetch", size(*bytes)),
-                    None => "pull again".to_owned(),
+                    Some(bytes) => format!("pull{named} again, {} to fetch", size(*bytes)),
+                    None => format!("pull{named} again"),
                 });
                 let at = match revision.as_str() {
                     "main" => String::new(),
                     other => format!(" --revision {}", shell_word(other)),
                 };
                 let start = format!("larder pull {}{at}", shell_word(&repo.to_string()));
-                commands.push(call_of(&start, [], places));
+                commands.push(call_of(&start, files, places));
             }
             PlanStep::Change(change) => words.push(change.words()),
             PlanStep::ByHand { advice } => words.push(advice.clone()),
@@ -283,8 +294,15 @@ pub(super) fn fix(steps: &[PlanStep], places: &[String]) -> (String, Option<Stri
     }
     words.dedup();
     commands.dedup();
+    if is_repaired {
+        // It shows the plan, and the pulls are part of it.
+        let repo = finding.repo.as_ref().map_or_else(String::new, |repo| {
+            format!(" {}", shell_word(&repo.to_string()))
+        });
+        commands = vec![call_of(&format!("larder doctor{repo} --fix"), [], places)];
+    }
     let commands = commands.join(" && ");
-    (words.join(", "), (!commands.is_empty()).then_some(commands))
+    (words.join("; "), (!commands.is_empty()).then_some(commands))
 }
 
 #[cfg(test)]

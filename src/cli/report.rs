@@ -350,7 +350,7 @@ fn evidence(finding: &Finding) -> String {
         lines.push(format!("  {}: {}", seen.path, seen.seen));
     }
     lines.push(format!("  cause: {}", finding.cause));
-    let (plan, _) = remedy::fix(&finding.plan.steps, &[]);
+    let (plan, _) = remedy::fix(finding, &finding.plan.steps, &[]);
     if !plan.is_empty() {
         lines.push(format!("  plan: {plan}"));
     }

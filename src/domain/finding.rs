@@ -275,6 +275,9 @@ pub enum PlanStep {
         repo: RepoId,
         /// A ref or commit.
         revision: String,
+        /// Files that are named one by one, because a pull leaves them out otherwise; none means what
+        /// it takes by itself.
+        files: Vec<String>,
         /// Bytes to fetch, as far as a listing tells.
         fetch_bytes: Option<u64>,
     },
@@ -433,6 +436,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Whether a repair carries its plan out: what nobody leads to may be good, and is left to people.
+    pub const fn is_repaired(&self) -> bool {
+        !matches!(self.rule, Rule::OrphanBlob | Rule::UnusedPayload)
+    }
+
     /// A finding of a rule, with the severity that the rule has.
     pub fn new(rule: Rule, summary: impl Into<String>, cause: impl Into<String>) -> Self {
         Self {

@@ -149,6 +149,8 @@ pub struct PartialRow {
     pub expected_bytes: Option<u64>,
     /// Last change, milliseconds since the Unix epoch.
     pub modified_ms: u64,
+    /// Whether the whole blob is here already, so that nobody goes on with this.
+    pub is_superseded: bool,
     /// Who is at work on it.
     #[serde(flatten)]
     pub state: PartialState,

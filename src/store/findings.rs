@@ -74,6 +74,7 @@ impl FindingGroup<'_> {
             let PlanStep::Pull {
                 repo,
                 revision,
+                files,
                 fetch_bytes,
             } = step
             else {
@@ -84,12 +85,20 @@ impl FindingGroup<'_> {
                 PlanStep::Pull {
                     repo: other,
                     revision: at,
+                    files: named,
                     fetch_bytes,
-                } if other == repo && at == revision => Some(fetch_bytes),
+                } if other == repo && at == revision && named.is_empty() == files.is_empty() => {
+                    Some((named, fetch_bytes))
+                }
                 _ => None,
             });
             match known {
-                Some(known) => {
+                Some((named, known)) => {
+                    for file in files {
+                        if !named.contains(file) {
+                            named.push(file.clone());
+                        }
+                    }
                     *known = match (*known, *fetch_bytes) {
                         (Some(known), Some(more)) => Some(known + more),
                         (one, other) => one.or(other),
@@ -148,15 +157,16 @@ pub fn healing_of(findings: &[&Finding]) -> Healing {
         for step in &finding.plan.steps {
             match step {
                 PlanStep::RemovePartial { path, bytes, .. }
-                | PlanStep::Change(Change::Remove { path, bytes })
-                    if freed.insert(path.as_str()) =>
-                {
+                | PlanStep::Change(
+                    Change::Remove { path, bytes } | Change::RemoveCopy { path, bytes, .. },
+                ) if freed.insert(path.as_str()) => {
                     healing.freed_bytes += bytes;
                 }
                 PlanStep::Pull {
                     repo,
                     revision,
                     fetch_bytes: Some(bytes),
+                    ..
                 } if fetched.insert((repo, place.unwrap_or(revision.as_str()))) => {
                     healing.fetched_bytes += bytes;
                 }

@@ -6,6 +6,7 @@
 mod entry;
 mod filter;
 mod findings;
+mod fixing;
 mod log;
 mod overview;
 mod rate;
@@ -26,6 +27,7 @@ pub(crate) mod survey_script;
 pub use entry::{AttemptEnd, AttemptRecord, FileStatus};
 pub use filter::{Filter, FilterError};
 pub use findings::{FindingGroup, Healing, Looked, Scope, counts_of, grouped, healing_of, is_at};
+pub use fixing::{FixPlan, FixPull};
 pub use log::{Level, Log, LogLine};
 pub use overview::{FindingCounts, LockCounts, ModelCounts, PartialCounts};
 pub use reduce::reduce;

@@ -43,6 +43,7 @@ pub(crate) fn partial_row(repo: RepoId, path: &str, bytes: u64, state: PartialSt
         bytes,
         expected_bytes: Some(1_330_000_000),
         modified_ms: START_MS - 3 * 3_600_000,
+        is_superseded: false,
         state,
     }
 }
@@ -88,6 +89,7 @@ pub(crate) fn truncated() -> Finding {
     .step(PlanStep::Pull {
         repo: repo(),
         revision: "main".to_owned(),
+        files: Vec::new(),
         fetch_bytes: Some(12_000_000),
     })
 }
@@ -126,6 +128,7 @@ impl Script {
         .step(PlanStep::Pull {
             repo: other(),
             revision: "v1.0".to_owned(),
+            files: Vec::new(),
             fetch_bytes: None,
         });
         Self::new()

@@ -157,6 +157,7 @@ pub(crate) fn findings() -> Vec<Finding> {
             .step(PlanStep::Pull {
                 repo: llama.clone(),
                 revision: "main".to_owned(),
+                files: Vec::new(),
                 fetch_bytes: Some(910_000_000),
             })
     };
@@ -200,6 +201,7 @@ pub(crate) fn findings() -> Vec<Finding> {
         .step(PlanStep::Pull {
             repo: gemma.clone(),
             revision: "main".to_owned(),
+            files: Vec::new(),
             fetch_bytes: None,
         }),
         Finding::new(
@@ -211,6 +213,7 @@ pub(crate) fn findings() -> Vec<Finding> {
         .step(PlanStep::Pull {
             repo: gemma,
             revision: "main".to_owned(),
+            files: Vec::new(),
             fetch_bytes: Some(400_000_000),
         }),
         abandoned(
@@ -289,6 +292,7 @@ pub(crate) fn locks() -> Vec<LockRow> {
 pub(crate) fn partials() -> Vec<PartialRow> {
     let repo = script::repo();
     let partial = |name: &str, file: &str, bytes, state| PartialRow {
+        is_superseded: false,
         repo: repo.clone(),
         path: format!("/cache/{name}.incomplete"),
         etag: name.repeat(8),

@@ -160,7 +160,15 @@ pub(super) fn retry(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
         Pane::Health => {
             let step = scene.finding(ui).and_then(|finding| {
                 finding.plan.steps.iter().find_map(|step| match step {
-                    PlanStep::Pull { repo, revision, .. } => request_of(repo, revision),
+                    PlanStep::Pull {
+                        repo,
+                        revision,
+                        files,
+                        ..
+                    } => request_of(repo, revision).map(|request| PullRequest {
+                        files: files.clone(),
+                        ..request
+                    }),
                     PlanStep::RemovePartial { repo, .. } => request_of(repo, "main"),
                     PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
                 })

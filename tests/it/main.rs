@@ -45,4 +45,5 @@ mod survey;
 mod terminal;
 mod whole;
 mod zoo;
+mod zoo_healed;
 mod zoo_interop;

@@ -170,6 +170,7 @@ fn what_is_done_about_another_hub_cache_names_it() {
         .step(PlanStep::Pull {
             repo: repo.clone(),
             revision: "main".to_owned(),
+            files: Vec::new(),
             fetch_bytes: None,
         })
         .step(PlanStep::RemovePartial {

@@ -95,6 +95,9 @@ fn one(
             bytes: seen.len(),
             expected_bytes: expected.map(|remote| remote.size_bytes),
             modified_ms: since_epoch_ms(modified),
+            is_superseded: file
+                .as_ref()
+                .is_some_and(|path| home.folder.join(path.as_str()).is_file()),
             state: state(notes, place, file.as_ref(), modified, eyes),
         },
         file,

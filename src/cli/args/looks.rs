@@ -25,6 +25,12 @@ pub struct DoctorArgs {
     /// Ask the Hub first what models should hold of which no listing is here.
     #[arg(long)]
     pub online: bool,
+    /// Show what would put it right, ask, and carry it out.
+    #[arg(long)]
+    pub fix: bool,
+    /// Do not ask before `--fix`.
+    #[arg(short, long, requires = "fix")]
+    pub yes: bool,
     /// Exit with 3 also if something is wasted or surprising.
     #[arg(long)]
     pub strict: bool,
@@ -41,6 +47,8 @@ impl Default for DoctorArgs {
             rule: Vec::new(),
             verify: false,
             online: false,
+            fix: false,
+            yes: false,
             strict: false,
             places: Vec::new(),
         }

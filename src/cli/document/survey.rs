@@ -4,11 +4,12 @@
 
 use serde::Serialize;
 
+use super::super::fix::Repair;
 use super::{Closing, Head, json, rfc3339};
 use crate::domain::{
-    CacheRow, Disk, FailureCode, Finding, Kept, LockKind, LockRow, LockState, ModelRow, ModelState,
-    Network, PartialRow, PartialState, Plan, PlanStep, PurgeResult, RepoId, Rule, Setting,
-    TerminalFacts, Verification,
+    CacheRow, Disk, Failure, FailureCode, Finding, FixResult, Kept, LockKind, LockRow, LockState,
+    ModelRow, ModelState, Network, PartialRow, PartialState, Plan, PlanStep, PurgeResult, RepoId,
+    Rule, Setting, TerminalFacts, Verification,
 };
 use crate::store::{FindingCounts, Healing, Looked, Scope, Shelf, Store};
 
@@ -61,6 +62,10 @@ pub(in super::super) struct Diagnosis<'a> {
     pub(in super::super) shown: &'a [&'a Finding],
     /// How many matter too little to be shown.
     pub(in super::super) hidden: usize,
+    /// What was to be put right, and what came of it; `None` if nothing was.
+    pub(in super::super) repair: Option<&'a Repair>,
+    /// What the changes of the plan came to.
+    pub(in super::super) fixed: Option<&'a FixResult>,
 }
 
 #[derive(Serialize)]
@@ -78,6 +83,28 @@ struct DoctorDocument<'a> {
     notes: usize,
     reclaimable_bytes: u64,
     fetch_bytes: u64,
+    repair: Option<RepairDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct RepairDocument<'a> {
+    is_begun: bool,
+    plan: Vec<PlanStep>,
+    left: &'a [String],
+    done: &'a [PlanStep],
+    kept: &'a [Kept],
+    freed_bytes: u64,
+    pulls: Vec<PulledDocument<'a>>,
+    fetched_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct PulledDocument<'a> {
+    repo: &'a RepoId,
+    revision: &'a str,
+    is_complete: bool,
+    fetched_bytes: u64,
+    failures: &'a [Failure],
 }
 
 #[derive(Serialize)]
@@ -422,8 +449,31 @@ pub(in super::super) fn doctor(
         notes: counts.notes,
         reclaimable_bytes: healing.freed_bytes,
         fetch_bytes: healing.fetched_bytes,
+        repair: diagnosis
+            .repair
+            .map(|repair| repaired(repair, diagnosis.fixed)),
     };
     json(&document, is_line)
+}
+
+fn repaired<'a>(repair: &'a Repair, fixed: Option<&'a FixResult>) -> RepairDocument<'a> {
+    let pulls = repair.pulls.iter().map(|pulled| PulledDocument {
+        repo: &pulled.pull.repo,
+        revision: &pulled.pull.revision,
+        is_complete: pulled.failures.is_empty(),
+        fetched_bytes: pulled.fetched_bytes,
+        failures: &pulled.failures,
+    });
+    RepairDocument {
+        is_begun: repair.is_begun,
+        plan: repair.plan.all_steps(),
+        left: &repair.plan.left,
+        done: fixed.map_or(&[], |fixed| &fixed.done),
+        kept: fixed.map_or(&[], |fixed| &fixed.kept),
+        freed_bytes: fixed.map_or(0, |fixed| fixed.freed_bytes),
+        pulls: pulls.collect(),
+        fetched_bytes: repair.pulls.iter().map(|pulled| pulled.fetched_bytes).sum(),
+    }
 }
 
 /// The document of `locks`.

@@ -115,13 +115,18 @@ fn step_lines(text: &mut Text, canvas: Canvas<'_>, number: &str, step: &PlanStep
         PlanStep::Pull {
             repo,
             revision,
+            files,
             fetch_bytes,
         } => {
+            let named = match files.as_slice() {
+                [] => String::new(),
+                files => format!("`{}` of ", files.join("`, `")),
+            };
             let bytes = fetch_bytes
                 .map(|bytes| format!(", fetches {}", exact(bytes)))
                 .unwrap_or_default();
             let words = format!(
-                "`{}` pulls {repo}@{}{bytes}: what is right is reused, what is wrong is replaced \
+                "`{}` pulls {named}{repo}@{}{bytes}: what is right is reused, what is wrong is replaced \
                  once the right bytes are proven",
                 key(Action::Retry),
                 short(revision)

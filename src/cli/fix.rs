@@ -1,0 +1,242 @@
+//! Owns `doctor --fix`: the plan is shown, somebody says yes, it is carried out, and what came of it.
+//!
+//! **Law**: every path is shown before anything is changed, and without a yes nothing is. What is done
+//! is decided by the engine, step by step; here it is only put in order.
+
+use super::args::DoctorArgs;
+use super::ask::{Answer, ask};
+use super::exit::{Ending, Work, judge};
+use super::finding::{steps_text, wrapped};
+use super::follow::{Console, Session, follow};
+use super::output::Format;
+use crate::domain::{
+    Command, Failure, FailureCode, Outcome, Plan, PlanStep, PullRequest, Revision, exit_code,
+    sanitize,
+};
+use crate::store::{FixPlan, FixPull, Store, count, short, size};
+
+/// A repair: what was planned, and what came of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Repair {
+    /// The plan as it was shown.
+    pub(super) plan: FixPlan,
+    /// Whether somebody said yes.
+    pub(super) is_begun: bool,
+    /// What came of the pulls that were begun.
+    pub(super) pulls: Vec<Pulled>,
+}
+
+/// What came of a pull.
+#[derive(Clone, Debug)]
+pub(super) struct Pulled {
+    /// As it was planned.
+    pub(super) pull: FixPull,
+    /// Bytes that came over the network.
+    pub(super) fetched_bytes: u64,
+    /// Why it failed; none if it did not.
+    pub(super) failures: Vec<Failure>,
+}
+
+/// Shows the plan, gets a yes, and has it carried out.
+pub(super) async fn repair(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    store: &mut Store,
+    args: &DoctorArgs,
+    repair: &mut Repair,
+) -> Ending {
+    let plan = repair.plan.clone();
+    if console.output.format == Format::Human {
+        let text = plan_text(&plan, args, console.output.stdout.columns);
+        console.printer.text(&console.output.drawn(&text));
+        if let Some(failure) = console.printer.failure() {
+            // What could not be shown must not be done.
+            return Ending::refused(failure);
+        }
+    }
+    if plan.is_empty() {
+        return Ending::done("fixed");
+    }
+    if !args.yes {
+        let question = format!("carry out {}?", count(plan.steps(), "step"));
+        match ask(session, console, &question).await {
+            Answer::Yes => {}
+            Answer::No => {
+                console.talk.remark("nothing was changed");
+                return Ending::done("planned");
+            }
+            Answer::Caught(signal) => return judge(Work::Looking, None, Some(signal)),
+            Answer::Nobody => {
+                return Ending::refused(
+                    Failure::new(
+                        FailureCode::Refused,
+                        "nothing is repaired without a yes, and nothing was changed",
+                    )
+                    .because("there is no terminal to ask on, and `--yes` was not given"),
+                );
+            }
+        }
+    }
+    repair.is_begun = true;
+    let mut failures = Vec::new();
+    let ending = changes(session, console, store, &plan.first).await;
+    if ending.exit_code != 0 {
+        return ending;
+    }
+    for pull in &plan.pulls {
+        let (pulled, ending) = fetch(session, console, store, pull).await;
+        failures.extend(pulled.failures.iter().cloned());
+        repair.pulls.push(pulled);
+        if ending.outcome == "cancelled" {
+            return ending;
+        }
+    }
+    let ending = changes(session, console, store, &plan.last).await;
+    if ending.exit_code != 0 || failures.is_empty() {
+        return ending;
+    }
+    Ending {
+        outcome: "failed",
+        exit_code: exit_code(&failures),
+        failures,
+    }
+}
+
+/// Has the changes of a plan carried out.
+async fn changes(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    store: &mut Store,
+    plan: &Plan,
+) -> Ending {
+    if plan.steps.is_empty() {
+        return Ending::done("fixed");
+    }
+    console.work = Work::Mending;
+    (session.commands)(Command::Fix(plan.clone()));
+    let followed = follow(session, store, console).await;
+    console.talk.settle();
+    judge(console.work, followed.outcome.as_ref(), followed.caught)
+}
+
+/// Pulls a snapshot.
+async fn fetch(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    store: &mut Store,
+    pull: &FixPull,
+) -> (Pulled, Ending) {
+    let mut pulled = Pulled {
+        pull: pull.clone(),
+        fetched_bytes: 0,
+        failures: Vec::new(),
+    };
+    let revision = match Revision::new(&pull.revision) {
+        Ok(revision) => revision,
+        Err(error) => {
+            let failure = Failure::new(FailureCode::Usage, error.to_string());
+            pulled.failures.push(failure.clone());
+            return (pulled, Ending::refused(failure));
+        }
+    };
+    console.work = Work::Fetching;
+    console.talk.say_log();
+    let request = PullRequest {
+        files: pull.files.clone(),
+        ..PullRequest::new(pull.repo.clone(), revision)
+    };
+    (session.commands)(Command::Pull(request));
+    let followed = follow(session, store, console).await;
+    console.talk.settle();
+    console.talk.hide_log();
+    let ending = judge(console.work, followed.outcome.as_ref(), followed.caught);
+    if let Some(Outcome::Complete(result)) = &followed.outcome {
+        pulled.fetched_bytes = result.fetched_bytes;
+    }
+    pulled.failures.clone_from(&ending.failures);
+    (pulled, ending)
+}
+
+/// Every step with every path, what that takes and gives, and what is left for a person.
+fn plan_text(plan: &FixPlan, args: &DoctorArgs, columns: Option<u16>) -> String {
+    let mut text = String::new();
+    let room = columns.map_or(usize::MAX, usize::from);
+    if plan.is_empty() {
+        text.push_str("nothing that a repair can put right\n");
+    } else {
+        text.push_str("what the repair does\n");
+        text.push_str(&steps_text(&plan.all_steps(), columns));
+        let unknown = match plan.pulls.iter().filter(|pull| !pull.is_known).count() {
+            0 => String::new(),
+            some => format!(
+                ", and what {} to fetch that no listing tells",
+                match some {
+                    1 => "one pull has".to_owned(),
+                    more => format!("{more} pulls have"),
+                }
+            ),
+        };
+        let sum = format!(
+            "{}: frees {}, fetches {}{unknown}",
+            count(plan.steps(), "step"),
+            size(plan.freed_bytes()),
+            size(plan.fetched_bytes()),
+        );
+        for line in wrapped(&sum, room) {
+            text.extend([&line, "\n"]);
+        }
+    }
+    if !plan.left.is_empty() {
+        text.push_str("\nwhat it leaves to you\n");
+        for sentence in &plan.left {
+            for (at, line) in wrapped(&sanitize(sentence), room.saturating_sub(4).max(20))
+                .iter()
+                .enumerate()
+            {
+                let head = if at == 0 { "  - " } else { "    " };
+                text.extend([head, line, "\n"]);
+            }
+        }
+    }
+    // The places of the call matter for what a person does next.
+    if !plan.left.is_empty() && !args.places.is_empty() {
+        let places = args.places.join(" ");
+        text.extend(["  (with ", &places, ")\n"]);
+    }
+    text.push('\n');
+    text
+}
+
+/// What was done, one line each, and what stays as it was.
+pub(super) fn result_text(repair: &Repair, store: &Store) -> String {
+    let mut text = String::new();
+    let mut line = |words: String| {
+        text.push_str(&sanitize(&words));
+        text.push('\n');
+    };
+    if let Some(fixed) = store.shelf().fixed() {
+        for step in &fixed.done {
+            line(match step {
+                PlanStep::Change(change) => format!("done: {}", change.words()),
+                PlanStep::RemovePartial { path, .. } => format!("done: remove `{path}`"),
+                PlanStep::Pull { .. } | PlanStep::ByHand { .. } => continue,
+            });
+        }
+    }
+    for pulled in &repair.pulls {
+        let what = format!("{} @ {}", pulled.pull.repo, short(&pulled.pull.revision));
+        match pulled.failures.first() {
+            None => line(format!(
+                "pulled: {what}, {} fetched; every byte is proven",
+                size(pulled.fetched_bytes)
+            )),
+            Some(failure) => line(format!("not pulled: {what}: {}", failure.summary)),
+        }
+    }
+    if let Some(fixed) = store.shelf().fixed() {
+        for kept in &fixed.kept {
+            line(format!("stays: `{}`: {}", kept.path, kept.why));
+        }
+    }
+    text
+}

@@ -1,0 +1,190 @@
+//! Owns what a repair would do: the steps of plans in the order in which they are carried out, and
+//! what is left for a person.
+//!
+//! Never formats, and never looks at anything but the shelf.
+
+use std::collections::BTreeSet;
+
+use super::shelf::Shelf;
+use crate::domain::{Finding, Plan, PlanStep, RepoId, Severity};
+
+/// What a repair would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FixPlan {
+    /// Changes on the disk that come first.
+    pub first: Plan,
+    /// Pulls, each snapshot once.
+    pub pulls: Vec<FixPull>,
+    /// Changes that rest on the pulls.
+    pub last: Plan,
+    /// What is left for a person, a sentence each.
+    pub left: Vec<String>,
+}
+
+/// A pull that heals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixPull {
+    /// The repo.
+    pub repo: RepoId,
+    /// A ref or commit.
+    pub revision: String,
+    /// Files that are named one by one; none means what a pull takes by itself.
+    pub files: Vec<String>,
+    /// Bytes to fetch, as far as listings tell.
+    pub fetch_bytes: u64,
+    /// Whether that is all: some findings cannot tell.
+    pub is_known: bool,
+}
+
+impl FixPlan {
+    /// Whether there is nothing that can be done.
+    pub const fn is_empty(&self) -> bool {
+        self.first.steps.is_empty() && self.pulls.is_empty() && self.last.steps.is_empty()
+    }
+
+    /// Steps in all.
+    pub const fn steps(&self) -> usize {
+        self.first.steps.len() + self.pulls.len() + self.last.steps.len()
+    }
+
+    /// Every step as the plans of findings have it, in order.
+    pub fn all_steps(&self) -> Vec<PlanStep> {
+        let pulls = self.pulls.iter().map(|pull| PlanStep::Pull {
+            repo: pull.repo.clone(),
+            revision: pull.revision.clone(),
+            files: pull.files.clone(),
+            fetch_bytes: pull.is_known.then_some(pull.fetch_bytes),
+        });
+        let (first, last) = (self.first.steps.iter(), self.last.steps.iter());
+        first.cloned().chain(pulls).chain(last.cloned()).collect()
+    }
+
+    /// Bytes that it frees.
+    pub fn freed_bytes(&self) -> u64 {
+        self.first.freed_bytes() + self.last.freed_bytes()
+    }
+
+    /// Bytes it fetches, as far as listings tell.
+    pub fn fetched_bytes(&self) -> u64 {
+        self.pulls.iter().map(|pull| pull.fetch_bytes).sum()
+    }
+
+    fn add_pull(
+        &mut self,
+        repo: &RepoId,
+        revision: &str,
+        files: &[String],
+        fetch_bytes: Option<u64>,
+    ) {
+        let known = self.pulls.iter_mut().find(|pull| {
+            pull.repo == *repo
+                && pull.revision == revision
+                && pull.files.is_empty() == files.is_empty()
+        });
+        match known {
+            Some(pull) => {
+                for file in files {
+                    if !pull.files.contains(file) {
+                        pull.files.push(file.clone());
+                    }
+                }
+                pull.fetch_bytes += fetch_bytes.unwrap_or(0);
+                pull.is_known &= fetch_bytes.is_some();
+            }
+            None => self.pulls.push(FixPull {
+                repo: repo.clone(),
+                revision: revision.to_owned(),
+                files: files.to_vec(),
+                fetch_bytes: fetch_bytes.unwrap_or(0),
+                is_known: fetch_bytes.is_some(),
+            }),
+        }
+    }
+
+    fn leave(&mut self, sentence: String) {
+        if !self.left.contains(&sentence) {
+            self.left.push(sentence);
+        }
+    }
+}
+
+impl Shelf {
+    /// What would put the findings right.
+    pub fn fix_plan(&self, findings: &[&Finding]) -> FixPlan {
+        let mut plan = FixPlan::default();
+        let mut fetched = BTreeSet::new();
+        for finding in findings {
+            if let Some(sentence) = why_left(finding) {
+                plan.leave(sentence);
+                continue;
+            }
+            let place = finding.evidence.first().map(|fact| fact.path.as_str());
+            let is_new = place.is_none_or(|place| fetched.insert(place));
+            let steps = &finding.plan.steps;
+            let rests_on_pull = steps
+                .iter()
+                .any(|step| matches!(step, PlanStep::Change(change) if change.is_after_pull()));
+            for step in steps {
+                self.add_step(&mut plan, step, (is_new, rests_on_pull));
+            }
+        }
+        plan
+    }
+
+    fn add_step(&self, plan: &mut FixPlan, step: &PlanStep, (is_new, rests_on_pull): (bool, bool)) {
+        match step {
+            PlanStep::Pull {
+                repo,
+                revision,
+                files,
+                fetch_bytes,
+            } => {
+                // The same file of two findings is fetched once.
+                let bytes = fetch_bytes.map(|all| if is_new { all } else { 0 });
+                plan.add_pull(repo, revision, files, bytes);
+            }
+            PlanStep::RemovePartial { path, repo, .. } => {
+                let mut partials = self.partials_of(Some(repo)).into_iter();
+                let is_superseded = partials.any(|row| row.path == *path && row.is_superseded);
+                if is_superseded {
+                    add(&mut plan.first, step);
+                } else {
+                    plan.leave(format!(
+                        "{repo} has an unfinished download: a pull goes on with it, a purge frees it"
+                    ));
+                }
+            }
+            PlanStep::Change(_) if rests_on_pull => add(&mut plan.last, step),
+            PlanStep::Change(_) => add(&mut plan.first, step),
+            PlanStep::ByHand { advice } => plan.leave(advice.clone()),
+        }
+    }
+}
+
+fn add(plan: &mut Plan, step: &PlanStep) {
+    if !plan.steps.contains(step) {
+        plan.steps.push(step.clone());
+    }
+}
+
+/// Why a repair does not touch what a finding is about; `None` if it does.
+fn why_left(finding: &Finding) -> Option<String> {
+    let about = || match &finding.repo {
+        Some(repo) => format!("{repo}: {}", finding.summary),
+        None => finding.summary.clone(),
+    };
+    let has_pull = finding
+        .plan
+        .steps
+        .iter()
+        .any(|step| matches!(step, PlanStep::Pull { .. }));
+    if !finding.is_repaired() {
+        let about = about();
+        return Some(format!(
+            "{about}; its bytes may be good, so a repair does not take it away"
+        ));
+    }
+    // Somebody may have asked for no more.
+    (finding.severity == Severity::Note && has_pull)
+        .then(|| format!("{}; a pull fetches the rest", about()))
+}

@@ -1,0 +1,169 @@
+//! Every state that a Hub cache can be in, repaired by the real binary: afterwards everything that can
+//! be right is right, and everything that was right is where it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use larder::serve::Serving;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::support::assert_all_visible_bytes_proven;
+use crate::support::program::finish;
+use crate::support::zoo::{Member, Zoo, get_along, members};
+
+/// Errors that a repair cannot take away, and why.
+const STAYS: &[(&str, &str, &str)] = &[];
+
+/// Members that are put together at random, how many at a time, and how often.
+const AT_RANDOM: (usize, u64) = (6, 4);
+
+/// Runs the binary on the cache of a zoo, with its Hub.
+fn larder(zoo: &Zoo, hub: &Serving, arguments: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    command
+        .args(arguments)
+        .args(["--json", "--cache-dir"])
+        .arg(zoo.told())
+        .env_clear()
+        .env("HOME", zoo.home())
+        .env("HF_ENDPOINT", hub.endpoint())
+        .current_dir(zoo.home())
+        .stdin(Stdio::null());
+    let ran = finish(&mut command);
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:#?}"))
+}
+
+/// Every plain file below a folder with the hash of what it holds, and every link with its text.
+fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let kind = path.symlink_metadata().unwrap();
+            if kind.is_dir() {
+                open.push(path);
+            } else if kind.is_symlink() {
+                let text = std::fs::read_link(&path).unwrap();
+                found.insert(path, format!("-> {}", text.display()));
+            } else {
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                found.insert(path, hex::encode(Sha256::digest(bytes)));
+            }
+        }
+    }
+    found
+}
+
+/// Every path that a plan names, or that a finding rests on which a pull puts right.
+fn named(document: &Value) -> BTreeSet<PathBuf> {
+    let mut named = BTreeSet::new();
+    let mut open = vec![document];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::String(text) if text.starts_with('/') => {
+                named.insert(PathBuf::from(text));
+            }
+            Value::Array(values) => open.extend(values),
+            Value::Object(fields) => open.extend(fields.values()),
+            _ => {}
+        }
+    }
+    named
+}
+
+/// What is wrong after a repair.
+fn heal(zoo: &Zoo, hub: &Serving, members: &[Member]) -> Vec<String> {
+    zoo.settle();
+    let seen = larder(zoo, hub, &["doctor", "--verify"]);
+    let before = tree(zoo.root());
+    let fixed = larder(zoo, hub, &["doctor", "--verify", "--fix", "--yes"]);
+    let after = tree(zoo.root());
+    let mut wrong = Vec::new();
+    // What was neither planned nor found stays byte for byte where it was.
+    let named: BTreeSet<PathBuf> = named(&seen).union(&named(&fixed)).cloned().collect();
+    for (path, hash) in &before {
+        let now = after.get(path);
+        if now != Some(hash) && !named.iter().any(|place| path.starts_with(place)) {
+            wrong.push(format!("{} was {hash} and is {now:?}", path.display()));
+        }
+    }
+    // And what was right is still there, under whatever name.
+    let contents: BTreeSet<&String> = after.values().collect();
+    for (path, hash) in &before {
+        let name = path.file_name().unwrap().to_string_lossy();
+        if *name == **hash && !contents.contains(hash) {
+            wrong.push(format!("the content of {} is lost", path.display()));
+        }
+    }
+    let left = larder(zoo, hub, &["doctor", "--verify"]);
+    for finding in left["findings"].as_array().unwrap() {
+        let rule = finding["rule"].as_str().unwrap();
+        let is_known = members.iter().any(|member| {
+            STAYS
+                .iter()
+                .any(|(name, stays, _)| *name == member.name && *stays == rule)
+        });
+        if finding["severity"] == "error" && !is_known {
+            wrong.push(format!("still there: {finding:#}"));
+        }
+    }
+    let proven = std::panic::catch_unwind(|| assert_all_visible_bytes_proven(zoo.root()));
+    wrong.extend(
+        proven
+            .is_err()
+            .then(|| "unproven bytes are visible".to_owned()),
+    );
+    if !wrong.is_empty() {
+        wrong.push(format!("{:#}", fixed["repair"]));
+    }
+    wrong
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_state_is_repaired_and_nothing_good_is_touched() {
+    let mut failed = Vec::new();
+    for member in members() {
+        let zoo = Zoo::with(&member);
+        let hub = Serving::start(zoo.catalogue.clone(), Vec::new())
+            .await
+            .unwrap();
+        let wrong = tokio::task::block_in_place(|| heal(&zoo, &hub, &[member]));
+        if !wrong.is_empty() {
+            failed.push(format!("{}:\n{}", member.name, wrong.join("\n")));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn states_together_are_repaired_as_well() {
+    let (count, seeds) = AT_RANDOM;
+    for seed in 0..seeds {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let mut chosen: Vec<Member> = Vec::new();
+        while chosen.len() < count {
+            let all = members();
+            let one = all[dice.usize(..all.len())];
+            if chosen.iter().all(|other| get_along(&one, other)) {
+                chosen.push(one);
+            }
+        }
+        let mut zoo = Zoo::new();
+        for member in &chosen {
+            zoo.add(member);
+        }
+        let hub = Serving::start(zoo.catalogue.clone(), Vec::new())
+            .await
+            .unwrap();
+        let names: Vec<_> = chosen.iter().map(|member| member.name).collect();
+        let wrong = tokio::task::block_in_place(|| heal(&zoo, &hub, &chosen));
+        assert!(
+            wrong.is_empty(),
+            "seed {seed}: {names:?}\n{}",
+            wrong.join("\n")
+        );
+    }
+}
