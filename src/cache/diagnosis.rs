@@ -79,7 +79,13 @@ fn pull_step(repo: &RepoId, revision: &str, fetch_bytes: Option<u64>) -> PlanSte
     pull_files(repo, revision, &[], fetch_bytes)
 }
 
-fn pull_files(repo: &RepoId, revision: &str, files: &[&str], fetch_bytes: Option<u64>) -> PlanStep {
+/// Pulls files by their names.
+pub(super) fn pull_files(
+    repo: &RepoId,
+    revision: &str,
+    files: &[&str],
+    fetch_bytes: Option<u64>,
+) -> PlanStep {
     if Revision::new(revision).is_err() {
         return PlanStep::ByHand {
             advice: format!(

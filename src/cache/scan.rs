@@ -276,6 +276,14 @@ fn look(
     lacking.append(&mut tally.evicted);
     let files_present = tally.present.len();
     let verified_ms = tally.verified_ms();
+    let left_out: Vec<RepoPath> = match commit {
+        Some(_) => Vec::new(),
+        None => {
+            let present = tally.present.iter();
+            let is_left_out = |path: &&RepoPath| !judge.selects(path, &Etag::Sha256([0; 32]));
+            present.filter(is_left_out).cloned().collect()
+        }
+    };
     let ready = Findings {
         kind: repo.kind(),
         present: tally.present,
@@ -298,6 +306,7 @@ fn look(
             .collect();
         missing.retain(|path| !told.contains(sanitize(path.as_str()).as_str()));
         let lacks = Lacks {
+            left_out: &left_out,
             paths: &missing,
             present: files_present,
             sentences: &lacking,

@@ -35,6 +35,8 @@ pub(super) struct Lacks<'a> {
     pub(super) present: usize,
     /// The listing, if there is one.
     pub(super) listing: Option<&'a [RemoteFile]>,
+    /// Files that are there and that a pull leaves out unless they are named.
+    pub(super) left_out: &'a [RepoPath],
 }
 
 impl Shape<'_> {
@@ -53,7 +55,7 @@ impl Shape<'_> {
             found.extend(self.regular(regular));
             found.extend(self.copied(copied));
         } else {
-            found.push(self.branch_folder(regular));
+            found.push(self.branch_folder(regular, lacks.left_out));
         }
         found.extend(self.collisions(lacks.listing));
         found
@@ -187,10 +189,17 @@ impl Shape<'_> {
         Some(finding)
     }
 
-    fn branch_folder(self, files: &[(PathBuf, u64)]) -> Finding {
+    fn branch_folder(self, files: &[(PathBuf, u64)], left_out: &[RepoPath]) -> Finding {
         let name = sanitize(self.subject.revision);
         let summary = format!("`snapshots/{name}` is not named after a commit");
         let mut finding = self.subject.general(Rule::BranchFolder, &summary, None);
+        if !left_out.is_empty() {
+            // The ref is only written when the snapshot holds all that the folder does.
+            let named: Vec<&str> = left_out.iter().map(RepoPath::as_str).collect();
+            let step =
+                diagnosis::pull_files(self.subject.repo, self.subject.revision, &named, None);
+            finding.plan.steps.insert(0, step);
+        }
         finding = finding.seen(
             &self.folder.to_string_lossy(),
             None,

@@ -19,6 +19,8 @@ pub struct FixPlan {
     pub last: Plan,
     /// What is left for a person, a sentence each.
     pub left: Vec<String>,
+    /// The repos whose findings it puts right.
+    pub about: BTreeSet<RepoId>,
 }
 
 /// A pull that heals.
@@ -118,6 +120,7 @@ impl Shelf {
                 plan.leave(sentence);
                 continue;
             }
+            plan.about.extend(finding.repo.clone());
             let place = finding.evidence.first().map(|fact| fact.path.as_str());
             let is_new = place.is_none_or(|place| fetched.insert(place));
             let steps = &finding.plan.steps;

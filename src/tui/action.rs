@@ -16,6 +16,7 @@ pub enum Action {
     Verify,
     VerifyAll,
     Purge,
+    Fix,
     Pause,
     Cancel,
     Mark,
@@ -44,7 +45,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Help,
         Self::Details,
         Self::Add,
@@ -53,6 +54,7 @@ impl Action {
         Self::Verify,
         Self::VerifyAll,
         Self::Purge,
+        Self::Fix,
         Self::Pause,
         Self::Cancel,
         Self::Mark,
@@ -94,6 +96,7 @@ impl Action {
             Self::Verify => "verify",
             Self::VerifyAll => "verify-all",
             Self::Purge => "purge",
+            Self::Fix => "fix",
             Self::Pause => "pause",
             Self::Cancel => "cancel",
             Self::Mark => "mark",
@@ -133,6 +136,9 @@ impl Action {
     /// Whether it changes anything on disk or asks the network for files: what a read-only
     /// dashboard does not do.
     pub const fn is_writing(self) -> bool {
-        matches!(self, Self::Add | Self::Retry | Self::RetryAll | Self::Purge)
+        matches!(
+            self,
+            Self::Add | Self::Retry | Self::RetryAll | Self::Purge | Self::Fix
+        )
     }
 }

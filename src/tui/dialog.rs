@@ -12,7 +12,7 @@ use super::rows::Scene;
 use super::theme::ThemeName;
 use super::ui::{Add, CommandLine, Overlay, Question, Ui};
 use super::update::{self, Effect, View};
-use super::{action::Action, wish};
+use super::{action::Action, mending, wish};
 use crate::domain::{Command, FileSelection, PullRequest, RepoReference, Revision};
 use crate::store::{Level, Phase, Store};
 
@@ -28,6 +28,7 @@ pub(super) fn answer(
         KeyCode::Char('y' | 'Y') => match question {
             Question::Quit => vec![Effect::Quit],
             Question::Purge(plan) => wish::purged(view.facts, plan),
+            Question::Fix(plan) => mending::fixed(ui, view.facts, &plan),
             Question::Resume(pulls) => {
                 // What goes on is looked at next.
                 ui.set_filter(Pane::Models, "");
@@ -38,6 +39,9 @@ pub(super) fn answer(
         KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc | KeyCode::Enter => {
             if matches!(question, Question::Purge(_)) {
                 ui.say("nothing was removed", view.now_ms);
+            }
+            if matches!(question, Question::Fix(_)) {
+                ui.say("nothing was changed", view.now_ms);
             }
             if matches!(question, Question::Resume(_)) {
                 ui.say(

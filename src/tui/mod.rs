@@ -21,6 +21,7 @@ mod fit;
 mod glyph;
 mod input;
 mod keymap;
+mod mending;
 mod osc;
 mod painter;
 mod pane;

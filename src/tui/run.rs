@@ -18,7 +18,7 @@ use super::osc::{self, Badge};
 use super::painter::{Abilities, Painter, Picture};
 use super::ui::Ui;
 use super::update::{self, Effect, View};
-use super::{summary, view, words};
+use super::{mending, summary, view, words};
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, Stamped, exit_code,
 };
@@ -266,6 +266,8 @@ impl Dashboard<'_> {
             let effects = update::unfinished(&mut self.ui, &self.store, &self.facts, pulls);
             self.perform(effects);
         }
+        let effects = mending::heed(&mut self.ui, &self.store, stamped);
+        self.perform(effects);
         let Event::Ended(outcome) = &stamped.event else {
             return;
         };

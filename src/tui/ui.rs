@@ -14,6 +14,7 @@ use super::rows::ModelKey;
 use super::theme::{Theme, ThemeName};
 use crate::domain::Level;
 use crate::domain::{JobId, Plan, PullRequest, RepoId, UnfinishedPull};
+use crate::store::FixPlan;
 
 /// A selection that stays on its row while rows come and go around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,8 +111,19 @@ pub enum Question {
     Quit,
     /// Carry out the removals of a plan.
     Purge(Plan),
+    /// Carry out a repair.
+    Fix(FixPlan),
     /// Go on with pulls of earlier runs.
     Resume(Vec<UnfinishedPull>),
+}
+
+/// Changes that rest on pulls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AfterPull {
+    /// The repos whose pulls must end well first, each as often as it is pulled.
+    pub waits: Vec<RepoId>,
+    /// The changes.
+    pub plan: Plan,
 }
 
 /// Adding a model.
@@ -207,6 +219,8 @@ pub struct Ui {
     pub log: Cursor<usize>,
     /// Whether the files' selection goes where something happens.
     pub follows_activity: bool,
+    /// What a repair does when its pulls have ended well.
+    pub after_pulls: Vec<AfterPull>,
     /// Marked models.
     pub marked_models: BTreeSet<ModelKey>,
     /// Marked files of the selected model.
@@ -256,6 +270,7 @@ impl Ui {
                 ..Cursor::default()
             },
             follows_activity: true,
+            after_pulls: Vec::new(),
             marked_models: BTreeSet::new(),
             marked_files: BTreeSet::new(),
             filters: std::array::from_fn(|_| Filter::default()),

@@ -12,7 +12,7 @@ use super::keymap::Key;
 use super::pane::Pane;
 use super::rows::{ModelKey, Scene};
 use super::ui::{Add, CommandLine, Overlay, Question, Subject, Ui};
-use super::{dialog, wish};
+use super::{dialog, mending, wish};
 use crate::domain::{Command, UnfinishedPull};
 use crate::store::{Level, Pull, Store};
 
@@ -257,6 +257,7 @@ pub(super) fn act(ui: &mut Ui, view: View<'_>, action: Action) -> Vec<Effect> {
         Action::Verify => wish::verify(ui, view),
         Action::VerifyAll => wish::verify_all(ui, view),
         Action::Purge => wish::purge(ui, view),
+        Action::Fix => mending::fix(ui, view),
         Action::Pause => wish::pause(ui, view),
         Action::Cancel => wish::cancel(ui, view),
         Action::Copy => wish::copy(ui, view),
@@ -433,6 +434,7 @@ fn details_key(ui: &mut Ui, view: View<'_>, of: Subject, scroll: usize, key: Key
         | Action::Retry
         | Action::Verify
         | Action::Purge
+        | Action::Fix
         | Action::Pause
         | Action::Cancel),
     ) = action

@@ -40,7 +40,7 @@ pub(super) fn fingerprint(row: &ModelRow) -> u64 {
 }
 
 /// The marked models, or the selected one.
-fn chosen_models<'s, 'a>(ui: &Ui, scene: &'s Scene<'a>) -> Vec<&'s ModelItem<'a>> {
+pub(super) fn chosen_models<'s, 'a>(ui: &Ui, scene: &'s Scene<'a>) -> Vec<&'s ModelItem<'a>> {
     if ui.focus == Pane::Models && !ui.marked_models.is_empty() {
         return scene
             .models

@@ -309,6 +309,10 @@ pub(super) fn can_act(finding: Option<&Finding>, action: Action) -> bool {
         Action::Retry => steps()
             .any(|step| matches!(step, PlanStep::Pull { .. } | PlanStep::RemovePartial { .. })),
         Action::Purge => steps().any(|step| matches!(step, PlanStep::RemovePartial { .. })),
+        Action::Fix => {
+            finding.is_some_and(Finding::is_repaired)
+                && steps().any(|step| matches!(step, PlanStep::Change(_) | PlanStep::Pull { .. }))
+        }
         _ => true,
     }
 }
@@ -319,7 +323,10 @@ pub(super) fn not_yet(finding: &Finding) -> Option<&'static str> {
     let has_changes = is(|step| matches!(step, PlanStep::Change(_)));
     let has_hands = is(|step| matches!(step, PlanStep::ByHand { .. }));
     match (has_changes, has_hands) {
-        (true, _) => Some("larder shows what is to be changed and cannot do that yet"),
+        (true, _) if !finding.is_repaired() => {
+            Some("its bytes may be good, so no repair takes them away")
+        }
+        (true, _) => Some("a repair does"),
         (false, true) => Some("only a person can do that"),
         (false, false) => None,
     }

@@ -293,7 +293,11 @@ fn details_hints(of: &Subject, canvas: Canvas<'_>, scene: &Scene<'_>) -> Vec<(St
         ("j k".to_owned(), "scroll".to_owned()),
         (ui.keymap.key_of(Action::Copy), "copy".to_owned()),
     ];
-    for (action, hint) in [(Action::Retry, "retry"), (Action::Purge, "purge")] {
+    for (action, hint) in [
+        (Action::Retry, "retry"),
+        (Action::Purge, "purge"),
+        (Action::Fix, "fix"),
+    ] {
         if can(action) {
             hints.push((ui.keymap.key_of(action), hint.to_owned()));
         }

@@ -83,11 +83,13 @@ fn foot_lines(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize, has_cause: 
             words::bytes(*bytes)
         ),
         PlanStep::Pull { .. } => format!("`{}` pulls it again, which heals it", key(Action::Retry)),
-        PlanStep::Change(_) => format!(
-            "a plan of {} would put it right, which larder cannot do yet; `{}` shows it",
+        PlanStep::Change(_) if finding.is_repaired() => format!(
+            "`{}` puts it right, in {}, which `{}` shows",
+            key(Action::Fix),
             count(finding.plan.steps.len(), "step"),
             key(Action::Details)
         ),
+        PlanStep::Change(_) => "its bytes may be good, so no repair takes them away".to_owned(),
         PlanStep::ByHand { advice } => advice.clone(),
     });
     if let Some(next) = next {

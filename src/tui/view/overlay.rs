@@ -8,11 +8,11 @@ use tui_input::Input;
 
 use super::super::rows::Scene;
 use super::super::ui::{Add, CommandLine, Overlay, Question};
-use super::super::{dialog, fit, wish, words};
+use super::super::{dialog, fit, mending, wish, words};
 use super::text::{Text, failure_lines};
 use super::{Canvas, Cells, details, help, to_u16};
-use crate::domain::PlanStep;
-use crate::store::{Phase, Pull, count, size};
+use crate::domain::{PlanStep, sanitize};
+use crate::store::{FixPlan, Phase, Pull, count, size};
 
 /// Draws what is open; where the cursor stands.
 pub(super) fn draw(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) -> Option<Position> {
@@ -152,6 +152,10 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
             );
             ("Purge?", "purge")
         }
+        Question::Fix(plan) => {
+            fix_lines(&mut text, canvas, plan);
+            ("Fix?", "fix")
+        }
         Question::Resume(pulls) => {
             text.wrapped(0, "This was not fetched to the end:", theme.text);
             text.blank();
@@ -193,6 +197,31 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
     if most > 0 {
         cells.put("    j k scroll", theme.dim);
     }
+}
+
+/// What a repair does, with every path, and what it leaves to a person.
+fn fix_lines(text: &mut Text, canvas: Canvas<'_>, plan: &FixPlan) {
+    let theme = &canvas.ui.theme;
+    let words = format!("This is done, in order: {}.", mending::sum(plan));
+    text.wrapped(0, &words, theme.text);
+    text.blank();
+    for (at, step) in plan.all_steps().iter().enumerate() {
+        let words = mending::step_words(step, canvas.view.facts);
+        text.wrapped(2, &format!("{}. {words}", at + 1), theme.text);
+    }
+    if !plan.left.is_empty() {
+        text.blank();
+        text.wrapped(0, "This is left to you:", theme.text);
+        for sentence in &plan.left {
+            text.wrapped(2, &sanitize(sentence), theme.dim);
+        }
+    }
+    text.blank();
+    text.wrapped(
+        0,
+        "Nothing else is touched; what is not as it was shown, or somebody writes, stays.",
+        theme.dim,
+    );
 }
 
 /// The dialog in which a model is added.
