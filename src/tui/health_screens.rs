@@ -71,12 +71,12 @@ fn beyond_keys() -> Script {
 }
 
 #[test]
-fn a_plan_that_no_key_carries_out_says_so() {
+fn a_plan_says_which_key_carries_it_out_and_which_do_not() {
     let screen = Screen::of("details_plan", &beyond_keys())
         .after(&[Action::Focus(Pane::Health), Action::Details]);
     check(&screen);
     let shown = text(&screen.draw((120, 32), ThemeName::Dark));
-    assert!(shown.contains("cannot do that yet"), "{shown}");
+    assert!(shown.contains("`f` carries it out"), "{shown}");
     assert!(
         !shown.contains(" r retry") && !shown.contains(" p purge"),
         "{shown}"
@@ -87,7 +87,7 @@ fn a_plan_that_no_key_carries_out_says_so() {
         let screen =
             Screen::of("refused", &beyond_keys()).after(&[Action::Focus(Pane::Health), action]);
         let shown = text(&screen.draw((120, 32), ThemeName::Dark));
-        assert!(shown.contains("puts that right: larder shows"), "{shown}");
+        assert!(shown.contains("puts that right: a repair does"), "{shown}");
     }
     let by_hand = [Action::Focus(Pane::Health), Action::Down, Action::Purge];
     let screen = Screen::of("refused", &beyond_keys()).after(&by_hand);

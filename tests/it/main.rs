@@ -22,6 +22,7 @@ mod disk;
 mod doctor;
 mod elsewhere;
 mod fetch;
+mod fixing;
 mod heal;
 mod house;
 mod interop;

@@ -72,7 +72,14 @@ pub(super) fn lines(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
     if let Some(sum) = sum.filter(|_| steps.len() > 1) {
         text.wrapped(2, &sum, theme.dim);
     }
-    if let Some(why) = words::not_yet(finding) {
+    if words::can_act(Some(finding), Action::Fix) {
+        let key = canvas.ui.keymap.key_of(Action::Fix);
+        text.wrapped(
+            2,
+            &format!("`{key}` carries it out, and asks first"),
+            theme.accent,
+        );
+    } else if let Some(why) = words::not_yet(finding) {
         text.wrapped(2, why, theme.warning);
     }
 }

@@ -1,0 +1,162 @@
+//! `doctor --fix` by the real binary: the plan comes first, without a yes nothing is changed, and a
+//! damaged part of a file costs that part.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use larder::cli::DOCTOR_SCHEMA;
+
+use crate::cli::validator;
+use crate::support::catalogue::{self, BIG, BIG_WEIGHTS_BYTES, GEMMA};
+use crate::support::program::Home;
+use crate::support::{assert_all_visible_bytes_proven, body_bytes};
+
+static DOCTOR: LazyLock<Validator> = LazyLock::new(|| validator(DOCTOR_SCHEMA));
+
+/// The length of a part that is fetched by itself.
+const CHUNK_BYTES: u64 = 8 << 20;
+
+async fn pulled(catalogue: larder::serve::Catalogue, repo: &str) -> Home {
+    let home = Home::new(catalogue, Vec::new()).await;
+    home.run(&["pull", repo]).assert_code(0);
+    home.hub.clear_requests();
+    home
+}
+
+/// Some small things that are wrong in a model.
+fn spoil(home: &Home) -> [PathBuf; 3] {
+    let repo = home.blobs().parent().unwrap().to_owned();
+    let reference = repo.join("refs/main");
+    let commit = fs::read_to_string(&reference).unwrap();
+    fs::write(&reference, format!("{commit}\n")).unwrap();
+    let temp = repo.join("refs/main.1a2b3c4d.tmp");
+    fs::write(&temp, "").unwrap();
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    let file = OpenOptions::new().append(true).open(&temp).unwrap();
+    file.set_modified(hour_ago).unwrap();
+    let pointer = repo.join("snapshots").join(&commit).join("tokenizer.json");
+    let tokenizer = pointer.canonicalize().unwrap();
+    fs::remove_file(&tokenizer).unwrap();
+    [reference, temp, tokenizer]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_yes_nothing_is_changed_and_with_one_what_was_shown_is_done() {
+    let home = pulled(catalogue::gemma(), GEMMA).await;
+    let [reference, temp, tokenizer] = spoil(&home);
+    let cache = |home: &Home| {
+        let files = home.every_file().into_iter();
+        let files = files.filter(|(path, _)| path.starts_with(home.cache()));
+        files.collect::<Vec<_>>()
+    };
+    let before = cache(&home);
+
+    let refused = home.run(&["doctor", "--fix"]);
+    refused.assert_code(2);
+    for path in [&reference, &temp, &tokenizer] {
+        assert!(
+            refused.stdout.contains(path.to_str().unwrap()),
+            "{}",
+            refused.stdout
+        );
+    }
+    assert!(
+        refused.stdout.contains("what the repair does"),
+        "{}",
+        refused.stdout
+    );
+    assert!(refused.stderr.contains("--yes"), "{}", refused.stderr);
+    let locked = home.run(&["--read-only", "doctor", "--fix", "--yes"]);
+    locked.assert_code(2);
+    home.run(&["doctor", "--yes"]).assert_code(2);
+    let planned = home.run(&["doctor", "--fix", "--json"]);
+    planned.assert_code(2);
+    let document = planned.document(&DOCTOR);
+    assert_eq!(document["repair"]["is_begun"], false, "{document:#}");
+    assert_eq!(cache(&home), before);
+    assert!(home.hub.requests().is_empty());
+
+    let only = home.run(&[
+        "doctor",
+        "--fix",
+        "--yes",
+        "--rule",
+        "leftover-ref",
+        "--json",
+    ]);
+    only.assert_code(0);
+    let document = only.document(&DOCTOR);
+    assert_eq!(document["outcome"], "fixed", "{document:#}");
+    assert_eq!(
+        document["repair"]["done"][0]["path"],
+        temp.to_str().unwrap()
+    );
+    assert!(!temp.exists() && home.hub.requests().is_empty());
+
+    let fixed = home.run(&["doctor", "--fix", "--yes"]);
+    fixed.assert_code(0).assert_harmless();
+    for words in [
+        "done: write",
+        "pulled: mlx-community/gemma-2-2b-it-4bit",
+        "nothing is wrong",
+    ] {
+        assert!(fixed.stdout.contains(words), "{words}: {}", fixed.stdout);
+    }
+    assert!(!temp.exists());
+    assert_eq!(fs::read_to_string(&reference).unwrap().len(), 40);
+    assert!(tokenizer.is_file());
+    home.run(&["verify"]).assert_code(0);
+    assert_all_visible_bytes_proven(&home.cache());
+    let again = home.run(&["doctor", "--fix", "--yes"]);
+    again.assert_code(0);
+    assert!(
+        again.stdout.contains("nothing that a repair can put right"),
+        "{}",
+        again.stdout
+    );
+    let history = home.run(&["history"]);
+    assert!(history.stdout.contains("fix"), "{}", history.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_byte_costs_a_part_of_the_file_and_a_lost_tail_the_tail() {
+    let home = pulled(catalogue::big(), BIG).await;
+    let repo = home.cache().join("models--someone--big");
+    let snapshot = fs::read_dir(repo.join("snapshots"))
+        .unwrap()
+        .next()
+        .unwrap();
+    let pointer = snapshot.unwrap().path().join("model.safetensors");
+    let weights = pointer.canonicalize().unwrap();
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&weights)
+        .unwrap();
+    let at = BIG_WEIGHTS_BYTES / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[!byte[0]], at).unwrap();
+    drop(file);
+    let fixed = home.run(&["doctor", "--verify", "--fix", "--yes", "--json"]);
+    fixed.assert_code(0);
+    let document = fixed.document(&DOCTOR);
+    let fetched = document["repair"]["fetched_bytes"].as_u64().unwrap();
+    assert!(fetched <= CHUNK_BYTES, "{fetched}");
+    assert!(body_bytes(&home.hub) <= CHUNK_BYTES);
+    assert_all_visible_bytes_proven(&home.cache());
+
+    home.hub.clear_requests();
+    let lost = 1_000_000;
+    let weights = pointer.canonicalize().unwrap();
+    let file = OpenOptions::new().write(true).open(&weights).unwrap();
+    file.set_len(BIG_WEIGHTS_BYTES - lost).unwrap();
+    drop(file);
+    home.run(&["doctor", "--fix", "--yes"]).assert_code(0);
+    let fetched = body_bytes(&home.hub);
+    assert!(fetched <= CHUNK_BYTES, "{fetched}");
+    assert_all_visible_bytes_proven(&home.cache());
+}
