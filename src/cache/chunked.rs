@@ -16,7 +16,7 @@ use super::chunk_map::{self, ChunkMap, MapFile, Record};
 use super::digest::{ChunkDigest, Digester};
 use super::extents::Extents;
 use super::hashing::{Backlog, Hashing, InMemory};
-use super::incomplete::{Chunks, Found, Partial, Salvage, copy_seed};
+use super::incomplete::{Chunks, Damaged, Found, Partial, Salvage, copy_seed};
 use super::lock::BlobLock;
 use super::reprove::{Claim, reprove};
 use super::salvage::{Readable, Search};
@@ -95,6 +95,9 @@ impl<B: InMemory> Chunked<B> {
                 .len();
             Some((file, path, length)).filter(|(_, _, length)| (1..size_bytes).contains(length))
         });
+        let damaged = from
+            .damaged
+            .and_then(|damaged| Parts::of(damaged, etag, size_bytes));
         let mut search = Search {
             layout,
             repo,
@@ -102,7 +105,10 @@ impl<B: InMemory> Chunked<B> {
             size_bytes,
             lock,
             now: from.now,
-            at_least: seed.as_ref().map_or(0, |(_, _, length)| *length),
+            at_least: seed
+                .as_ref()
+                .map_or(0, |(_, _, length)| *length)
+                .max(damaged.as_ref().map_or(0, Parts::likely_bytes)),
             takes_maps: true,
         };
         let adopted = search.adopt_best()?;
@@ -131,6 +137,13 @@ impl<B: InMemory> Chunked<B> {
             let (map, path) = (ChunkMap::new(etag, size_bytes), map_path(&partial)?);
             drop(MapFile::create(path.clone(), &map)?);
             let claims = copy_of_other(&other, &partial, is_wanted)?;
+            (partial, Some((map, path)), claims)
+        } else if let Some(parts) = damaged.filter(|_| adopted.is_none()) {
+            let partial = Partial::fresh(layout, repo, etag, size_bytes)?;
+            // First the map, as above.
+            let (map, path) = (ChunkMap::new(etag, size_bytes), map_path(&partial)?);
+            drop(MapFile::create(path.clone(), &map)?);
+            let claims = parts.copy_right_ones(&partial, is_wanted)?;
             (partial, Some((map, path)), claims)
         } else if let Some(adopted) = adopted {
             let map_path = Layout::map_of(&adopted.path);
@@ -542,6 +555,92 @@ fn copy_of_other(
         }
     }
     Ok(copied)
+}
+
+/// A damaged blob, open, of which it is known what its chunks should be.
+struct Parts<'a> {
+    file: File,
+    path: &'a Path,
+    length: u64,
+    map: ChunkMap,
+    digests: &'a [ChunkDigest],
+}
+
+impl<'a> Parts<'a> {
+    /// `None` if what is known does not fit the content, or the blob cannot be read.
+    fn of(damaged: Damaged<'a>, etag: &Etag, size_bytes: u64) -> Option<Self> {
+        let map = ChunkMap::new(etag, size_bytes);
+        let chunks = size_bytes.div_ceil(map.chunk_bytes);
+        let is_fitting = damaged.chunk_bytes == map.chunk_bytes
+            && usize::try_from(chunks).is_ok_and(|chunks| chunks == damaged.digests.len());
+        let file = blob::open_content(damaged.path).ok()?;
+        let found = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        is_fitting.then_some(Self {
+            file,
+            path: damaged.path,
+            length: found.len(),
+            map,
+            digests: damaged.digests,
+        })
+    }
+
+    /// What is probably right of it: damage is small, and a lost tail is not there.
+    fn likely_bytes(&self) -> u64 {
+        let there = self.length.min(self.map.size_bytes);
+        there.saturating_sub(self.map.chunk_bytes)
+    }
+
+    /// Copies the chunks that are right.
+    fn copy_right_ones(
+        &self,
+        partial: &Partial,
+        is_wanted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<Claim>> {
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut copied = Vec::new();
+        for (chunk, digest) in (0..).zip(self.digests) {
+            let range = self.map.range_of(chunk);
+            if range.end > self.length {
+                break;
+            }
+            let mut digester = Digester::new();
+            let mut at = range.start;
+            while at < range.end {
+                if !is_wanted() {
+                    return Err(Error::Interrupted);
+                }
+                let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+                let room = left.min(buffer.len());
+                match self.file.read_at(&mut buffer[..room], at) {
+                    // What cannot be read is as good as lost.
+                    Ok(0) => break,
+                    Ok(count) => {
+                        digester.update(&buffer[..count]);
+                        partial
+                            .file
+                            .write_all_at(&buffer[..count], at)
+                            .map_err(Error::at("write", &partial.path))?;
+                        at += count as u64;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        tracing::info!(blob = %self.path.display(), %error, "a part is unreadable");
+                        break;
+                    }
+                }
+            }
+            if at == range.end && digester.digest() == *digest {
+                copied.push(Claim {
+                    chunk,
+                    start: range.start,
+                    bytes: range.end - range.start,
+                    digest: Some(*digest),
+                    source: 0,
+                });
+            }
+        }
+        Ok(copied)
+    }
 }
 
 impl<B> std::fmt::Debug for Chunked<B> {

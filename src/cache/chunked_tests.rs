@@ -45,7 +45,11 @@ impl Scene {
     }
 
     fn open_from(&self, seed: Option<&Path>) -> (Chunked<Vec<u8>>, Found) {
-        let from = Salvage { now: now(), seed };
+        let from = Salvage {
+            now: now(),
+            seed,
+            damaged: None,
+        };
         Chunked::open(self.wanted(&|| true), from).unwrap()
     }
 
@@ -342,6 +346,54 @@ fn orphan_maps_are_taken_away_and_others_stay() {
 }
 
 #[test]
+fn of_a_damaged_blob_the_right_chunks_are_taken() {
+    let scene = Scene::new(4 * CHUNK + 5);
+    let digests: Vec<ChunkDigest> = scene
+        .good
+        .chunks(CHUNK)
+        .map(|chunk| {
+            let mut digester = Digester::new();
+            digester.update(chunk);
+            digester.digest()
+        })
+        .collect();
+    let blob = scene.layout.blobs(&scene.repo).join("wrong");
+    let mut bad = scene.good.clone();
+    bad[CHUNK + 7] ^= 1;
+    bad.extend_from_slice(b"and more");
+    std::fs::write(&blob, &bad).unwrap();
+    let open = |chunk_bytes, digests: &[ChunkDigest]| {
+        let damaged = Some(Damaged {
+            path: &blob,
+            chunk_bytes,
+            digests,
+        });
+        let from = Salvage {
+            now: now(),
+            seed: None,
+            damaged,
+        };
+        Chunked::open(scene.wanted(&|| true), from).unwrap()
+    };
+    // What does not fit the content is of no use.
+    for (chunk_bytes, digests) in [(CHUNK_BYTES / 2, &digests[..]), (CHUNK_BYTES, &digests[1..])] {
+        let (chunked, found) = open(chunk_bytes, digests);
+        assert_eq!(found.adopted_bytes, 0);
+        drop(chunked);
+    }
+    let (mut chunked, found) = open(CHUNK_BYTES, &digests);
+    assert_eq!(found.adopted_bytes, scene.good.len() as u64 - CHUNK_BYTES);
+    let all = 0..scene.good.len() as u64;
+    let gaps: Vec<_> = chunked.present().gaps(&all);
+    assert_eq!(gaps, [CHUNK_BYTES..2 * CHUNK_BYTES]);
+    scene.fill(&mut chunked);
+    std::fs::remove_file(&blob).unwrap();
+    scene.promote(chunked).unwrap();
+    let blob = std::fs::read(scene.layout.blob(&scene.repo, &scene.etag)).unwrap();
+    assert!(blob == scene.good);
+}
+
+#[test]
 fn nobody_waits_for_what_is_not_wanted() {
     let scene = Scene::new(3 * CHUNK);
     let (mut chunked, _) = scene.open();
@@ -350,6 +402,7 @@ fn nobody_waits_for_what_is_not_wanted() {
     let from = Salvage {
         now: now(),
         seed: None,
+        damaged: None,
     };
     let stopped = Chunked::<Vec<u8>>::open(scene.wanted(&|| false), from);
     assert!(matches!(stopped, Err(Error::Interrupted)));
@@ -365,6 +418,7 @@ fn a_map_that_cannot_be_written_is_an_error_and_not_a_wrong_file() {
     let from = Salvage {
         now: now(),
         seed: None,
+        damaged: None,
     };
     let opened = Chunked::<Vec<u8>>::open(scene.wanted(&|| true), from);
     std::fs::set_permissions(&blobs, std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -58,6 +58,7 @@ fn fetch(layout: &Layout, digit: char, say: &mut dyn FnMut()) {
         let from = Salvage {
             now: now(),
             seed: None,
+            damaged: None,
         };
         let (mut partial, _) =
             Partial::start(layout, &repo, &etag, size, &lock, from, &mut on).unwrap();

@@ -32,6 +32,20 @@ pub struct Salvage<'a> {
     pub now: SystemTime,
     /// A truncated blob whose bytes are copied if no partial has more.
     pub seed: Option<&'a Path>,
+    /// A damaged blob of which it is known what its chunks should be: those that are right are copied
+    /// if no partial has more. Only of use for a content that comes in chunks.
+    pub damaged: Option<Damaged<'a>>,
+}
+
+/// A blob with wrong bytes, and what was proven of its content before.
+#[derive(Clone, Copy, Debug)]
+pub struct Damaged<'a> {
+    /// The blob.
+    pub path: &'a Path,
+    /// The length of a chunk.
+    pub chunk_bytes: u64,
+    /// What each chunk hashes to.
+    pub digests: &'a [ChunkDigest],
 }
 
 /// What was there already.

@@ -46,7 +46,11 @@ impl Scene {
             &self.etag,
             self.good.len() as u64,
             &self.lock,
-            Salvage { now: now(), seed },
+            Salvage {
+                now: now(),
+                seed,
+                damaged: None,
+            },
             &mut on,
         )
     }
@@ -208,6 +212,7 @@ fn an_interrupted_start_loses_nothing() {
     let salvage = Salvage {
         now: now(),
         seed: None,
+        damaged: None,
     };
     let result = Partial::start(
         &scene.layout,

@@ -122,6 +122,10 @@ impl<'a> Mending<'a> {
         if self.age(found) < FRESH {
             return Err("it changed less than a minute ago, so somebody may be at work".to_owned());
         }
+        self.require_no_writer(path)
+    }
+
+    fn require_no_writer(self, path: &Path) -> Result<(), Refusal> {
         match self.eyes.programs.writer_of(path) {
             Some(writer) => Err(format!("process {} has it open for writing", writer.pid)),
             None => Ok(()),
@@ -174,9 +178,12 @@ impl<'a> Mending<'a> {
                 return Err("it is a second name of the blob".to_owned());
             }
             let _lock = self.lock(&etag)?;
-            if old.is_some() {
-                self.require_proven(&blob, &etag)?;
+            if set_aside.is_some() {
+                // However new: it has lost its name, and nobody reads it.
+                self.require_no_writer(path)?;
+                return remove(path);
             }
+            self.require_proven(&blob, &etag)?;
             return self.remove_file(path, Some(root), &|_| true);
         }
         self.remove_file(path, Some(root), &|name| {

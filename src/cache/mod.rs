@@ -67,7 +67,7 @@ pub use extents::Extents;
 pub use hash_ahead::{ProvenContent, Watch, WrongContent};
 pub use hashing::{Backlog, InMemory};
 pub use holders::other_download;
-pub use incomplete::{Found, Partial, Salvage};
+pub use incomplete::{Damaged, Found, Partial, Salvage};
 pub use layout::Layout;
 pub use links::links_of;
 pub use lock::{

@@ -77,7 +77,11 @@ pub fn place_empty(
     lock: &BlobLock,
     now: SystemTime,
 ) -> Result<Promoted> {
-    let from = Salvage { now, seed: None };
+    let from = Salvage {
+        now,
+        seed: None,
+        damaged: None,
+    };
     let mut on = |_| ControlFlow::Continue(());
     // What a larder left that died is as empty as a new one.
     let (mut partial, _) = Partial::start(layout, repo, etag, 0, lock, from, &mut on)?;

@@ -280,6 +280,7 @@ mod tests {
             let from = Salvage {
                 now: now(),
                 seed: None,
+                damaged: None,
             };
             let size = self.good.len() as u64;
             Partial::start(

@@ -3,15 +3,18 @@
 //! **Law**: every path is shown before anything is changed, and without a yes nothing is. What is done
 //! is decided by the engine, step by step; here it is only put in order.
 
+use std::collections::BTreeSet;
+
 use super::args::DoctorArgs;
 use super::ask::{Answer, ask};
 use super::exit::{Ending, Work, judge};
 use super::finding::{steps_text, wrapped};
 use super::follow::{Console, Session, follow};
 use super::output::Format;
+use super::status::look;
 use crate::domain::{
-    Command, Failure, FailureCode, Outcome, Plan, PlanStep, PullRequest, Revision, exit_code,
-    sanitize,
+    Change, Command, Failure, FailureCode, Outcome, Plan, PlanStep, PullRequest, Revision,
+    exit_code, sanitize,
 };
 use crate::store::{FixPlan, FixPull, Store, count, short, size};
 
@@ -91,7 +94,10 @@ pub(super) async fn repair(
             return ending;
         }
     }
-    let ending = changes(session, console, store, &plan.last).await;
+    let mut ending = changes(session, console, store, &plan.last).await;
+    if ending.exit_code == 0 {
+        ending = forget_wrong_bytes(session, console, store).await;
+    }
     if ending.exit_code != 0 || failures.is_empty() {
         return ending;
     }
@@ -100,6 +106,37 @@ pub(super) async fn repair(
         exit_code: exit_code(&failures),
         failures,
     }
+}
+
+/// Takes away the wrong bytes that the pulls have put aside: the right ones are there now.
+async fn forget_wrong_bytes(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    store: &mut Store,
+) -> Ending {
+    let aside: BTreeSet<String> = store
+        .pulls()
+        .flat_map(|pull| pull.healed())
+        .filter_map(|healing| healing.set_aside.clone())
+        .collect();
+    if aside.is_empty() {
+        return Ending::done("fixed");
+    }
+    let looked = look(session, console, store, Command::Diagnose(None)).await;
+    if looked.exit_code != 0 {
+        return looked;
+    }
+    let findings = store.shelf().findings();
+    let steps = findings.iter().flat_map(|finding| &finding.plan.steps);
+    let plan = Plan {
+        steps: steps
+            .filter(|step| {
+                matches!(step, PlanStep::Change(Change::Remove { path, .. }) if aside.contains(path))
+            })
+            .cloned()
+            .collect(),
+    };
+    changes(session, console, store, &plan).await
 }
 
 /// Has the changes of a plan carried out.
@@ -182,7 +219,16 @@ fn plan_text(plan: &FixPlan, args: &DoctorArgs, columns: Option<u16>) -> String 
             size(plan.freed_bytes()),
             size(plan.fetched_bytes()),
         );
-        for line in wrapped(&sum, room) {
+        let aside = "wrong bytes are put aside, and removed once the right ones are proven";
+        let lines = [
+            Some(sum.as_str()),
+            (!plan.pulls.is_empty()).then_some(aside),
+        ];
+        for line in lines
+            .into_iter()
+            .flatten()
+            .flat_map(|line| wrapped(line, room))
+        {
             text.extend([&line, "\n"]);
         }
     }

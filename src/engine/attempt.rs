@@ -20,7 +20,7 @@ use super::small::SMALL_BYTES;
 use super::transfer::Transfer;
 use super::writer::{Bench, download};
 use crate::cache::{
-    self, BlobLock, CHUNKED_FROM_BYTES, Chunked, Found, Partial, Salvage, SetAside, Wanted,
+    self, BlobLock, CHUNKED_FROM_BYTES, Chunked, Damaged, Found, Partial, Salvage, SetAside, Wanted,
 };
 use crate::domain::{
     Event, Failure, FailureCode, FileId, Healing, HealingKind, Origin, RemoteFile, RepoPath, Want,
@@ -285,12 +285,25 @@ impl<'a> Attempt<'a> {
         let start = self.start;
         let seed = (start == Start::Salvage && self.wrong == Some(HealingKind::Truncated))
             .then(|| self.blob_path());
+        let damaged = match self.wrong {
+            Some(HealingKind::TooLong | HealingKind::WrongHash)
+                if start == Start::Salvage && size >= CHUNKED_FROM_BYTES =>
+            {
+                let memory = Arc::clone(&self.job.memory);
+                blocking(move || memory.digests(&etag, size))
+                    .await?
+                    .map(|(chunk_bytes, digests)| (self.blob_path(), chunk_bytes, digests))
+            }
+            _ => None,
+        };
         // What is there is read before it is continued, which takes time and begins the attempt.
         let has_some = {
             let (layout, repo) = (layout.clone(), repo.clone());
             blocking(move || cache::resumable_bytes(&layout, &repo, &etag)).await?
         };
-        if start != Start::Nothing && (seed.is_some() || has_some.is_some_and(|bytes| bytes > 0)) {
+        if start != Start::Nothing
+            && (seed.is_some() || damaged.is_some() || has_some.is_some_and(|bytes| bytes > 0))
+        {
             self.say_reusing().await;
         }
         let now = self.job.emitter.now();
@@ -301,6 +314,13 @@ impl<'a> Attempt<'a> {
             let from = Salvage {
                 now,
                 seed: seed.as_deref(),
+                damaged: damaged
+                    .as_ref()
+                    .map(|(path, chunk_bytes, digests)| Damaged {
+                        path,
+                        chunk_bytes: *chunk_bytes,
+                        digests,
+                    }),
             };
             let (unfinished, found) = if size < CHUNKED_FROM_BYTES {
                 let (partial, found) = if start == Start::Nothing {

@@ -238,6 +238,12 @@ impl Memory {
         self.with(|ledger| ledger.keep_digests(etag, size, *chunk_bytes, &digests, at_ms));
     }
 
+    /// The length of a chunk of a proven content, and what its chunks hash to.
+    pub(super) fn digests(&self, etag: &Etag, size: u64) -> Option<(u64, Vec<ChunkDigest>)> {
+        let (chunk_bytes, digests) = self.with(|ledger| ledger.digests(etag, size)).flatten()?;
+        Some((chunk_bytes, digests.into_iter().map(ChunkDigest).collect()))
+    }
+
     /// A listing that this endpoint gave before.
     pub(super) fn listing(
         &self,

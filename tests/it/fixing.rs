@@ -40,7 +40,7 @@ fn spoil(home: &Home) -> [PathBuf; 3] {
     let pointer = repo.join("snapshots").join(&commit).join("tokenizer.json");
     let tokenizer = pointer.canonicalize().unwrap();
     fs::remove_file(&tokenizer).unwrap();
-    [reference, temp, tokenizer]
+    [reference, temp, pointer]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,6 +147,8 @@ async fn a_flipped_byte_costs_a_part_of_the_file_and_a_lost_tail_the_tail() {
     let fetched = document["repair"]["fetched_bytes"].as_u64().unwrap();
     assert!(fetched <= CHUNK_BYTES, "{fetched}");
     assert!(body_bytes(&home.hub) <= CHUNK_BYTES);
+    let names: Vec<_> = fs::read_dir(repo.join("blobs")).unwrap().collect();
+    assert_eq!(names.len(), 2, "the wrong bytes are gone: {names:?}");
     assert_all_visible_bytes_proven(&home.cache());
 
     home.hub.clear_requests();
