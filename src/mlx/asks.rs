@@ -9,13 +9,13 @@ use super::selection::is_model_weights;
 use super::shards::{self, INDEX, Index};
 use super::source::Listed;
 use super::weights;
-use super::words::TOKENIZER;
+use super::words::{TIKTOKEN, TIKTOKEN_MODEL, TOKENIZER};
 use crate::domain::RemoteFile;
 
 /// Larger files are not fetched for a look.
 const LIMIT_BYTES: u64 = 4_000_000;
 /// Endings of files that are looked at whole, at top level.
-const ENDINGS: [&str; 2] = [JSON, "tokenizer.model"];
+const ENDINGS: [&str; 4] = [JSON, "tokenizer.model", TIKTOKEN_MODEL, TIKTOKEN];
 const JSON: &str = ".json";
 
 /// A part of a file that is asked for.

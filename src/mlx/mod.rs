@@ -10,10 +10,13 @@ mod family;
 #[cfg(test)]
 mod fuzz_tests;
 mod json;
+mod known;
 mod selection;
 mod sentencepiece;
 mod shards;
 mod source;
+mod text;
+mod tiktoken;
 mod tokenizer;
 mod weights;
 mod words;

@@ -149,6 +149,14 @@ impl<'a> Source<'a> {
 }
 
 impl<'a> Opened<'a> {
+    /// A file whose bytes are all here.
+    pub(super) fn of(bytes: &'a [u8]) -> Self {
+        Self {
+            size_bytes: bytes.len() as u64,
+            reader: Reader::Start(Cursor::new(bytes)),
+        }
+    }
+
     /// The rest, at most `limit` bytes of it.
     pub(super) fn take(self, limit: u64) -> Take<Reader<'a>> {
         self.reader.take(limit)

@@ -10,12 +10,12 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, V
 use serde::{Deserialize, Deserializer};
 
 use super::json::{self, Imposter, Unfit};
+use super::known::{Known, one_space, pair_hashes};
 use super::source::Opened;
+use super::text::Utf8;
 
 /// Longer files are read piece by piece, which takes longer and no memory.
 const AT_ONCE_BYTES: u64 = 64_000_000;
-/// Half a megabyte of bits: the largest vocabularies have some 260 thousand tokens.
-const KNOWN_WORDS: usize = 1 << 16;
 /// Merges that come before the vocabulary are kept, as hashes, up to so many.
 const MOST_PENDING: usize = 1_000_000;
 /// The start of a file that gives away what it holds.
@@ -63,11 +63,7 @@ impl Counted {
 
     /// Whether a token that was asked for is there.
     pub(super) fn has_token(&self, token: &str) -> bool {
-        let asked = hash(token.as_bytes());
-        self.known
-            .wanted
-            .iter()
-            .any(|(hash, is_there)| *hash == asked && *is_there)
+        self.known.has_wanted(token)
     }
 
     fn finish(mut self) -> Result<Self, Unfit> {
@@ -108,14 +104,12 @@ impl Counted {
             if line.is_empty() || line.starts_with(b"#version") {
                 continue;
             }
-            let mut parts = line.split(|byte| *byte == b' ');
-            let (Some(one), Some(other), None) = (parts.next(), parts.next(), parts.next()) else {
+            if !self.merged_text(line) {
                 return Err(Unfit::new(format!(
                     "has something else than two tokens as merge {}",
                     self.merges
                 )));
-            };
-            self.merged(one, other);
+            }
         }
         if self.pending.is_empty() {
             Ok(())
@@ -132,99 +126,27 @@ impl Counted {
         self.pending.retain(|hash| !known.has(*hash));
     }
 
+    /// A merge as text; whether it is one of two tokens.
+    fn merged_text(&mut self, text: &[u8]) -> bool {
+        let Some(at) = one_space(text) else {
+            return false;
+        };
+        self.merged(&text[..at], &text[at + 1..]);
+        true
+    }
+
+    /// Looks up the two tokens of a merge, and what they make.
     fn merged(&mut self, one: &[u8], other: &[u8]) {
         self.merges += 1;
         if self.has_prefix || !self.looks_up {
             return;
         }
-        let mut whole = [0; 64];
-        let length = one.len() + other.len();
-        let together = if length <= whole.len() {
-            whole[..one.len()].copy_from_slice(one);
-            whole[one.len()..length].copy_from_slice(other);
-            hash(&whole[..length])
-        } else {
-            hash(&[one, other].concat())
-        };
-        for token in [hash(one), hash(other), together] {
+        for token in pair_hashes(one, other) {
             if !self.known.has(token) && self.pending.len() < MOST_PENDING {
                 self.pending.push(token);
             }
         }
     }
-}
-
-/// Which tokens there are: two bits for each, in a table that stays in the processor's cache. One
-/// token of a hundred that are not there is taken for one that is.
-struct Known {
-    bits: Vec<u64>,
-    /// Tokens that are asked for by name, which is exact: their hashes, and whether they came.
-    wanted: Vec<(u64, bool)>,
-    /// A bit for the first six bits of each of those hashes.
-    hint: u64,
-}
-
-impl Known {
-    fn of(wanted: &[&str]) -> Self {
-        let wanted: Vec<(u64, bool)> = wanted
-            .iter()
-            .map(|token| (hash(token.as_bytes()), false))
-            .collect();
-        Self {
-            bits: vec![0; KNOWN_WORDS],
-            hint: wanted
-                .iter()
-                .fold(0, |hint, (hash, _)| hint | 1 << (hash >> 58)),
-            wanted,
-        }
-    }
-
-    /// The word of a hash, and its bits in it.
-    fn place(hash: u64) -> (usize, u64) {
-        let word = usize::try_from(hash >> 12).unwrap_or_default() % KNOWN_WORDS;
-        (word, 1 << (hash & 63) | 1 << (hash >> 6 & 63))
-    }
-
-    fn has(&self, hash: u64) -> bool {
-        let (word, bits) = Self::place(hash);
-        self.bits[word] & bits == bits
-    }
-
-    fn add(&mut self, token: &[u8]) {
-        let hash = hash(token);
-        let (word, bits) = Self::place(hash);
-        self.bits[word] |= bits;
-        if self.hint >> (hash >> 58) & 1 == 1 {
-            for (wanted, is_there) in &mut self.wanted {
-                *is_there |= *wanted == hash;
-            }
-        }
-    }
-}
-
-/// Multiplies and folds eight bytes at a time: most tokens are no longer.
-fn hash(bytes: &[u8]) -> u64 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let fold = |state: u64, word: u64| {
-        let product = u128::from(state ^ word) * u128::from(FACTOR);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the two halves are folded into one"
-        )]
-        let folded = (product as u64) ^ ((product >> 64) as u64);
-        folded
-    };
-    let mut state = fold(FACTOR, bytes.len() as u64);
-    let mut words = bytes.chunks_exact(8);
-    for word in &mut words {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(word);
-        state = fold(state, u64::from_le_bytes(bytes));
-    }
-    let mut last = [0; 8];
-    let rest = words.remainder();
-    last[..rest.len()].copy_from_slice(rest);
-    fold(fold(state, u64::from_le_bytes(last)), FACTOR)
 }
 
 /// Counts, and looks for the tokens that are asked for; for those of merges only if it `is_deep`.
@@ -288,18 +210,32 @@ pub(super) fn count_in_pieces(file: Opened<'_>) -> io::Result<Result<Counted, Un
 
 fn in_pieces(file: Opened<'_>, counted: &mut Counted) -> io::Result<Result<(), Unfit>> {
     let limit = file.size_bytes;
-    let mut reader = io::BufReader::with_capacity(1 << 20, file.take(limit));
+    let mut reader = io::BufReader::with_capacity(1 << 20, Utf8::of(file.take(limit)));
     let mut start = Vec::new();
-    reader.by_ref().take(START_BYTES).read_to_end(&mut start)?;
+    let begun = reader.by_ref().take(START_BYTES).read_to_end(&mut start);
+    if let Err(error) = begun {
+        return no_text(error, &start);
+    }
     let mut json = serde_json::Deserializer::from_reader(start.chain(reader));
     let read = Whole(counted)
         .deserialize(&mut json)
         .and_then(|()| json.end());
     match read {
         Ok(()) => Ok(Ok(())),
-        Err(error) if error.is_io() => Err(error.into()),
+        Err(error) if error.is_io() => no_text(error.into(), &start),
         Err(error) => Ok(Err(json::unfit(&start, &error))),
     }
+}
+
+/// What a failure to read means: bytes that are no text, or a disk that does not answer.
+fn no_text(error: io::Error, start: &[u8]) -> io::Result<Result<(), Unfit>> {
+    if error.kind() != io::ErrorKind::InvalidData {
+        return Err(error);
+    }
+    Ok(Err(match Imposter::of(start) {
+        Some(imposter) => imposter.unfit("JSON"),
+        None => Unfit::new("is no UTF-8 text"),
+    }))
 }
 
 /// Implements a seed that is a visitor, too.
@@ -466,16 +402,13 @@ impl<'de> Visitor<'de> for Merge<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, merge: &str) -> Result<(), E> {
-        let bytes = merge.as_bytes();
-        let mut spaces = bytes.iter().enumerate().filter(|(_, byte)| **byte == b' ');
-        let (Some((at, _)), None) = (spaces.next(), spaces.next()) else {
-            return Err(E::custom(format!(
-                "merge {} is not of two tokens",
-                self.0.merges
-            )));
-        };
-        self.0.merged(&bytes[..at], &bytes[at + 1..]);
-        Ok(())
+        if self.0.merged_text(merge.as_bytes()) {
+            return Ok(());
+        }
+        Err(E::custom(format!(
+            "merge {} is not of two tokens",
+            self.0.merges
+        )))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<(), A::Error> {

@@ -11,6 +11,7 @@ use super::examine::Look;
 use super::json::{Imposter, Unfit};
 use super::sentencepiece;
 use super::source::Opened;
+use super::tiktoken;
 use super::tokenizer::{self, Counted};
 use crate::domain::{LoadLevel, LoadTrouble, Rule, sanitize_line};
 
@@ -21,8 +22,8 @@ const VOCABULARY: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 const SPECIAL: &str = "special_tokens_map.json";
 const ADDED: &str = "added_tokens.json";
-const TIKTOKEN: &str = ".tiktoken";
-const TIKTOKEN_MODEL: &str = "tiktoken.model";
+pub(super) const TIKTOKEN: &str = ".tiktoken";
+pub(super) const TIKTOKEN_MODEL: &str = "tiktoken.model";
 const TEMPLATES: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
 /// No vocabulary is near that.
 const TOKENIZER_LIMIT_BYTES: u64 = 256_000_000;
@@ -62,30 +63,46 @@ struct Small {
 pub(super) fn look(look: &mut Look<'_>) {
     let small = small(look);
     let has = |name: &str| look.names.contains(name);
-    let has_tiktoken = has(TIKTOKEN_MODEL) || look.names.iter().any(|n| n.ends_with(TIKTOKEN));
     let (has_model, has_vocabulary) = (has(MODEL), has(VOCABULARY));
     let has_merges = has(MERGES);
+    let has_tiktoken_model = has(TIKTOKEN_MODEL);
+    let ranks: Vec<String> = look
+        .names
+        .iter()
+        .filter(|name| *name == TIKTOKEN_MODEL || name.ends_with(TIKTOKEN))
+        .cloned()
+        .collect();
     if has(TOKENIZER) {
         if let Some(counted) = whole(look, &small) {
             resolve(look, &small, &|token| counted.has_token(token));
         }
-        if has_model && !look.source.is_unseen(MODEL) && !look.source.is_proven(MODEL) {
+        if has_model {
             imposter(look, MODEL, "a sentencepiece model");
         }
-    } else if has_model || (has_vocabulary && has_merges) || has_tiktoken {
-        let sentence = format!(
-            "`{TOKENIZER}` is missing: mlx-lm makes do with the older files, Swift loaders do not"
-        );
+        for name in ranks {
+            imposter(look, &name, "a vocabulary");
+        }
+    } else if has_model || (has_vocabulary && has_merges) || !ranks.is_empty() {
+        let is_read = has_model || has_vocabulary && has_merges || has_tiktoken_model;
+        let sentence = match ranks.first().filter(|_| !is_read) {
+            None => format!(
+                "`{TOKENIZER}` is missing: mlx-lm makes do with the older files, Swift loaders do \
+                 not"
+            ),
+            Some(name) => format!(
+                "`{TOKENIZER}` is missing, and `{}` is read by code of the model's own, which \
+                 mlx-lm runs only if it is told to trust it",
+                sanitize_line(name, 60)
+            ),
+        };
         look.tell(LoadTrouble::new(LoadLevel::Warning, sentence).of_file(TOKENIZER));
         if has_model {
-            read(look, MODEL, |file| {
-                file.whole(sentencepiece::LIMIT_BYTES)
-                    .map(|bytes| sentencepiece::pieces(&bytes).map(|_| ()))
-            });
+            older_model(look);
         } else if has_vocabulary && has_merges {
             pairs(look, &small);
-        } else {
-            tiktoken(look);
+        }
+        for name in ranks {
+            tiktoken(look, &name);
         }
     } else if has_vocabulary || has_merges {
         look.missing(if has_merges { VOCABULARY } else { MERGES });
@@ -262,19 +279,64 @@ fn pairs(look: &mut Look<'_>, small: &Small) {
     }
 }
 
-fn tiktoken(look: &mut Look<'_>) {
-    let found = look
-        .names
-        .iter()
-        .find(|name| *name == TIKTOKEN_MODEL || name.ends_with(TIKTOKEN))
-        .cloned();
-    if let Some(name) = found.filter(|name| !look.source.is_proven(name)) {
-        imposter(look, &name, "a vocabulary");
+/// `tokenizer.model`: what sentencepiece writes, or else what tiktoken reads, as transformers tries
+/// them.
+fn older_model(look: &mut Look<'_>) {
+    let ranks = read(look, MODEL, |file| {
+        let bytes = file.whole(sentencepiece::LIMIT_BYTES)?;
+        let Err(unfit) = sentencepiece::pieces(&bytes) else {
+            return Ok(Ok(None));
+        };
+        Ok(match tiktoken::count(Opened::of(&bytes))? {
+            Ok(counted) => Ok(Some(counted)),
+            Err(fault) if fault.is_alike => Err(fault.unfit),
+            Err(_) => Err(unfit),
+        })
+    });
+    if let Some(Some(counted)) = ranks {
+        holes(look, MODEL, &counted);
     }
 }
 
-/// A look at the start of a file, for what was saved in its place.
+/// A vocabulary as tiktoken reads it.
+fn tiktoken(look: &mut Look<'_>, name: &str) {
+    if look.source.is_proven(name) {
+        return;
+    }
+    let counted = read(look, name, |file| {
+        let counted = tiktoken::count(file)?;
+        Ok(counted.map_err(|fault| fault.unfit))
+    });
+    if let Some(counted) = counted {
+        holes(look, name, &counted);
+    }
+}
+
+/// What a vocabulary lacks and loads without.
+fn holes(look: &mut Look<'_>, name: &str, counted: &tiktoken::Counted) {
+    let shown = sanitize_line(name, 60);
+    let mut tell = |what: String| {
+        let sentence = format!("`{shown}` {what}: lines of it are missing");
+        look.tell(LoadTrouble::new(LoadLevel::Warning, sentence).of_file(name));
+    };
+    if counted.missing_ranks > 0 {
+        let (missing, tokens) = (counted.missing_ranks, counted.tokens);
+        tell(format!(
+            "has {tokens} tokens and no token for {missing} of the ranks below the highest"
+        ));
+    }
+    if counted.missing_bytes > 0 {
+        let missing = counted.missing_bytes;
+        tell(format!("has no token for {missing} of the 256 bytes"));
+    }
+}
+
+/// A look at the start of a file that is not read beside a better one, for what was saved in its
+/// place.
 fn imposter(look: &mut Look<'_>, name: &str, instead_of: &str) {
+    if look.source.is_unseen(name) || look.source.is_proven(name) {
+        return;
+    }
     read(look, name, |file| {
         let mut start = Vec::new();
         file.take(64).read_to_end(&mut start)?;
