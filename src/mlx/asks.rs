@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use super::index::Index;
 use super::selection::is_model_weights;
-use super::shards::{self, INDEX, Index};
+use super::shards::{self, INDEX};
 use super::source::Listed;
 use super::weights;
 use super::words::{TIKTOKEN, TIKTOKEN_MODEL, TOKENIZER};

@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::architectures::{self, VERSION};
 use super::config::Config;
+use super::index::Index;
 use super::json::{self, Unfit};
-use super::shards::{self, INDEX, Index};
+use super::shards::{self, INDEX};
 use super::source::{IsProven, Listed, Reading, Source};
 use super::words;
 use crate::domain::{Examination, LoadLevel, LoadTrouble, Rule, sanitize, sanitize_line};

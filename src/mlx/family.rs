@@ -3,7 +3,8 @@
 //!
 //! Never judges an architecture that is not written here: those tell by their index alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 
 use safetensors::Dtype;
 use serde_json::Value;
@@ -120,63 +121,152 @@ pub(super) enum Fit {
     ConfigFlaws(Vec<String>),
 }
 
-/// Compares the tensors with what the architecture needs.
-pub(super) fn fit<'a>(config: &Config, tensors: impl Iterator<Item = &'a Tensor>) -> Fit {
+/// What is known of what the architecture needs, before any tensor was seen.
+pub(super) enum Needs<'a> {
+    /// It is not written here, or the weights are packed in a way that is not.
+    Unknown,
+    /// It needs what the config does not say, or says strangely.
+    ConfigFlaws(Vec<String>),
+    Known(Fitting<'a>),
+}
+
+/// Compares the tensors with what the architecture needs, as they come. Of what it needs the shapes
+/// are kept, of everything else a number.
+pub(super) struct Fitting<'a> {
+    config: &'a Config,
+    model_type: &'a str,
+    traits: Traits,
+    parts: BTreeMap<String, (Part, Laid)>,
+    /// Hashes of the names that there is no place for.
+    extra: HashSet<u64>,
+    first_extra: Option<String>,
+    hasher: RandomState,
+}
+
+/// A tensor of which only the form is kept.
+struct Form {
+    dtype: Dtype,
+    shape: Box<[usize]>,
+}
+
+/// A part as it lies in the weights; a vector has no more than its weight.
+#[derive(Default)]
+struct Laid {
+    weight: Option<Form>,
+    scales: Option<Form>,
+    biases: Option<Form>,
+}
+
+/// What the architecture needs, by the config.
+pub(super) fn needs(config: &Config) -> Needs<'_> {
     let Some(model_type) = config.model_type() else {
-        return Fit::Unknown;
+        return Needs::Unknown;
     };
     let known = traits(model_type).filter(|_| !config.has_own_code());
     let Some(traits) = known.filter(|_| !config.has_foreign_packing()) else {
-        return Fit::Unknown;
+        return Needs::Unknown;
     };
     let parts = match parts(config, traits) {
-        Ok(Some(parts)) => parts,
-        Ok(None) => return Fit::Unknown,
-        Err(flaws) => return Fit::ConfigFlaws(flaws),
+        Ok(Some(parts)) => parts.into_iter(),
+        Ok(None) => return Needs::Unknown,
+        Err(flaws) => return Needs::ConfigFlaws(flaws),
     };
-    let drops = |name: &str| {
-        (traits.drops_frequencies && name.contains("self_attn.rotary_emb.inv_freq"))
-            || (traits.own_head != OwnHead::Never
+    Needs::Known(Fitting {
+        config,
+        model_type,
+        traits,
+        parts: parts
+            .map(|(name, part)| (name, (part, Laid::default())))
+            .collect(),
+        extra: HashSet::new(),
+        first_extra: None,
+        hasher: RandomState::new(),
+    })
+}
+
+impl Fitting<'_> {
+    /// Takes a tensor; if there was one of that name, it takes its place.
+    pub(super) fn see(&mut self, tensor: &Tensor) {
+        let name = tensor.name.as_str();
+        if self.is_dropped(name) {
+            return;
+        }
+        if let Some(place) = place(&mut self.parts, name) {
+            *place = Some(Form {
+                dtype: tensor.dtype,
+                shape: tensor.shape.as_slice().into(),
+            });
+            return;
+        }
+        let first = self.first_extra.as_deref();
+        if first.is_none_or(|first| name < first) {
+            self.first_extra = Some(name.to_owned());
+        }
+        self.extra.insert(self.hasher.hash_one(name));
+    }
+
+    /// Names that are left out of the weights before they are compared.
+    fn is_dropped(&self, name: &str) -> bool {
+        (self.traits.drops_frequencies && name.contains("self_attn.rotary_emb.inv_freq"))
+            || (self.traits.own_head != OwnHead::Never
                 && name == "lm_head.weight"
-                && !parts.contains_key("lm_head"))
-    };
-    let mut found: HashMap<&str, &Tensor> = tensors
-        .filter(|tensor| !drops(&tensor.name))
-        .map(|tensor| (tensor.name.as_str(), tensor))
-        .collect();
-    let (mut lacks, mut differs) = (Vec::new(), Vec::new());
-    for (name, part) in &parts {
-        let mut take = |end: &str| found.remove(format!("{name}{end}").as_str());
-        match part {
-            Part::Vector(length) => match take("") {
-                None => lacks.push(name.clone()),
-                Some(tensor) if is_shape(tensor, &[*length]) => {}
-                Some(tensor) => differs.push(differs_in(tensor, &[*length])),
-            },
-            Part::Matrix(rows, columns) => {
-                let packed = Packed {
-                    weight: take(".weight"),
-                    scales: take(".scales"),
-                    biases: take(".biases"),
-                };
-                packed.check(config, name, (*rows, *columns), &mut lacks, &mut differs);
+                && !self.parts.contains_key("lm_head"))
+    }
+
+    /// What it makes of the tensors seen so far.
+    pub(super) fn fit(&self) -> Fit {
+        let (mut lacks, mut differs) = (Vec::new(), Vec::new());
+        for (name, (part, laid)) in &self.parts {
+            match (part, &laid.weight) {
+                (Part::Vector(_), None) => lacks.push(name.clone()),
+                (Part::Vector(length), Some(form)) => {
+                    if !form.is_shape(&[*length]) {
+                        differs.push(form.differs(name, &[*length]));
+                    }
+                }
+                (Part::Matrix(rows, columns), _) => {
+                    let shape = (*rows, *columns);
+                    laid.check(self.config, name, shape, &mut lacks, &mut differs);
+                }
             }
         }
+        let extra = self
+            .first_extra
+            .as_deref()
+            .map(|first| (self.extra.len(), first));
+        let sentences = sentences(self.model_type, &lacks, extra, differs);
+        if sentences.is_empty() {
+            Fit::Fits
+        } else {
+            Fit::Differs(sentences)
+        }
     }
-    let mut extra: Vec<&str> = found.into_keys().collect();
-    extra.sort_unstable();
-    let sentences = sentences(model_type, &lacks, &extra, differs);
-    if sentences.is_empty() {
-        Fit::Fits
-    } else {
-        Fit::Differs(sentences)
+}
+
+/// Where a tensor of that name belongs.
+fn place<'a>(
+    parts: &'a mut BTreeMap<String, (Part, Laid)>,
+    name: &str,
+) -> Option<&'a mut Option<Form>> {
+    if let Some((Part::Vector(_), _)) = parts.get(name) {
+        return parts.get_mut(name).map(|(_, laid)| &mut laid.weight);
+    }
+    let (base, end) = name.rsplit_once('.')?;
+    let (Part::Matrix(..), laid) = parts.get_mut(base)? else {
+        return None;
+    };
+    match end {
+        "weight" => Some(&mut laid.weight),
+        "scales" => Some(&mut laid.scales),
+        "biases" => Some(&mut laid.biases),
+        _ => None,
     }
 }
 
 fn sentences(
     model_type: &str,
     lacks: &[String],
-    extra: &[&str],
+    extra: Option<(usize, &str)>,
     differs: Vec<String>,
 ) -> Vec<String> {
     let mut out = Vec::new();
@@ -186,8 +276,8 @@ fn sentences(
             "lack {count} that `{model_type}` needs, `{first}` first"
         ));
     }
-    if let Some(first) = extra.first() {
-        let (count, first) = (counted(extra.len()), sanitize_line(first, 100));
+    if let Some((count, first)) = extra {
+        let (count, first) = (counted(count), sanitize_line(first, 100));
         out.push(format!(
             "hold {count} that `{model_type}` has no place for, `{first}` first"
         ));
@@ -293,14 +383,8 @@ fn parts(config: &Config, traits: Traits) -> Result<Option<BTreeMap<String, Part
     Ok(Some(parts))
 }
 
-/// A matrix as it lies in the weights.
-struct Packed<'a> {
-    weight: Option<&'a Tensor>,
-    scales: Option<&'a Tensor>,
-    biases: Option<&'a Tensor>,
-}
-
-impl Packed<'_> {
+impl Laid {
+    /// Compares a matrix with what it should be.
     fn check(
         &self,
         config: &Config,
@@ -309,7 +393,7 @@ impl Packed<'_> {
         lacks: &mut Vec<String>,
         differs: &mut Vec<String>,
     ) {
-        let Some(weight) = self.weight else {
+        let Some(weight) = &self.weight else {
             lacks.push(format!("{name}.weight"));
             return;
         };
@@ -330,21 +414,25 @@ impl Packed<'_> {
                 None => self.scales.is_some(),
             };
         if !is_packed {
-            if let Some(orphan) = self.scales.or(self.biases) {
+            if self.scales.is_some() || self.biases.is_some() {
+                let end = if self.scales.is_some() {
+                    "scales"
+                } else {
+                    "biases"
+                };
                 differs.push(format!(
-                    "hold `{}`, but `{name}` is not packed by what the config says",
-                    orphan.name
+                    "hold `{name}.{end}`, but `{name}` is not packed by what the config says"
                 ));
-            } else if !is_shape(weight, &[rows, columns]) {
-                differs.push(differs_in(weight, &[rows, columns]));
+            } else if !weight.is_shape(&[rows, columns]) {
+                differs.push(weight.differs(&format!("{name}.weight"), &[rows, columns]));
             }
             return;
         }
-        let Some(scales) = self.scales else {
+        let Some(scales) = &self.scales else {
             lacks.push(format!("{name}.scales"));
             return;
         };
-        let last = |tensor: &Tensor| tensor.shape.last().map_or(0, |n| *n as u64);
+        let last = |form: &Form| form.shape.last().map_or(0, |n| *n as u64);
         let said = |key: &str| {
             entry
                 .and_then(|entry| entry.get(key))
@@ -366,33 +454,35 @@ impl Packed<'_> {
             return;
         }
         let (packed, groups) = ([rows, columns * bits / 32], [rows, columns / group]);
-        for (tensor, shape) in [(Some(weight), &packed), (Some(scales), &groups)] {
-            if let Some(tensor) = tensor.filter(|tensor| !is_shape(tensor, shape)) {
-                differs.push(differs_in(tensor, shape));
+        for (end, form, shape) in [("weight", weight, &packed), ("scales", scales, &groups)] {
+            if !form.is_shape(shape) {
+                differs.push(form.differs(&format!("{name}.{end}"), shape));
             }
         }
-        match self.biases {
+        match &self.biases {
             None if is_affine => lacks.push(format!("{name}.biases")),
-            Some(biases) if is_affine && !is_shape(biases, &groups) => {
-                differs.push(differs_in(biases, &groups));
+            Some(biases) if is_affine && !biases.is_shape(&groups) => {
+                differs.push(biases.differs(&format!("{name}.biases"), &groups));
             }
             Some(_) | None => {}
         }
     }
 }
 
-fn is_shape(tensor: &Tensor, shape: &[u64]) -> bool {
-    tensor.shape.len() == shape.len()
-        && tensor
-            .shape
-            .iter()
-            .zip(shape)
-            .all(|(is, should)| *is as u64 == *should)
-}
+impl Form {
+    fn is_shape(&self, shape: &[u64]) -> bool {
+        self.shape.len() == shape.len()
+            && self
+                .shape
+                .iter()
+                .zip(shape)
+                .all(|(is, should)| *is as u64 == *should)
+    }
 
-fn differs_in(tensor: &Tensor, shape: &[u64]) -> String {
-    format!(
-        "hold `{}` in the shape {:?}, where the config asks for {shape:?}",
-        tensor.name, tensor.shape
-    )
+    fn differs(&self, name: &str, shape: &[u64]) -> String {
+        format!(
+            "hold `{name}` in the shape {:?}, where the config asks for {shape:?}",
+            self.shape
+        )
+    }
 }

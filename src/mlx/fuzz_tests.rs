@@ -8,9 +8,10 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 
+use super::index::Index;
 use super::json;
 use super::sentencepiece;
-use super::shards::{INDEX, Index};
+use super::shards::INDEX;
 use super::source::{Listed, Opened, Reader};
 use super::tiktoken;
 use super::tokenizer;
@@ -171,7 +172,9 @@ proptest! {
                 if let Ok(config) = super::config::Config::new(value) {
                     let flaws = config.flaws();
                     prop_assert!(flaws.broken.iter().chain(&flaws.odd).all(|why| is_harmless(why)));
-                    let _ = super::family::fit(&config, std::iter::empty());
+                    if let super::family::Needs::Known(fitting) = super::family::needs(&config) {
+                        let _ = fitting.fit();
+                    }
                 }
             }
             Err(unfit) => prop_assert!(is_harmless(&unfit.why)),

@@ -9,8 +9,10 @@ mod examine;
 mod family;
 #[cfg(test)]
 mod fuzz_tests;
+mod index;
 mod json;
 mod known;
+mod names;
 mod selection;
 mod sentencepiece;
 mod shards;

@@ -3,14 +3,13 @@
 //!
 //! Never reads tensors.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-
-use safetensors::Dtype;
-use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::Config;
 use super::examine::Look;
-use super::family::{self, Fit, counted};
+use super::family::{self, Fit, Needs, counted};
+use super::index::Index;
+use super::names::{Packing, Twice};
 use super::selection::is_model_weights;
 use super::weights::{self, Fault, Tensor};
 use crate::domain::{LoadLevel, LoadTrouble, RepoPath, Rule, sanitize, sanitize_line};
@@ -23,12 +22,6 @@ const ADAPTERS: [&str; 2] = ["adapters.safetensors", "adapter_model.safetensors"
 /// Missing shards named one by one; a name may claim that there are many thousands.
 const MOST_MISSING: u64 = 100;
 
-/// What the index promises: which file each tensor is in.
-#[derive(Deserialize)]
-pub(super) struct Index {
-    pub(super) weight_map: BTreeMap<String, String>,
-}
-
 /// The weight files that are to be opened, by what is at top level and what the index says.
 pub(super) fn wanted(names: &BTreeSet<String>, index: Option<&Index>) -> BTreeSet<String> {
     let mut wanted: BTreeSet<String> = names
@@ -37,7 +30,7 @@ pub(super) fn wanted(names: &BTreeSet<String>, index: Option<&Index>) -> BTreeSe
         .cloned()
         .collect();
     if let Some(index) = index {
-        wanted.extend(index.weight_map.values().cloned());
+        wanted.extend(index.files().iter().cloned());
     }
     if wanted.is_empty() {
         let others = names.iter().filter(|name| name.ends_with(WEIGHTS));
@@ -50,14 +43,29 @@ pub(super) fn wanted(names: &BTreeSet<String>, index: Option<&Index>) -> BTreeSe
     wanted
 }
 
-/// What was read of the weights.
-#[derive(Default)]
-struct Weights {
-    files: BTreeMap<String, Vec<Tensor>>,
+/// What is remembered of the weight files: one header is in memory at a time, and of its tensors
+/// stays no more than what must be compared with others.
+struct Weights<'a> {
+    index: Option<&'a Index>,
+    /// What was found of each tensor of the index.
+    found: Vec<Found>,
+    /// Files whose header was read.
+    opened: BTreeSet<String>,
     /// Files that are not there.
     absent: BTreeSet<String>,
     /// Something could not be read, or is not there: what is missing is not told twice.
     is_partial: bool,
+    twice: Twice,
+    needs: Needs<'a>,
+    packing: Option<Packing>,
+}
+
+/// Where a tensor of the index was found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nowhere,
+    Elsewhere,
+    InItsFile,
 }
 
 /// Looks at all weight files.
@@ -73,9 +81,21 @@ pub(super) fn look(look: &mut Look<'_>, index: Option<&Index>, config: Option<&C
                       none; other loaders may";
         look.tell(LoadTrouble::new(LoadLevel::Warning, others));
     }
-    let mut read = Weights::default();
-    for name in wanted {
-        open(look, name, &mut read);
+    let is_stray = |name: &String| {
+        index.is_some_and(|index| !index.files().is_empty() && !index.files().contains(name))
+    };
+    let (strays, own): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_stray);
+    let mut read = Weights::new(look, index, config);
+    for name in own {
+        read.open(look, name, false);
+    }
+    let fit = read.fit();
+    // Strays come last, so that theirs are the shapes that are looked at.
+    let mut read_strays = Vec::new();
+    for name in strays {
+        if read.open(look, name.clone(), true) {
+            read_strays.push(name);
+        }
     }
     let nowhere = match index {
         Some(index) => promised(look, index, &mut read),
@@ -84,20 +104,7 @@ pub(super) fn look(look: &mut Look<'_>, index: Option<&Index>, config: Option<&C
             Vec::new()
         }
     };
-    let is_stray = |name: &str| {
-        index.is_some_and(|index| {
-            !index.weight_map.is_empty() && !index.weight_map.values().any(|shard| shard == name)
-        })
-    };
-    let strays: BTreeSet<String> = read
-        .files
-        .keys()
-        .filter(|name| is_stray(name))
-        .cloned()
-        .collect();
-    let fit = config.map_or(Fit::Unknown, |config| {
-        by_family(look, config, &read, &strays)
-    });
+    let fit = if read.is_partial { Fit::Unknown } else { fit };
     // What the architecture does not need may be promised in vain.
     let level = match fit {
         Fit::Fits => LoadLevel::Warning,
@@ -112,108 +119,147 @@ pub(super) fn look(look: &mut Look<'_>, index: Option<&Index>, config: Option<&C
                 let sentence = format!("the weights {sentence}");
                 look.tell(LoadTrouble::new(LoadLevel::Broken, sentence));
             }
-            told_strays(look, &strays, LoadLevel::Warning);
+            told_strays(look, &read_strays, LoadLevel::Warning);
         }
         Fit::ConfigFlaws(flaws) => {
             for why in flaws {
                 look.broken(CONFIG, &why);
             }
         }
-        Fit::Fits if !strays.is_empty() => {
-            // Strays come last, so that theirs are the shapes that are looked at.
-            let all = read
-                .tensors(&strays, false)
-                .chain(read.tensors(&strays, true));
-            let level = match config.map(|config| family::fit(config, all)) {
-                Some(Fit::Differs(_)) => LoadLevel::Broken,
+        Fit::Fits if !read_strays.is_empty() => {
+            let level = match read.fit() {
+                Fit::Differs(_) => LoadLevel::Broken,
                 _ => LoadLevel::Warning,
             };
-            told_strays(look, &strays, level);
+            told_strays(look, &read_strays, level);
         }
-        Fit::Fits | Fit::Unknown => told_strays(look, &strays, LoadLevel::Warning),
+        Fit::Fits | Fit::Unknown => told_strays(look, &read_strays, LoadLevel::Warning),
     }
-    twice(look, &read, &strays);
+    read.twice.tell(look);
 }
 
-impl Weights {
-    /// The tensors of the files that are strays, or of those that are not.
-    fn tensors(&self, strays: &BTreeSet<String>, of_strays: bool) -> impl Iterator<Item = &Tensor> {
-        self.files
-            .iter()
-            .filter(move |(name, _)| strays.contains(*name) == of_strays)
-            .flat_map(|(_, tensors)| tensors)
+impl<'a> Weights<'a> {
+    fn new(look: &Look<'_>, index: Option<&'a Index>, config: Option<&'a Config>) -> Self {
+        // Which tensors an architecture needs changes with mlx-lm: only who asks closely is told.
+        let config = config.filter(|_| look.source.is_deep());
+        let is_silent = |config: &Config| {
+            config.quantization().is_none()
+                && !config.has_foreign_packing()
+                && !look.source.has("hf_quant_config.json")
+        };
+        Self {
+            index,
+            found: vec![Found::Nowhere; index.map_or(0, |index| index.tensors().len())],
+            opened: BTreeSet::new(),
+            absent: BTreeSet::new(),
+            is_partial: false,
+            twice: Twice::default(),
+            needs: config.map_or(Needs::Unknown, family::needs),
+            packing: config.is_some_and(is_silent).then(Packing::default),
+        }
+    }
+
+    /// Reads a header; whether it could be.
+    fn open(&mut self, look: &mut Look<'_>, name: String, is_stray: bool) -> bool {
+        let Some(tensors) = tensors(look, &name, self) else {
+            return false;
+        };
+        let number = self.twice.file(&name);
+        for tensor in &tensors {
+            self.place(&name, tensor);
+            if let Needs::Known(fitting) = &mut self.needs {
+                fitting.see(tensor);
+            }
+            if !is_stray {
+                self.twice.see(&tensor.name, number);
+                if let Some(packing) = &mut self.packing {
+                    packing.see(tensor);
+                }
+            }
+        }
+        self.opened.insert(name);
+        true
+    }
+
+    /// Notes that a tensor of the index is there.
+    fn place(&mut self, file: &str, tensor: &Tensor) {
+        let Some((at, promised)) = self.index.and_then(|index| index.find(&tensor.name)) else {
+            return;
+        };
+        if promised == file {
+            self.found[at] = Found::InItsFile;
+        } else if self.found[at] == Found::Nowhere {
+            self.found[at] = Found::Elsewhere;
+        }
+    }
+
+    /// What the architecture makes of the weights seen so far, where that is known.
+    fn fit(&self) -> Fit {
+        if let Some(packed) = self.packing.as_ref().and_then(|all| all.first.as_deref()) {
+            let shown = sanitize_line(packed, 100);
+            return Fit::ConfigFlaws(vec![format!(
+                "says nothing of `quantization`, and the weights are packed: `{shown}`"
+            )]);
+        }
+        match &self.needs {
+            Needs::Unknown => Fit::Unknown,
+            Needs::ConfigFlaws(flaws) => Fit::ConfigFlaws(flaws.clone()),
+            Needs::Known(fitting) => fitting.fit(),
+        }
     }
 }
 
-fn open(look: &mut Look<'_>, name: String, read: &mut Weights) {
+/// The tensors of one file; why there are none is told.
+fn tensors(look: &mut Look<'_>, name: &str, read: &mut Weights<'_>) -> Option<Vec<Tensor>> {
     // The index is foreign text: it may not lead out of the folder.
-    if RepoPath::new(&name).is_err() {
-        let shown = sanitize_line(&name, 200);
+    if RepoPath::new(name).is_err() {
+        let shown = sanitize_line(name, 200);
         look.broken(INDEX, &format!("names `{shown}`, which is no file's name"));
         read.is_partial = true;
-        return;
+        return None;
     }
-    let opened = match look.source.open(&name) {
+    let opened = match look.source.open(name) {
         Ok(Some(opened)) => opened,
         Ok(None) => {
-            look.unseen(&name);
+            look.unseen(name);
             read.is_partial = true;
-            return;
+            return None;
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            read.absent.insert(name);
-            return;
+            read.absent.insert(name.to_owned());
+            return None;
         }
         Err(error) => {
-            look.unreadable(&name, &error);
+            look.unreadable(name, &error);
             read.is_partial = true;
-            return;
+            return None;
         }
     };
     match weights::tensors(opened) {
-        Ok(tensors) => {
-            read.files.insert(name, tensors);
-        }
-        Err(fault) => {
-            match fault {
-                Fault::Malformed(unfit) => look.unfit(&name, &unfit),
-                Fault::Unreadable(error) => look.unreadable(&name, &error),
-            }
-            read.is_partial = true;
-        }
+        Ok(tensors) => return Some(tensors),
+        Err(Fault::Malformed(unfit)) => look.unfit(name, &unfit),
+        Err(Fault::Unreadable(error)) => look.unreadable(name, &error),
     }
+    read.is_partial = true;
+    None
 }
 
 /// What the index promises and its files do not hold. What no file holds comes back, for the
 /// architecture to say whether it matters: the file, and a sentence.
-fn promised(look: &mut Look<'_>, index: &Index, read: &mut Weights) -> Vec<(String, String)> {
-    let everywhere: HashSet<&str> = read
-        .files
-        .values()
-        .flatten()
-        .map(|tensor| tensor.name.as_str())
-        .collect();
+fn promised(look: &mut Look<'_>, index: &Index, read: &mut Weights<'_>) -> Vec<(String, String)> {
     let mut needed: BTreeSet<&str> = BTreeSet::new();
     let mut elsewhere: BTreeMap<&str, usize> = BTreeMap::new();
     let mut nowhere: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
-    let own: HashMap<&str, HashSet<&str>> = read
-        .files
-        .iter()
-        .map(|(name, tensors)| {
-            let names = tensors.iter().map(|tensor| tensor.name.as_str());
-            (name.as_str(), names.collect())
-        })
-        .collect();
-    for (tensor, shard) in &index.weight_map {
-        let is_elsewhere = everywhere.contains(tensor.as_str());
-        match own.get(shard.as_str()) {
-            Some(names) if names.contains(tensor.as_str()) => {}
-            Some(_) if is_elsewhere => *elsewhere.entry(shard).or_default() += 1,
-            Some(_) => nowhere.entry(shard).or_insert((0, tensor)).0 += 1,
-            None if read.absent.contains(shard) && !is_elsewhere => {
-                needed.insert(shard);
+    for ((tensor, shard), found) in index.tensors().zip(&read.found) {
+        match (read.opened.contains(shard), found) {
+            (_, Found::InItsFile) | (false, Found::Elsewhere) => {}
+            (true, Found::Elsewhere) => *elsewhere.entry(shard).or_default() += 1,
+            (true, Found::Nowhere) => nowhere.entry(shard).or_insert((0, tensor)).0 += 1,
+            (false, Found::Nowhere) => {
+                if read.absent.contains(shard) {
+                    needed.insert(shard);
+                }
             }
-            None => {}
         }
     }
     let mut troubles = Vec::new();
@@ -250,9 +296,9 @@ fn promised(look: &mut Look<'_>, index: &Index, read: &mut Weights) -> Vec<(Stri
 }
 
 /// Without an index the names tell how many files there should be.
-fn numbered(look: &mut Look<'_>, read: &mut Weights) {
+fn numbered(look: &mut Look<'_>, read: &mut Weights<'_>) {
     let mut sets: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
-    for name in read.files.keys() {
+    for name in &read.opened {
         if let Some((total, number)) = number_of(name) {
             sets.entry(total).or_default().insert(number);
         }
@@ -294,49 +340,7 @@ fn number_of(name: &str) -> Option<(&str, u64)> {
     (is_number(number) && is_number(total)).then_some((total, number.parse().ok()?))
 }
 
-/// What the architecture makes of the weights, where that is known.
-fn by_family(look: &Look<'_>, config: &Config, read: &Weights, strays: &BTreeSet<String>) -> Fit {
-    // Which tensors an architecture needs changes with mlx-lm: only who asks closely is told.
-    if read.is_partial || !look.source.is_deep() {
-        return Fit::Unknown;
-    }
-    let is_silent = config.quantization().is_none()
-        && !config.has_foreign_packing()
-        && !look.source.has("hf_quant_config.json");
-    let packed = is_silent
-        .then(|| packed(read.tensors(strays, false)))
-        .flatten();
-    if let Some(packed) = packed {
-        let shown = sanitize_line(packed, 100);
-        return Fit::ConfigFlaws(vec![format!(
-            "says nothing of `quantization`, and the weights are packed: `{shown}`"
-        )]);
-    }
-    family::fit(config, read.tensors(strays, false))
-}
-
-/// A tensor that mlx-lm packed.
-fn packed<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Option<&'a str> {
-    let mut weights = HashSet::new();
-    let (mut scales, mut biases) = (HashSet::new(), HashSet::new());
-    for tensor in tensors {
-        let Some((name, end)) = tensor.name.rsplit_once('.') else {
-            continue;
-        };
-        match end {
-            "weight" if tensor.dtype == Dtype::U32 => weights.insert(name),
-            "scales" => scales.insert(name),
-            "biases" => biases.insert(name),
-            _ => false,
-        };
-    }
-    weights
-        .into_iter()
-        .filter(|name| scales.contains(name) && biases.contains(name))
-        .min()
-}
-
-fn told_strays(look: &mut Look<'_>, strays: &BTreeSet<String>, level: LoadLevel) {
+fn told_strays(look: &mut Look<'_>, strays: &[String], level: LoadLevel) {
     for stray in strays {
         let shown = sanitize(stray);
         let what = match level {
@@ -350,40 +354,5 @@ fn told_strays(look: &mut Look<'_>, strays: &BTreeSet<String>, level: LoadLevel)
                 .by_rule(Rule::StrayWeights)
                 .of_file(stray),
         );
-    }
-}
-
-/// Tensors that lie in two files: which one is taken is left to the order of the folder.
-fn twice(look: &mut Look<'_>, read: &Weights, strays: &BTreeSet<String>) {
-    let mut seen: HashMap<&str, &str> = HashMap::new();
-    let mut pairs: BTreeMap<(&str, &str), (usize, &str)> = BTreeMap::new();
-    for (file, tensors) in read
-        .files
-        .iter()
-        .filter(|(file, _)| !strays.contains(*file))
-    {
-        for tensor in tensors {
-            if let Some(first) = seen.insert(&tensor.name, file) {
-                pairs.entry((first, file)).or_insert((0, &tensor.name)).0 += 1;
-            }
-        }
-    }
-    let told: Vec<LoadTrouble> = pairs
-        .into_iter()
-        .map(|((first, other), (count, name))| {
-            let count = counted(count);
-            let sentence = format!(
-                "`{}` and `{}` both hold {count}, as `{}`; which one is loaded is left to chance",
-                sanitize(first),
-                sanitize(other),
-                sanitize_line(name, 100)
-            );
-            LoadTrouble::new(LoadLevel::Warning, sentence)
-                .by_rule(Rule::StrayWeights)
-                .of_file(other)
-        })
-        .collect();
-    for trouble in told {
-        look.tell(trouble);
     }
 }

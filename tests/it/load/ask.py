@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+# Else tiktoken remembers, by its path, what a file held.
+os.environ["TIKTOKEN_CACHE_DIR"] = ""
 
 import mlx.core as mx  # noqa: E402
 import mlx_lm  # noqa: E402
 import safetensors  # noqa: E402
+import tiktoken  # noqa: E402
 import tokenizers  # noqa: E402
 import transformers  # noqa: E402
 
@@ -37,6 +40,7 @@ def main():
         "mlx_lm": mlx_lm.__version__,
         "python": sys.version.split()[0],
         "safetensors": safetensors.__version__,
+        "tiktoken": tiktoken.__version__,
         "tokenizers": tokenizers.__version__,
         "transformers": transformers.__version__,
     }

@@ -19,9 +19,13 @@ use crate::support::Scratch;
 use crate::support::program::Home;
 
 /// Where the verdict before differs, and why.
-const DIFFERENT: [(&str, &str); 2] = [
+const DIFFERENT: [(&str, &str); 3] = [
     (
         "vocab-json-html-beside-tokenizer",
+        "the older files are not fetched beside a tokenizer.json",
+    ),
+    (
+        "tiktoken-html-beside-tokenizer",
         "the older files are not fetched beside a tokenizer.json",
     ),
     (

@@ -466,6 +466,42 @@ pub(super) fn sentencepiece() -> Folder {
     folder
 }
 
+/// Llama-like, with a vocabulary of tiktoken in the place of `tokenizer.json`.
+pub(super) fn tiktoken() -> Folder {
+    let mut folder = llama();
+    folder.remove("tokenizer.json");
+    folder.put("tiktoken.model", ranks().join("\n") + "\n");
+    folder
+}
+
+/// The lines of a vocabulary as tiktoken writes it: every byte, some pairs, and what they make.
+pub(super) fn ranks() -> Vec<String> {
+    let bytes = (0..=u8::MAX).map(|byte| vec![byte]);
+    let more = [&b"ab"[..], b"cd", b"abcd"].map(<[u8]>::to_vec);
+    let tokens = bytes.chain(more).enumerate();
+    tokens
+        .map(|(rank, token)| format!("{} {rank}", base64(&token)))
+        .collect()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for part in bytes.chunks(3) {
+        let at = |at: usize| u32::from(part.get(at).copied().unwrap_or(0));
+        let word = at(0) << 16 | at(1) << 8 | at(2);
+        for place in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * place) & 63) as usize];
+            out.push(if place <= part.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
+        }
+    }
+    out
+}
+
 /// A protobuf field with bytes in it.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![(number << 3) | 2, u8::try_from(bytes.len()).unwrap()];

@@ -24,21 +24,28 @@ impl Case {
     }
 }
 
-const fn case(name: &'static str, model: fn() -> Folder, harm: fn(&mut Folder)) -> Case {
+pub(super) const fn case(name: &'static str, model: fn() -> Folder, harm: fn(&mut Folder)) -> Case {
     Case { name, model, harm }
 }
 
 const INDEX: &str = "model.safetensors.index.json";
 const ONE: &str = "model.safetensors";
-const HTML: &str = "<!DOCTYPE html><html><body>Sign in</body></html>";
-const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+pub(super) const HTML: &str = "<!DOCTYPE html><html><body>Sign in</body></html>";
+pub(super) const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
 
 /// Everything that is asked about.
 pub(super) fn all() -> Vec<Case> {
-    [healthy(), configs(), tokenizers(), structures(), shards()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        healthy(),
+        configs(),
+        tokenizers(),
+        super::ranks::all(),
+        structures(),
+        shards(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn healthy() -> Vec<Case> {
