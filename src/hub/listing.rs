@@ -84,6 +84,21 @@ impl Client {
 }
 
 impl Listing {
+    /// What one page lists. A door for tests and for `fuzz/`: pages come by [`Client::listing`].
+    ///
+    /// # Errors
+    /// When it is no list of entries.
+    #[doc(hidden)]
+    pub fn of_page(json: &[u8]) -> serde_json::Result<Self> {
+        let entries: Vec<Entry> = serde_json::from_slice(json)?;
+        let mut listing = Self::default();
+        let mut by_path = HashMap::new();
+        for entry in entries {
+            listing.add(entry, &mut by_path);
+        }
+        Ok(listing)
+    }
+
     fn add(&mut self, entry: Entry, by_path: &mut HashMap<RepoPath, usize>) {
         if entry.kind == "directory" {
             return;
@@ -152,13 +167,7 @@ mod tests {
     use super::*;
 
     fn list(json: &str) -> Listing {
-        let entries: Vec<Entry> = serde_json::from_str(json).unwrap();
-        let mut listing = Listing::default();
-        let mut by_path = HashMap::new();
-        for entry in entries {
-            listing.add(entry, &mut by_path);
-        }
-        listing
+        Listing::of_page(json.as_bytes()).unwrap()
     }
 
     fn git() -> String {
