@@ -47,5 +47,9 @@ fuzz_target!(|input: &[u8]| {
     };
     let after = examine(root, reading, &|_| false);
     check(&after.troubles);
-    assert_eq!(before.would_load(), after.would_load(), "{before:?} {after:?}");
+    assert_eq!(
+        before.would_load(),
+        after.would_load(),
+        "{before:?} {after:?}"
+    );
 });

@@ -17,7 +17,10 @@ fuzz_target!(|input: &[u8]| {
     let (layout, repo, commit) = (&cache.layout, &cache.repo, &cache.commit);
     let mut refs = Vec::new();
     // Of a ref that is empty it is waited whether it stays so.
-    for (name, bytes) in files(input).into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
+    for (name, bytes) in files(input)
+        .into_iter()
+        .filter(|(_, bytes)| !bytes.is_empty())
+    {
         let path = match name.as_str() {
             "marker" => layout.marker(repo),
             "tree" => layout.tree(repo, commit),

@@ -19,7 +19,9 @@ pub fn files(input: &[u8]) -> Vec<(String, &[u8])> {
     while !rest.is_empty() {
         let end = rest.iter().position(|byte| *byte == b'\n');
         let (name, body) = end.map_or((rest, &[][..]), |at| (&rest[..at], &rest[at + 1..]));
-        let next = body.windows(MARK.len() + 1).position(|window| window == b"\n=== ");
+        let next = body
+            .windows(MARK.len() + 1)
+            .position(|window| window == b"\n=== ");
         let (body, after) = next.map_or((body, &[][..]), |at| {
             (&body[..at], &body[at + 1 + MARK.len()..])
         });
@@ -71,7 +73,9 @@ impl Cache {
     /// Puts a file where it is wanted, if its name leads there and nowhere else.
     pub fn put(&self, path: &Path, bytes: &[u8]) -> bool {
         let is_inside = path.starts_with(self.dir.path())
-            && path.components().all(|part| part != std::path::Component::ParentDir);
+            && path
+                .components()
+                .all(|part| part != std::path::Component::ParentDir);
         let Some(parent) = path.parent().filter(|_| is_inside) else {
             return false;
         };
@@ -80,7 +84,8 @@ impl Cache {
 
     /// A file in the folder of the blobs.
     pub fn put_blob(&self, name: &str, bytes: &[u8]) -> bool {
-        let is_name = !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..";
+        let is_name =
+            !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..";
         is_name && self.put(&self.layout.blobs(&self.repo).join(name), bytes)
     }
 

@@ -46,5 +46,6 @@ mod survey;
 mod terminal;
 mod whole;
 mod zoo;
+mod zoo_beside;
 mod zoo_healed;
 mod zoo_interop;

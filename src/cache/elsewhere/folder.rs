@@ -243,6 +243,9 @@ impl Look<'_> {
         let expected = self.listed.get(path).copied();
         let noted = self.notes.etag(path);
         let etag = noted.or(expected.map(|(_, etag)| etag));
+        // A file of another revision is not damaged: its note says what it is.
+        let is_listed = |listed: &Etag| noted.is_none_or(|noted| noted == *listed);
+        let expected = expected.filter(|(_, listed)| is_listed(listed));
         let expected_bytes = expected.map(|(bytes, _)| bytes);
         let mut row = FileRow {
             path: shown.clone(),

@@ -94,11 +94,16 @@ impl Apart {
         self.at(".cache/huggingface/download").join(name)
     }
 
+    /// Where it is noted what a file is.
+    fn noted(&self, path: &str) -> PathBuf {
+        self.download(&format!("{path}.metadata"))
+    }
+
     /// What is noted of a file, so many seconds after its last change.
     fn note(&self, path: &str, etag: &str, after_s: i64) {
         let at = MODIFIED_S + after_s;
         let text = format!("{}\n{etag}\n{at}.5\n", self.model.commit());
-        write(&self.download(&format!("{path}.metadata")), text);
+        write(&self.noted(path), text);
     }
 
     fn cut(&self, path: &str, bytes: u64) {
@@ -139,7 +144,7 @@ const HUB_API: &[Member] = &[
         |zoo| {
             let apart = Apart::hub_api(zoo, DOCUMENTS, "zoo/api-visible");
             write(&apart.at("notes.txt"), "mine");
-            zoo.expect(Rule::MissingMetadata, [apart.at("notes.txt")]);
+            zoo.expect(Rule::MissingMetadata, [apart.noted("notes.txt")]);
         },
         &[(Rule::MissingMetadata, Severity::Warning)],
     ),
@@ -147,7 +152,7 @@ const HUB_API: &[Member] = &[
         "hub_api_without_any_metadata",
         |zoo| {
             let apart = Apart::plain(zoo, DOCUMENTS, "zoo/api-bare");
-            zoo.expect(Rule::MissingMetadata, [apart.folder.clone()]);
+            zoo.expect(Rule::MissingMetadata, [apart.noted(CONFIG)]);
         },
         &[(Rule::MissingMetadata, Severity::Warning)],
     ),
@@ -155,9 +160,8 @@ const HUB_API: &[Member] = &[
         "hub_api_torn_metadata",
         |zoo| {
             let apart = Apart::hub_api(zoo, DOCUMENTS, "zoo/api-torn");
-            let note = apart.download(&format!("{CONFIG}.metadata"));
-            write(&note, "abc\n");
-            zoo.expect(Rule::MissingMetadata, [note, apart.at(CONFIG)]);
+            write(&apart.noted(CONFIG), "abc\n");
+            zoo.expect(Rule::MissingMetadata, [apart.noted(CONFIG)]);
         },
         &[(Rule::MissingMetadata, Severity::Warning)],
     ),
@@ -170,7 +174,10 @@ const HUB_API: &[Member] = &[
             fs::remove_file(apart.at(TOKENIZER)).unwrap();
             let partial = apart.download(&format!("{TOKENIZER}.{etag}.incomplete"));
             write(&partial, "a start");
-            zoo.expect(Rule::MissingFiles, [apart.at(TOKENIZER), apart.folder.clone()]);
+            zoo.expect(
+                Rule::MissingFiles,
+                [apart.at(TOKENIZER), apart.folder.clone()],
+            );
             zoo.expect(Rule::AbandonedPartial, [partial]);
         },
         &[
@@ -232,7 +239,10 @@ const HUB_API: &[Member] = &[
         |zoo| {
             let place = "Library/Caches/models";
             let apart = Apart::hub_api(zoo, place, "zoo/api-caches");
-            zoo.expect(Rule::PurgeableFolder, [zoo.user().join(place), apart.folder]);
+            zoo.expect(
+                Rule::PurgeableFolder,
+                [zoo.user().join(place), apart.folder],
+            );
         },
         &[(Rule::PurgeableFolder, Severity::Note)],
     ),
@@ -249,20 +259,26 @@ const LOCAL_DIR: &[Member] = &[
         "local_dir_of_another_revision",
         |zoo| {
             let apart = Apart::local_dir(zoo, "zoo/local-stale");
-            let old = apart.model.with(&mut zoo.catalogue, &[(CONFIG, b"{\"model_type\": \"gemma3_text\"}", false)]);
+            let old = apart.model.with(
+                &mut zoo.catalogue,
+                &[(CONFIG, b"{\"model_type\": \"gemma3_text\"}", false)],
+            );
             write(&apart.at(CONFIG), &old.piece(CONFIG).bytes);
-            let text = format!("{}\n{}\n{MODIFIED_S}.5\n", old.commit(), old.piece(CONFIG).etag);
-            write(&apart.download(&format!("{CONFIG}.metadata")), text);
-            zoo.expect(Rule::MissingMetadata, [apart.at(CONFIG)]);
+            let text = format!(
+                "{}\n{}\n{MODIFIED_S}.5\n",
+                old.commit(),
+                old.piece(CONFIG).etag
+            );
+            write(&apart.noted(CONFIG), text);
         },
-        &[(Rule::MissingMetadata, Severity::Warning)],
+        &[],
     ),
     member(
         "local_dir_modified",
         |zoo| {
             let apart = Apart::local_dir(zoo, "zoo/local-modified");
             apart.note(CONFIG, &apart.model.piece(CONFIG).etag, -600);
-            zoo.expect(Rule::MissingMetadata, [apart.at(CONFIG)]);
+            zoo.expect(Rule::MissingMetadata, [apart.noted(CONFIG)]);
         },
         &[(Rule::MissingMetadata, Severity::Warning)],
     ),
@@ -276,10 +292,19 @@ const LOCAL_DIR: &[Member] = &[
         &[(Rule::MissingFiles, Severity::Warning)],
     ),
     member(
+        "local_dir_truncated",
+        |zoo| {
+            let apart = Apart::local_dir(zoo, "zoo/local-cut");
+            apart.cut(WEIGHTS, 500);
+            zoo.expect(Rule::Truncated, [apart.at(WEIGHTS)]);
+        },
+        &[(Rule::Truncated, Severity::Error)],
+    ),
+    member(
         "local_dir_wrong_size",
         |zoo| {
             let apart = Apart::local_dir(zoo, "zoo/local-size");
-            apart.cut(WEIGHTS, 500);
+            apart.cut(WEIGHTS, 5_000);
             zoo.expect(Rule::WrongSize, [apart.at(WEIGHTS)]);
         },
         &[(Rule::WrongSize, Severity::Error)],
@@ -310,25 +335,32 @@ const LOCAL_DIR: &[Member] = &[
 /// Below a home, what an app in a sandbox takes for one.
 const CONTAINER: &str = "Library/Containers/com.example.chat/Data";
 
+/// A model in the Hub cache of an app, which lies among its caches.
+fn contained(zoo: &mut Zoo, name: &str) -> Model {
+    let data = zoo.user().join(CONTAINER);
+    let root = data.join("Library/Caches/huggingface/hub");
+    write(&data.join(".DS_Store"), "x");
+    zoo.expect(Rule::PurgeableFolder, [root.clone()]);
+    zoo.model_in(&root, name)
+}
+
 const OTHERS: &[Member] = &[
     member(
         "container_hub",
-        |zoo| {
-            let root = zoo.user().join(CONTAINER).join("Library/Caches/huggingface/hub");
-            zoo.model_in(&root, "zoo/contained-hub");
-            write(&zoo.user().join(CONTAINER).join(".DS_Store"), "x");
-        },
-        &[],
+        |zoo| drop(contained(zoo, "zoo/contained-hub")),
+        &[(Rule::PurgeableFolder, Severity::Note)],
     ),
     member(
         "container_hub_dangling_pointer",
         |zoo| {
-            let root = zoo.user().join(CONTAINER).join("Library/Caches/huggingface/hub");
-            let model = zoo.model_in(&root, "zoo/contained-dangling");
+            let model = contained(zoo, "zoo/contained-dangling");
             fs::remove_file(model.blob(NESTED)).unwrap();
             zoo.expect(Rule::DanglingPointer, model.places(NESTED));
         },
-        &[(Rule::DanglingPointer, Severity::Error)],
+        &[
+            (Rule::PurgeableFolder, Severity::Note),
+            (Rule::DanglingPointer, Severity::Error),
+        ],
     ),
     member(
         "container_hub_api_without_metadata",
@@ -336,7 +368,7 @@ const OTHERS: &[Member] = &[
             let place = format!("{CONTAINER}/{DOCUMENTS}");
             let apart = Apart::hub_api(zoo, &place, "zoo/contained-api");
             write(&apart.at("notes.txt"), "mine");
-            zoo.expect(Rule::MissingMetadata, [apart.at("notes.txt")]);
+            zoo.expect(Rule::MissingMetadata, [apart.noted("notes.txt")]);
         },
         &[(Rule::MissingMetadata, Severity::Warning)],
     ),
@@ -359,7 +391,10 @@ const OTHERS: &[Member] = &[
         |zoo| {
             let place = "Library/Caches/MLXCache";
             let apart = Apart::plain(zoo, place, "zoo/mlx-cache");
-            zoo.expect(Rule::PurgeableFolder, [zoo.user().join(place), apart.folder]);
+            zoo.expect(
+                Rule::PurgeableFolder,
+                [zoo.user().join(place), apart.folder],
+            );
         },
         &[(Rule::PurgeableFolder, Severity::Note)],
     ),
@@ -373,7 +408,10 @@ const OTHERS: &[Member] = &[
         |zoo| {
             let apart = Apart::plain(zoo, ".swama/models", "zoo/swama-mute");
             fs::remove_file(apart.at(TOKENIZER)).unwrap();
-            zoo.expect(Rule::MissingFiles, [apart.at(TOKENIZER), apart.folder.clone()]);
+            zoo.expect(
+                Rule::MissingFiles,
+                [apart.at(TOKENIZER), apart.folder.clone()],
+            );
         },
         &[(Rule::MissingFiles, Severity::Warning)],
     ),
@@ -391,9 +429,9 @@ const OTHERS: &[Member] = &[
             let apart = Apart::plain(zoo, "shelf", "zoo/named-empty");
             write(&apart.at(WEIGHTS), "");
             zoo.name_folder(&zoo.user().join("shelf"));
-            zoo.expect(Rule::EmptyBlob, [apart.at(WEIGHTS)]);
+            zoo.expect(Rule::WouldNotLoad, [apart.at(WEIGHTS)]);
         },
-        &[(Rule::EmptyBlob, Severity::Error)],
+        &[(Rule::WouldNotLoad, Severity::Error)],
     ),
     member(
         "named_folder_on_an_absent_volume",

@@ -3,6 +3,7 @@
 //!
 //! Never judges: what must be found in it is what the member itself announces.
 
+mod beside;
 mod bytes;
 mod layouts;
 mod leftovers;
@@ -14,11 +15,13 @@ mod trace;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use larder::domain::{Rule, Severity};
 use larder::serve::Catalogue;
 
 use super::Scratch;
+pub(crate) use beside::beside;
 pub(crate) use model::Model;
 pub(crate) use trace::Trace;
 
@@ -89,6 +92,10 @@ pub(crate) struct Zoo {
     fresh: Vec<PathBuf>,
     /// Files whose `flock` is held for as long as the zoo is open.
     held: Vec<File>,
+    /// Whether the cache is where a user has it who has other places, too.
+    is_a_users: bool,
+    /// Folders that the user has named to larder.
+    folders: Vec<PathBuf>,
 }
 
 impl Zoo {
@@ -105,7 +112,19 @@ impl Zoo {
             expected: Vec::new(),
             fresh: Vec::new(),
             held: Vec::new(),
+            is_a_users: false,
+            folders: Vec::new(),
         }
+    }
+
+    /// An empty cache where it is by itself: in a home, where the other programs have their places.
+    pub(crate) fn of_a_user() -> Self {
+        let mut zoo = Self::new();
+        zoo.root = zoo.user().join(".cache/huggingface/hub");
+        fs::create_dir_all(&zoo.root).unwrap();
+        zoo.told.clone_from(&zoo.root);
+        zoo.is_a_users = true;
+        zoo
     }
 
     /// An empty cache behind a link.
@@ -146,7 +165,7 @@ impl Zoo {
 
     /// A folder beside the cache.
     pub(crate) fn outside(&self) -> PathBuf {
-        let folder = self.scratch.path().join("outside");
+        let folder = self.root.parent().unwrap().join("outside");
         fs::create_dir_all(&folder).unwrap();
         folder
     }
@@ -156,6 +175,35 @@ impl Zoo {
         let folder = self.scratch.path().join("home");
         fs::create_dir_all(&folder).unwrap();
         folder
+    }
+
+    /// The home of the user who has more places than one. Unlike [`Self::home`] nobody may write there.
+    pub(crate) fn user(&self) -> PathBuf {
+        self.scratch.path().join("user")
+    }
+
+    /// Names a folder to larder, as the user does.
+    fn name_folder(&mut self, folder: &Path) {
+        self.folders.push(folder.to_owned());
+    }
+
+    /// How a program is told of all this, by its surroundings and its arguments.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        command.env_clear().stdin(Stdio::null());
+        if !self.is_a_users {
+            command
+                .arg("--cache-dir")
+                .arg(self.told())
+                .env("HOME", self.home())
+                .current_dir(self.home());
+            return;
+        }
+        let folders = std::env::join_paths(&self.folders).unwrap();
+        command
+            .env("HOME", self.user())
+            .env("XDG_STATE_HOME", self.home())
+            .env("LARDER_FOLDERS", folders)
+            .current_dir(self.home());
     }
 
     /// Announces a finding about one of these places.
@@ -174,6 +222,17 @@ impl Zoo {
     /// A whole model as `huggingface_hub` 2.x writes it, with `main` leading to it.
     pub(crate) fn model(&mut self, name: &str) -> Model {
         let model = self.listed(name);
+        for path in model.paths() {
+            model.place(&path);
+        }
+        model
+    }
+
+    /// The same in another cache.
+    fn model_in(&mut self, root: &Path, name: &str) -> Model {
+        let model = Model::new(root, &mut self.catalogue, name);
+        model.write_listing();
+        model.write_ref("main", model.commit());
         for path in model.paths() {
             model.place(&path);
         }

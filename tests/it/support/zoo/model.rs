@@ -302,8 +302,8 @@ impl Model {
         write(&self.reference(name), text);
     }
 
-    /// The listing, in Python's form and with the mode that its `mkstemp` gives.
-    pub(crate) fn write_listing(&self) {
+    /// The listing, in Python's form.
+    pub(super) fn listing_text(&self) -> String {
         let mut files = serde_json::Map::new();
         for piece in &self.pieces {
             let size = piece.bytes.len();
@@ -317,8 +317,12 @@ impl Model {
             }
             files.insert(piece.path.clone(), entry);
         }
-        let document = json!({ "format_version": 1, "files": files });
-        write(&self.listing(), document.to_string());
+        json!({ "format_version": 1, "files": files }).to_string()
+    }
+
+    /// The listing, with the mode that Python's `mkstemp` gives.
+    pub(crate) fn write_listing(&self) {
+        write(&self.listing(), self.listing_text());
         let mode = fs::Permissions::from_mode(0o600);
         fs::set_permissions(self.listing(), mode).unwrap();
     }

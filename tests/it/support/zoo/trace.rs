@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 /// The last change of everything: 15 January 2026, noon.
-const MODIFIED_S: i64 = 1_768_478_400;
+pub(super) const MODIFIED_S: i64 = 1_768_478_400;
 /// The last use: some days before, so that whoever reads it leaves a trace.
 const ACCESSED_S: i64 = MODIFIED_S - 5 * 86_400;
 
