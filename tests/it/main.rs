@@ -49,3 +49,4 @@ mod zoo;
 mod zoo_beside;
 mod zoo_healed;
 mod zoo_interop;
+mod zoo_owners;

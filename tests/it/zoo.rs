@@ -299,7 +299,7 @@ fn findings_of(document: &Value) -> Vec<Value> {
 }
 
 pub(crate) fn ask(zoo: &Zoo, arguments: &[&str]) -> Value {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    let mut command = Command::new(zoo.program());
     command.args(arguments).args(["--json", "--offline"]);
     zoo.tell(&mut command);
     let ran = finish(&mut command);

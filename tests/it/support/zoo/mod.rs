@@ -9,11 +9,13 @@ mod layouts;
 mod leftovers;
 mod model;
 mod neighbours;
+mod owners;
 mod refs;
 mod trace;
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -96,6 +98,8 @@ pub(crate) struct Zoo {
     is_a_users: bool,
     /// Folders that the user has named to larder.
     folders: Vec<PathBuf>,
+    /// Who looks, if it is not whoever runs the tests.
+    reader: Option<u32>,
 }
 
 impl Zoo {
@@ -114,6 +118,7 @@ impl Zoo {
             held: Vec::new(),
             is_a_users: false,
             folders: Vec::new(),
+            reader: None,
         }
     }
 
@@ -190,6 +195,9 @@ impl Zoo {
     /// How a program is told of all this, by its surroundings and its arguments.
     pub(crate) fn tell(&self, command: &mut Command) {
         command.env_clear().stdin(Stdio::null());
+        if let Some(reader) = self.reader {
+            command.uid(reader).gid(reader);
+        }
         if !self.is_a_users {
             command
                 .arg("--cache-dir")

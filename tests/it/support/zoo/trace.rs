@@ -148,7 +148,8 @@ fn contents(root: &Path, without: &[PathBuf]) -> BTreeMap<PathBuf, Content> {
     let mut found = BTreeMap::new();
     let mut open = vec![root.to_owned()];
     while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+        // Whoever may not list it cannot have changed what is in it either.
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             let kind = fs::symlink_metadata(&path).unwrap().file_type();
             if without.contains(&path) {

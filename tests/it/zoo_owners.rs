@@ -1,0 +1,70 @@
+//! What belongs to another user and is kept from the one who looks: it is named, with whose it is, and
+//! nothing else suffers from it.
+//!
+//! As root, which CI is, files are really given away and the binary runs as somebody without any
+//! privilege; else the rights are taken away, which modes can do, too.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::support::zoo::{Model, Zoo};
+use crate::zoo::{ask, look, places};
+
+const WEIGHTS: &str = "model.safetensors";
+
+/// A cache with a model to spare, and one that another keeps something of.
+fn look_at(kept: impl Fn(&Model) -> PathBuf) -> (Zoo, Vec<Value>, PathBuf, u32) {
+    let mut zoo = Zoo::of_a_user();
+    zoo.model("zoo/own");
+    let model = zoo.model("zoo/others");
+    let kept = kept(&model);
+    let mode = zoo.share_with_another(std::slice::from_ref(&kept));
+    let seen = look(&zoo, true);
+    assert!(seen.changes.is_empty(), "{:#?}", seen.changes);
+    (zoo, seen.findings, kept, mode)
+}
+
+/// Every finding is about the model of the other, at least one is of this rule and names the path, and
+/// of the own model all is well.
+fn assert_told(zoo: &Zoo, findings: &[Value], rule: &str, kept: &PathBuf, mode: u32) {
+    let of_rule = findings.iter().filter(|finding| finding["rule"] == rule);
+    let named: Vec<&Value> = of_rule
+        .filter(|finding| places(zoo, finding).contains(kept))
+        .collect();
+    assert_eq!(named.len(), 1, "{rule}: {findings:#?}");
+    let evidence = named[0]["evidence"].as_array().unwrap().iter();
+    let said: Vec<&str> = evidence.filter_map(|seen| seen["seen"].as_str()).collect();
+    let said = said.join(" ");
+    let mode = format!("{mode:04o}");
+    assert!(said.contains("owned by") && said.contains(&mode), "{said}");
+    for finding in findings {
+        assert_eq!(finding["repo"], "zoo/others", "{finding:#?}");
+    }
+    let listed = ask(zoo, &["ls"]);
+    let own = listed["models"].as_array().unwrap().iter();
+    let own: Vec<&Value> = own.filter(|model| model["repo"] == "zoo/own").collect();
+    assert_eq!(own.len(), 1);
+    assert_eq!(own[0]["state"], "complete", "{own:#?}");
+}
+
+#[test]
+fn a_blob_that_another_keeps_to_himself_is_named() {
+    let (zoo, findings, kept, mode) = look_at(|model| model.blob(WEIGHTS));
+    assert_told(&zoo, &findings, "mixed-permissions", &kept, mode);
+    zoo.open_again(&[kept]);
+}
+
+#[test]
+fn a_ref_that_another_keeps_to_himself_is_named() {
+    let (zoo, findings, kept, mode) = look_at(|model| model.reference("main"));
+    assert_told(&zoo, &findings, "mixed-permissions", &kept, mode);
+    zoo.open_again(&[kept]);
+}
+
+#[test]
+fn a_repo_that_another_keeps_to_himself_is_named() {
+    let (zoo, findings, kept, mode) = look_at(Model::folder);
+    assert_told(&zoo, &findings, "mixed-permissions", &kept, mode);
+    zoo.open_again(&[kept]);
+}
