@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use super::error::Error;
 use crate::domain::{Change, Finding, PartialRow, PlanStep, RepoId, Revision, Rule, sanitize};
 
 /// What shows that nobody writes an unfinished blob.
@@ -168,16 +169,32 @@ pub(super) fn ref_to_nowhere(
         .step(pull_step(repo, name, fetch_bytes))
 }
 
-/// A repo that cannot be read.
-pub(super) fn unreadable(repo: &RepoId, place: &Path, why: &str) -> Finding {
-    Finding::new(Rule::Unreadable, why, cause(Rule::Unreadable))
+/// A repo that cannot be read, because of what stands in the way.
+pub(super) fn unreadable(repo: &RepoId, folder: &Path, error: &Error) -> Finding {
+    let why = error.to_string();
+    let (place, what) = match error {
+        Error::Permission { path, owner, .. } => (path.as_path(), owner.as_deref()),
+        _ => (folder, None),
+    };
+    Finding::new(Rule::Unreadable, &why, cause(Rule::Unreadable))
         .of_model(repo, None)
-        .seen(&place.to_string_lossy(), None, None, why)
+        .seen(
+            &place.to_string_lossy(),
+            None,
+            None,
+            what.unwrap_or(why.as_str()),
+        )
         .step(PlanStep::ByHand {
-            advice: format!(
-                "make `{}` readable for you, or move it away",
-                place.display()
-            ),
+            advice: match what {
+                Some(_) => format!(
+                    "give `{}` to the user of the cache (`sudo chown`), or make it readable for you",
+                    place.display()
+                ),
+                None => format!(
+                    "make `{}` readable for you, or move it away",
+                    place.display()
+                ),
+            },
         })
 }
 

@@ -87,14 +87,11 @@ pub fn scan_repo(layout: &Layout, repo: &RepoId, judge: Judge<'_>) -> Result<Rep
 
 /// A repo with what is wrong in it. One that cannot be read is a row and a finding that say so.
 pub(super) fn scan_with_findings(layout: &Layout, repo: &RepoId, judge: Judge<'_>) -> RepoScan {
-    try_scan(layout, repo, judge).unwrap_or_else(|error| {
-        let place = layout.repo(repo);
-        RepoScan {
-            rows: vec![(unreadable(layout, repo, &error), Vec::new())],
-            findings: vec![diagnosis::unreadable(repo, &place, &error.to_string())],
-            named: BTreeSet::new(),
-            inodes: HashMap::new(),
-        }
+    try_scan(layout, repo, judge).unwrap_or_else(|error| RepoScan {
+        rows: vec![(unreadable(layout, repo, &error), Vec::new())],
+        findings: vec![diagnosis::unreadable(repo, &layout.repo(repo), &error)],
+        named: BTreeSet::new(),
+        inodes: HashMap::new(),
     })
 }
 
