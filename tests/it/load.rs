@@ -6,6 +6,7 @@
 mod before;
 mod build;
 mod cases;
+mod memory;
 mod ranks;
 
 use std::collections::{BTreeMap, BTreeSet};

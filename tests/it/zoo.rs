@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use larder::domain::Rule;
 use serde_json::Value;
 
+use crate::support::peak::peak_of;
 use crate::support::program::finish;
 use crate::support::zoo::{Expect, Member, Zoo, beside, get_along, members};
 
@@ -193,10 +194,6 @@ fn some_of_them_together() {
 /// the disk. Whoever reads them whole takes more memory and time than this allows.
 #[test]
 fn files_without_end_cost_no_memory() {
-    const ASK: &str = "import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(code, peak * (1 if sys.platform == 'darwin' else 1024))";
     let mut zoo = Zoo::new();
     let model = zoo.model("zoo/endless");
     let map = format!("{}.1a2b3c4d", "ab".repeat(32));
@@ -216,19 +213,11 @@ print(code, peak * (1 if sys.platform == 'darwin' else 1024))";
         file.set_len(3 << 30).unwrap();
     }
     let trace = [model.reference("main"), model.listing()];
-    let output = Command::new("python3")
-        .args(["-c", ASK, env!("CARGO_BIN_EXE_larder")])
-        .args(["doctor", "--json", "--offline", "--cache-dir"])
-        .arg(zoo.told())
-        .env_clear()
-        .env("HOME", zoo.home())
-        .stdin(Stdio::null())
-        .output()
-        .expect("python3, as every machine that runs the tests has it");
-    let said = String::from_utf8(output.stdout).unwrap();
-    let (code, peak) = said.trim().split_once(' ').unwrap();
-    assert_eq!(code, "3", "the ref is malformed: {said}");
-    let peak_bytes: u64 = peak.parse().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    command.args(["doctor", "--json", "--offline"]);
+    zoo.tell(&mut command);
+    let (code, peak_bytes) = peak_of(&command);
+    assert_eq!(code, 3, "the ref is malformed");
     assert!(peak_bytes < 200 << 20, "{} MB", peak_bytes >> 20);
     for file in trace {
         assert_eq!(file.metadata().unwrap().len(), 3 << 30);

@@ -3,6 +3,7 @@
 
 pub(crate) mod catalogue;
 pub(crate) mod model;
+pub(crate) mod peak;
 #[cfg(target_os = "linux")]
 pub(crate) mod power;
 pub(crate) mod program;
