@@ -103,3 +103,29 @@ fn a_prefix_of_parts_is_not_held_against_merges() {
         "vocab":{"a":0,"##b":1,"ab":2},"merges":["a ##b"]}}"###;
     assert_eq!(counted(text).unwrap().merges, 1);
 }
+
+/// A text that nobody counts, a token, and a merge, each with bytes that are no text.
+#[test]
+fn what_is_no_utf8_is_refused_wherever_it_is_and_however_long_the_file_is() {
+    for text in [
+        r#"{"version":"?","model":{"vocab":{"a":0}}}"#,
+        r#"{"model":{"vocab":{"?":0}}}"#,
+        r#"{"model":{"vocab":{"a":0,"aa":1},"merges":["a ?"]}}"#,
+        r#"{"model":{"vocab":{"a":0}},"last":{"of":["it?"]}}"#,
+    ] {
+        for no_text in [&b"\xff"[..], b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\xa6"] {
+            let at = text.find('?').unwrap();
+            let bytes = [&text.as_bytes()[..at], no_text, &text.as_bytes()[at + 1..]].concat();
+            for read in [
+                count(Opened::of(&bytes), &[], false).unwrap(),
+                count_in_pieces(Opened::of(&bytes)).unwrap(),
+            ] {
+                let why = read.err().unwrap().why;
+                assert!(why.contains("UTF-8"), "{text}: {why}");
+            }
+        }
+    }
+    let page = b"<html>\xff".to_vec();
+    let read = count_in_pieces(Opened::of(&page)).unwrap();
+    assert!(read.err().unwrap().why.contains("web page"));
+}

@@ -207,6 +207,31 @@ fn what_loads_without_a_word_is_without_findings() {
         ),
         ("tensor-twice", LoadLevel::Warning, "left to chance"),
         (
+            "tiktoken-line-missing",
+            LoadLevel::Warning,
+            "no token for 1 of the ranks below the highest",
+        ),
+        (
+            "tiktoken-byte-missing",
+            LoadLevel::Warning,
+            "no token for 1 of the 256 bytes",
+        ),
+        (
+            "tiktoken-for-code-of-its-own",
+            LoadLevel::Warning,
+            "`qwen.tiktoken` is read by code of the model's own",
+        ),
+        (
+            "tiktoken-rank-twice",
+            LoadLevel::Broken,
+            "`tiktoken.model` gives rank 257 to two tokens",
+        ),
+        (
+            "tiktoken-damaged-by-the-name-of-sentencepiece",
+            LoadLevel::Broken,
+            "`tokenizer.model` has no token and its rank as entry 260",
+        ),
+        (
             "shard-missing-no-index",
             LoadLevel::Missing,
             "`model-00002-of-00003.safetensors`",
