@@ -52,7 +52,7 @@ fn assert_told(zoo: &Zoo, findings: &[Value], rule: &str, kept: &PathBuf, mode: 
 fn a_blob_that_another_keeps_to_himself_is_named() {
     let (zoo, findings, kept, mode) = look_at(|model| model.blob(WEIGHTS));
     assert_told(&zoo, &findings, "mixed-permissions", &kept, mode);
-    zoo.open_again(&[kept]);
+    Zoo::open_again(&[kept]);
 }
 
 #[test]
@@ -60,12 +60,12 @@ fn a_ref_that_another_keeps_to_himself_is_named() {
     // What a ref holds back says which commits are in use: nothing is said of the rest.
     let (zoo, findings, kept, mode) = look_at(|model| model.reference("main"));
     assert_told(&zoo, &findings, "unreadable", &kept, mode);
-    zoo.open_again(&[kept]);
+    Zoo::open_again(&[kept]);
 }
 
 #[test]
 fn a_repo_that_another_keeps_to_himself_is_named() {
     let (zoo, findings, kept, mode) = look_at(Model::folder);
     assert_told(&zoo, &findings, "mixed-permissions", &kept, mode);
-    zoo.open_again(&[kept]);
+    Zoo::open_again(&[kept]);
 }

@@ -18,7 +18,7 @@ fn lines(folder: &mut Folder, change: impl FnOnce(&mut Vec<String>)) {
 
 /// The last line replaced.
 fn ends_with(folder: &mut Folder, line: &str) {
-    lines(folder, |lines| *lines.last_mut().unwrap() = line.to_owned());
+    lines(folder, |lines| line.clone_into(lines.last_mut().unwrap()));
 }
 
 pub(super) fn all() -> Vec<Case> {

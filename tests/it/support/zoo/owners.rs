@@ -38,7 +38,7 @@ impl Zoo {
     }
 
     /// Lets everybody in again, so that it can be cleared away.
-    pub(crate) fn open_again(&self, kept: &[PathBuf]) {
+    pub(crate) fn open_again(kept: &[PathBuf]) {
         for path in kept {
             set_mode(path, 0o755);
         }
