@@ -49,6 +49,7 @@ fn main() {
         },
         select: &mlx::default_selection,
         hashed: &|_, _, _| None,
+        content: &|_, _| None,
         listing: &|_, _| None,
     };
     criterion.bench_function("names of 200 repos", |bencher| {

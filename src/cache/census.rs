@@ -63,7 +63,7 @@ impl Census {
         });
         self.memory.forget_others(layout, &self.repos);
         self.beside = match only {
-            None => root_findings(layout, eyes.now),
+            None => root_findings(layout, eyes.now, judge),
             Some(_) => Vec::new(),
         };
         self.root = Some(root);
@@ -109,7 +109,7 @@ impl Census {
                     .filter(|repo| !self.repos.contains_key(repo)),
             );
             self.root = Some(root);
-            let beside = root_findings(layout, eyes.now);
+            let beside = root_findings(layout, eyes.now, judge);
             is_new |= beside != self.beside;
             self.beside = beside;
         }
@@ -354,6 +354,7 @@ mod tests {
             examine: &examine,
             select: &|_| Vec::new(),
             hashed: &|_, _, _| None,
+            content: &|_, _| None,
             listing: &|_, _| None,
         };
         let eyes = Eyes {

@@ -58,7 +58,6 @@ struct Judged {
 struct Task<'a> {
     id: ContentId,
     file: &'a Inspected,
-    etag: Etag,
     bytes: u64,
 }
 
@@ -72,14 +71,9 @@ pub(super) fn hash_ahead(
     let mut tasks: Vec<Task<'_>> = files
         .iter()
         .filter_map(|file| {
-            let (etag, (id, bytes)) = file.etag.zip(file.content)?;
-            let is_new = !proofs.known.contains_key(&id) && seen.insert(id);
-            is_new.then_some(Task {
-                id,
-                file,
-                etag,
-                bytes,
-            })
+            let (id, bytes) = file.content?;
+            let is_new = proofs.of(&id).is_none() && seen.insert(id);
+            is_new.then_some(Task { id, file, bytes })
         })
         .collect();
     tasks.sort_by_key(|task| std::cmp::Reverse(task.bytes));
@@ -87,12 +81,12 @@ pub(super) fn hash_ahead(
     let done = Mutex::new((proofs, Ok(())));
     let work = || {
         while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let proven = prove_one(task.file, &task.etag, watch);
+            let proven = prove_one(task.file, &task.id, watch);
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             match proven {
                 Ok(judged) => {
                     done.0.wrong.extend(judged.wrong);
-                    done.0.known.insert(task.id, judged.proof);
+                    done.0.learn(task.id, judged.proof);
                     done.0.proven.extend(judged.right);
                 }
                 Err(error) => {
@@ -113,22 +107,27 @@ pub(super) fn hash_ahead(
 }
 
 /// Hashes one content; again, if it was replaced or written meanwhile.
-fn prove_one(file: &Inspected, etag: &Etag, watch: &Watch<'_>) -> Result<Judged> {
+fn prove_one(file: &Inspected, id: &ContentId, watch: &Watch<'_>) -> Result<Judged> {
     let mut proof = Proof::Right;
     let mut still = None;
     for _ in 0..2 {
         let before = file.place.metadata().ok();
         let digests;
-        (proof, digests) = hash(file, etag, watch)?;
+        (proof, digests) = hash(file, id, watch)?;
         let after = file.place.metadata().ok();
         let is_same = before.as_ref().map(stamp) == after.as_ref().map(stamp);
         still = after.filter(|_| is_same);
-        if matches!(proof, Proof::Right) {
+        let etag = match &proof {
+            Proof::Right => Some(*id.etag()),
+            Proof::Known(computed) => Some(*computed).filter(|_| is_same),
+            Proof::Wrong(_) | Proof::Moving | Proof::Unreadable(_) => None,
+        };
+        if let Some(etag) = etag {
             let content = still.and_then(|metadata| {
                 Some(ProvenContent {
                     path: fs::canonicalize(&file.place).ok()?,
                     metadata,
-                    etag: *etag,
+                    etag,
                     digests,
                 })
             });
@@ -142,7 +141,7 @@ fn prove_one(file: &Inspected, etag: &Etag, watch: &Watch<'_>) -> Result<Judged>
             break;
         }
     }
-    if still.is_none() && matches!(proof, Proof::Wrong(_)) {
+    if still.is_none() && matches!(proof, Proof::Wrong(_) | Proof::Known(_)) {
         // Somebody writes it: what it will be, nobody knows.
         return Ok(Judged {
             proof: Proof::Moving,
@@ -153,13 +152,13 @@ fn prove_one(file: &Inspected, etag: &Etag, watch: &Watch<'_>) -> Result<Judged>
     // What cannot be read is not to be trusted either.
     let computed = match &proof {
         Proof::Wrong(computed) => Some(*computed),
-        Proof::Right | Proof::Moving | Proof::Unreadable(_) => None,
+        Proof::Right | Proof::Known(_) | Proof::Moving | Proof::Unreadable(_) => None,
     };
     let wrong = still.and_then(|metadata| {
         Some(WrongContent {
             path: fs::canonicalize(&file.place).ok()?,
             metadata,
-            etag: *etag,
+            etag: *id.etag(),
             computed,
         })
     });
@@ -182,7 +181,7 @@ fn stamp(found: &Metadata) -> (u64, u64, u64, (i64, i64), (i64, i64)) {
 
 type Digests = Option<(u64, Vec<ChunkDigest>)>;
 
-fn hash(file: &Inspected, etag: &Etag, watch: &Watch<'_>) -> Result<(Proof, Digests)> {
+fn hash(file: &Inspected, id: &ContentId, watch: &Watch<'_>) -> Result<(Proof, Digests)> {
     let unreadable =
         |error: &dyn std::fmt::Display| Proof::Unreadable(sanitize(&error.to_string()));
     let opened = host::open_quietly(&file.place)
@@ -192,7 +191,7 @@ fn hash(file: &Inspected, etag: &Etag, watch: &Watch<'_>) -> Result<(Proof, Dige
         Err(error) => return Ok((unreadable(&error), None)),
     };
     host::will_read_through(&open);
-    let mut hasher = Hasher::new(etag, length);
+    let mut hasher = Hasher::new(id.etag(), length);
     let mut chunks = (length >= CHUNKED_FROM_BYTES).then(|| ChunkHasher::new(length));
     let mut told = 0;
     let mut step = |done: u64| {
@@ -215,12 +214,15 @@ fn hash(file: &Inspected, etag: &Etag, watch: &Watch<'_>) -> Result<(Proof, Dige
                 return Err(Error::Interrupted);
             }
             let computed = hasher.computed();
-            Ok(if computed == *etag {
-                let digests = chunks.map(|chunks| (chunk_bytes(length), chunks.finish()));
-                (Proof::Right, digests)
+            let proof = if id.is_free() {
+                Proof::Known(computed)
+            } else if computed == *id.etag() {
+                Proof::Right
             } else {
-                (Proof::Wrong(computed), None)
-            })
+                return Ok((Proof::Wrong(computed), None));
+            };
+            let digests = chunks.map(|chunks| (chunk_bytes(length), chunks.finish()));
+            Ok((proof, digests))
         }
         Err(Error::Interrupted) => Err(Error::Interrupted),
         Err(Error::Io { source, .. }) => Ok((unreadable(&source), None)),

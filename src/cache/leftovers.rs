@@ -3,9 +3,8 @@
 //!
 //! Never takes anything away. What is so new that its writer may be at work is not told.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -13,15 +12,16 @@ use std::time::{Duration, SystemTime};
 
 use super::diagnosis::cause;
 use super::holders::marker_row;
+use super::loose::{Wrong, pointed, real_content, wrong_orphans};
 use super::partials::{Eyes, distance, is_being_written};
 use super::salvage::{all_partials, exact_etag};
 use super::sight::is_own_folder;
 use super::snapshot::paths_below;
 use super::staging::is_number;
 use super::trees::commits_by_content;
-use super::{Layout, read_tree};
+use super::{Hashed, Judge, Layout, read_tree};
 use crate::domain::{
-    Change, Commit, Finding, LockState, PlanStep, RepoId, RepoPath, Rule, sanitize,
+    Change, Commit, Etag, Finding, LockState, PlanStep, RepoId, RepoPath, Rule, sanitize,
 };
 use crate::host;
 
@@ -46,10 +46,32 @@ struct Left {
     found: Metadata,
 }
 
+/// A blob that no snapshot leads to.
+struct Loose<'a> {
+    blob: &'a Left,
+    etag: Etag,
+    /// What is known of its bytes.
+    hashed: Option<Hashed>,
+}
+
+impl Loose<'_> {
+    const fn proof_words(&self) -> &'static str {
+        match self.hashed {
+            Some(_) => "its bytes are proven",
+            None => "its bytes are not hashed yet (`larder verify` does that)",
+        }
+    }
+}
+
 impl Repo<'_> {
     /// What is left there. `named` are the blobs that pointers lead to; `has_snapshots` says whether
     /// there are any.
-    pub(super) fn findings(&self, named: &BTreeSet<String>, has_snapshots: bool) -> Vec<Finding> {
+    pub(super) fn findings(
+        &self,
+        named: &BTreeSet<String>,
+        has_snapshots: bool,
+        judge: Judge<'_>,
+    ) -> Vec<Finding> {
         let folder = self.layout.repo(self.id);
         // Linked folders may lead out of the cache.
         if !is_own_folder(&folder) {
@@ -57,8 +79,10 @@ impl Repo<'_> {
         }
         let blobs = left_in(&self.layout.blobs(self.id));
         let mut found = Vec::new();
+        let loose = self.loose(&blobs, named, judge);
+        found.extend(self.wrong(&loose));
         if has_snapshots && !self.is_being_pulled() {
-            found.extend(self.orphans(&blobs, named));
+            found.extend(self.orphans(loose));
         }
         found.extend(self.temps(&folder, &blobs));
         found.extend(self.absences());
@@ -105,36 +129,73 @@ impl Repo<'_> {
         distance(self.eyes.now, changed)
     }
 
-    /// Blobs that no snapshot leads to, and nobody is at work on.
-    fn orphans(&self, blobs: &[Left], named: &BTreeSet<String>) -> Vec<Finding> {
-        let orphans: Vec<&Left> = blobs
+    /// Blobs that no snapshot leads to and nobody is at work on, if they are not new or known to be
+    /// wrong; with what is known of their bytes.
+    fn loose<'b>(
+        &self,
+        blobs: &'b [Left],
+        named: &BTreeSet<String>,
+        judge: Judge<'_>,
+    ) -> Vec<Loose<'b>> {
+        let is_wrong = |hashed: Option<Hashed>| hashed.is_some_and(|h| h.computed.is_some());
+        let mut loose: Vec<Loose<'b>> = blobs
             .iter()
-            .filter(|blob| !named.contains(&blob.name) && self.age(&blob.found) >= PENDING)
-            .filter(|blob| {
-                let etag = exact_etag(&blob.name);
-                etag.is_some_and(|etag| !is_being_written(self.layout, self.id, &etag, self.eyes))
+            .filter(|blob| !named.contains(&blob.name))
+            .filter_map(|blob| {
+                let etag = exact_etag(&blob.name)?;
+                let hashed = real_content(self.layout, &blob.path)
+                    .and_then(|(path, found)| (judge.hashed)(&path, &found, &etag));
+                let is_old = self.age(&blob.found) >= PENDING;
+                let is_told = is_old || is_wrong(hashed);
+                let is_free = || !is_being_written(self.layout, self.id, &etag, self.eyes);
+                (is_told && is_free()).then_some(Loose { blob, etag, hashed })
             })
             .collect();
-        if orphans.is_empty() {
-            return Vec::new();
+        if loose.is_empty() {
+            return loose;
         }
         // Names that larder does not take lead to blobs as well.
-        let Some(pointed) = self.pointed() else {
+        let Some(pointed) = pointed(self.layout, self.id) else {
             return Vec::new();
         };
-        let is_free = |blob: &&Left| !pointed.contains(OsStr::new(&blob.name));
-        let orphans: Vec<&Left> = orphans.into_iter().filter(is_free).collect();
+        loose.retain(|one| !pointed.contains(OsStr::new(&one.blob.name)));
+        loose
+    }
+
+    /// Those of them that were hashed and are not what their names say.
+    fn wrong(&self, loose: &[Loose<'_>]) -> Vec<Finding> {
+        let wrong: Vec<Wrong> = loose
+            .iter()
+            .filter_map(|one| {
+                Some(Wrong {
+                    path: one.blob.path.clone(),
+                    etag: one.etag,
+                    computed: one.hashed?.computed?,
+                    bytes: one.blob.path.metadata().ok()?.len(),
+                })
+            })
+            .collect();
+        wrong_orphans(self.layout, self.id, &wrong)
+    }
+
+    /// Those of them that are not new, and are right as far as is known.
+    fn orphans(&self, loose: Vec<Loose<'_>>) -> Vec<Finding> {
+        let is_wrong = |one: &Loose<'_>| one.hashed.is_some_and(|hashed| hashed.computed.is_some());
+        let orphans: Vec<Loose<'_>> = loose
+            .into_iter()
+            .filter(|one| self.age(&one.blob.found) >= PENDING && !is_wrong(one))
+            .collect();
         if orphans.is_empty() {
             return Vec::new();
         }
         let commits = commits_by_content(self.layout, self.id);
         // A download that was interrupted goes on with what it has.
         let is_begun = all_partials(self.layout, self.id).is_ok_and(|begun| !begun.is_empty());
-        let commit_of = |blob: &Left| exact_etag(&blob.name).and_then(|etag| commits.get(&etag));
-        let (listed, unlisted): (Vec<&Left>, Vec<&Left>) = orphans
+        let commit_of = |one: &Loose<'_>| commits.get(&one.etag);
+        let (listed, unlisted): (Vec<Loose<'_>>, Vec<Loose<'_>>) = orphans
             .into_iter()
-            .partition(|blob| commit_of(blob).is_some() || is_begun);
-        let about = |blobs: &[&Left]| {
+            .partition(|one| commit_of(one).is_some() || is_begun);
+        let about = |blobs: &[Loose<'_>]| {
             let summary = match blobs.len() {
                 1 => "a blob that no snapshot leads to".to_owned(),
                 more => format!("{more} blobs that no snapshot leads to"),
@@ -147,15 +208,16 @@ impl Repo<'_> {
             let mut finding = listed
                 .iter()
                 .take(TOLD)
-                .fold(about(&listed), |finding, blob| {
-                    let what = match commit_of(blob) {
+                .fold(about(&listed), |finding, one| {
+                    let what = match commit_of(one) {
                         Some(_) => "a listing names it: pulling that commit makes its pointer",
                         None => "a download is unfinished here, and goes on with it",
                     };
-                    let bytes = Some(blob.found.len());
-                    finding.seen(&blob.path.to_string_lossy(), bytes, None, what)
+                    let what = format!("{what}; {}", one.proof_words());
+                    let bytes = Some(one.blob.found.len());
+                    finding.seen(&one.blob.path.to_string_lossy(), bytes, None, &what)
                 });
-            if listed.iter().any(|blob| commit_of(blob).is_none()) {
+            if listed.iter().any(|one| commit_of(one).is_none()) {
                 finding = finding.step(PlanStep::Pull {
                     repo: self.id.clone(),
                     revision: "main".to_owned(),
@@ -165,7 +227,7 @@ impl Repo<'_> {
             }
             let wanted: BTreeSet<Commit> = listed
                 .iter()
-                .filter_map(|b| commit_of(b).copied())
+                .filter_map(|one| commit_of(one).copied())
                 .collect();
             for commit in wanted {
                 finding = finding.step(PlanStep::Pull {
@@ -178,40 +240,18 @@ impl Repo<'_> {
             found.push(finding);
         }
         if !unlisted.is_empty() {
-            let what = |_: &Left| "no snapshot and no listing names it";
-            found.push(removing(about(&unlisted), &unlisted, what));
+            let blobs: Vec<&Left> = unlisted.iter().map(|one| one.blob).collect();
+            let words: BTreeMap<&str, &str> = unlisted
+                .iter()
+                .map(|one| (one.blob.name.as_str(), one.proof_words()))
+                .collect();
+            let what = |left: &Left| {
+                let known = words.get(left.name.as_str()).copied().unwrap_or_default();
+                format!("no snapshot and no listing names it; {known}")
+            };
+            found.push(removing(about(&unlisted), &blobs, what));
         }
         found
-    }
-
-    /// The last part of the text of every link in the snapshots, whatever the names are, also behind
-    /// links to folders of the repo; `None` if not all of it can be read.
-    fn pointed(&self) -> Option<HashSet<OsString>> {
-        let folder = fs::canonicalize(self.layout.repo(self.id)).ok()?;
-        let mut open = vec![self.layout.snapshots(self.id)];
-        let mut seen = HashSet::new();
-        let mut pointed = HashSet::new();
-        while let Some(dir) = open.pop() {
-            let real = fs::canonicalize(&dir).ok()?;
-            if !real.starts_with(&folder) || !seen.insert(real) {
-                continue;
-            }
-            for entry in host::read_dir(&dir).ok()? {
-                let entry = entry.ok()?;
-                let kind = entry.file_type().ok()?;
-                let path = entry.path();
-                if kind.is_symlink() {
-                    let target = fs::read_link(&path).ok()?;
-                    pointed.extend(target.file_name().map(OsStr::to_owned));
-                    if path.is_dir() {
-                        open.push(path);
-                    }
-                } else if kind.is_dir() {
-                    open.push(path);
-                }
-            }
-        }
-        Some(pointed)
     }
 
     /// What programs make for a moment and leave when they die (hub.md 2.3).
@@ -241,11 +281,9 @@ impl Repo<'_> {
         if let Some(summary) = summary {
             let finding = Finding::new(Rule::LeftoverTemp, summary, cause(Rule::LeftoverTemp))
                 .of_model(self.id, None);
-            found.push(removing(
-                finding,
-                &temps,
-                |_| "a temporary name, and nobody uses it",
-            ));
+            found.push(removing(finding, &temps, |_| {
+                "a temporary name, and nobody uses it".to_owned()
+            }));
         }
         found.extend(self.swapped(blobs));
         found.extend(self.set_aside(blobs));
@@ -317,11 +355,9 @@ impl Repo<'_> {
         let cause = "a pull found that they do not hash to their name, fetched the right ones and \
                      kept these";
         let finding = Finding::new(Rule::LeftoverTemp, summary, cause).of_model(self.id, None);
-        Some(removing(
-            finding,
-            &aside,
-            |_| "put aside, and read by nobody",
-        ))
+        Some(removing(finding, &aside, |_| {
+            "put aside, and read by nobody".to_owned()
+        }))
     }
 
     /// Marks that a file does not exist at a commit, where it does.
@@ -424,10 +460,10 @@ impl Repo<'_> {
 }
 
 /// A finding about files whose plan takes them away.
-fn removing(finding: Finding, left: &[&Left], seen: impl Fn(&Left) -> &'static str) -> Finding {
+fn removing(finding: Finding, left: &[&Left], seen: impl Fn(&Left) -> String) -> Finding {
     let told = left.iter().take(TOLD).fold(finding, |finding, left| {
         let bytes = Some(left.found.len()).filter(|_| left.found.is_file());
-        finding.seen(&left.path.to_string_lossy(), bytes, None, seen(left))
+        finding.seen(&left.path.to_string_lossy(), bytes, None, &seen(left))
     });
     left.iter().fold(told, |finding, left| {
         finding.step(PlanStep::Change(Change::Remove {

@@ -32,8 +32,10 @@ mod leftovers;
 mod links;
 mod lock;
 mod lock_list;
+mod loose;
 mod marker;
 mod mend;
+mod names;
 mod partials;
 mod place;
 mod programs;
@@ -75,16 +77,18 @@ pub use lock::{
     resumable_bytes, try_lock,
 };
 pub use lock_list::every_lock;
+pub use loose::inspect_store;
 pub use marker::{
     Marker, MarkerAttempt, MarkerProgress, MarkerRecord, read_marker, remove_markers,
     remove_stale_marker,
 };
 pub use mend::Mending;
+pub use names::Names;
 pub use partials::{Eyes, Ours, is_being_written};
 pub use place::{Sharing, place_copy, place_empty};
 pub use programs::Programs;
 pub use promote::{PromoteError, Promoted, SetAside};
-pub use proof::{ContentId, Inspection, Proofs, inspect};
+pub use proof::{Inspection, Proofs, inspect, lengths_to_hash};
 pub use publish::publish;
 pub use purge::{PlannedRemoval, remove_partial};
 pub use ready::{Hashed, Judge};

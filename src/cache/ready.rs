@@ -30,6 +30,9 @@ pub struct Judge<'a> {
     /// What is known of the file at a path without links, that looks like this and should have this
     /// content: the ledger.
     pub hashed: &'a (dyn Fn(&Path, &Metadata, &Etag) -> Option<Hashed> + Sync),
+    /// What the content of the file at a path without links is, that looks like this, and when it
+    /// was hashed, in milliseconds since the Unix epoch: the ledger, whatever the file should be.
+    pub content: &'a (dyn Fn(&Path, &Metadata) -> Option<(Etag, u64)> + Sync),
     /// What is remembered of a commit's files, where no listing lies in the cache: the ledger.
     pub listing: &'a (dyn Fn(&RepoId, &Commit) -> Option<Vec<RemoteFile>> + Sync),
 }

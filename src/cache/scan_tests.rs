@@ -36,6 +36,7 @@ fn judge() -> Judge<'static> {
             paths.filter(|path| path.as_str() != "README.md").collect()
         },
         hashed: &|_, _, _| None,
+        content: &|_, _| None,
         listing: &|_, _| None,
     }
 }

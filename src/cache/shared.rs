@@ -3,20 +3,21 @@
 //!
 //! Never takes anything away. Lines of a manifest are hints: each is checked by reading the link.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::Layout;
 use super::diagnosis::cause;
 use super::layout::is_xet_hash;
 use super::leftovers::is_probe_folder;
 use super::lock::{self, Look};
 use super::partials::distance;
+use super::salvage::exact_etag;
 use super::sight::is_own_folder;
-use crate::domain::{Change, Finding, PlanStep, RepoId, Rule, sanitize};
+use super::{Judge, Layout};
+use crate::domain::{Change, Etag, Finding, PlanStep, RepoId, Rule, sanitize};
 use crate::host;
 
 /// What stands in the store's mark.
@@ -29,16 +30,16 @@ const FRESH: Duration = Duration::from_mins(1);
 const TOLD: usize = 50;
 
 /// What is wrong beside the repos.
-pub(super) fn root_findings(layout: &Layout, now: SystemTime) -> Vec<Finding> {
+pub(super) fn root_findings(layout: &Layout, now: SystemTime, judge: Judge<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    found.extend(wrong_store(layout, now));
+    found.extend(wrong_store(layout, now, judge));
     found.extend(collisions(layout));
     found.extend(probes(layout, now));
     found
 }
 
 /// The shared store: unmarked, or with contents that nobody uses.
-fn wrong_store(layout: &Layout, now: SystemTime) -> Option<Finding> {
+fn wrong_store(layout: &Layout, now: SystemTime, judge: Judge<'_>) -> Option<Finding> {
     let folder = layout.shared_store();
     if !is_own_folder(&folder) {
         return None;
@@ -90,8 +91,11 @@ fn wrong_store(layout: &Layout, now: SystemTime) -> Option<Finding> {
         .iter()
         .take(TOLD)
         .fold(finding, |finding, (path, bytes)| {
-            let what = "no line of its manifest is a link to it";
-            finding.seen(&path.to_string_lossy(), Some(*bytes), None, what)
+            let what = format!(
+                "no line of its manifest is a link to it; {}",
+                proof_words(path, judge)
+            );
+            finding.seen(&path.to_string_lossy(), Some(*bytes), None, &what)
         });
     Some(unused.iter().fold(told, |finding, (path, bytes)| {
         finding.step(PlanStep::Change(Change::Remove {
@@ -101,8 +105,39 @@ fn wrong_store(layout: &Layout, now: SystemTime) -> Option<Finding> {
     }))
 }
 
+/// What is known of a payload's bytes.
+fn proof_words(payload: &Path, judge: Judge<'_>) -> &'static str {
+    let content = fs::canonicalize(payload).ok().and_then(|real| {
+        let found = real.symlink_metadata().ok()?;
+        (judge.content)(&real, &found)
+    });
+    match (content, manifest_etag(payload)) {
+        (None, _) => "its bytes are not hashed yet (`larder verify` does that)",
+        (Some((content, _)), Some(etag)) if content == etag => {
+            "its bytes are proven: they hash to what its manifest calls it"
+        }
+        (Some(_), Some(_)) => "its bytes are wrong: they do not hash to what its manifest calls it",
+        (Some(_), None) => {
+            "its bytes were hashed, but its name is a hash of Xet's own, so nothing says what they \
+             should be"
+        }
+    }
+}
+
+/// The content that the lines of a payload's manifest name, true or not; `None` unless all name the
+/// same.
+pub(super) fn manifest_etag(payload: &Path) -> Option<Etag> {
+    let text = manifest(payload)?;
+    let names = text.lines().filter_map(|line| line.rsplit('/').next());
+    let etags: BTreeSet<Etag> = names
+        .filter_map(exact_etag)
+        .filter(|etag| matches!(etag, Etag::Sha256(_)))
+        .collect();
+    etags.first().copied().filter(|_| etags.len() == 1)
+}
+
 /// Every payload with its length and last change: `<2 hex>/<64 hex>`.
-fn payloads(root: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
+pub(super) fn payloads(root: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
     let mut found = Vec::new();
     for (name, folder) in entries(root) {
         if name.len() != 2 || !is_own_folder(&folder) {
@@ -123,19 +158,17 @@ fn payloads(root: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
 }
 
 /// Whether the manifest can be read and none of its lines leads to the payload.
-fn is_unused(layout: &Layout, payload: &Path) -> bool {
+pub(super) fn is_unused(layout: &Layout, payload: &Path) -> bool {
+    manifest(payload).is_some_and(|text| !text.lines().any(|line| leads_to(layout, line, payload)))
+}
+
+/// A payload's manifest; `None` if it cannot be read as one.
+fn manifest(payload: &Path) -> Option<String> {
     let mut manifest = payload.as_os_str().to_owned();
     manifest.push(".refs");
-    let Some(text) = start(Path::new(&manifest), MANIFEST_MAX_BYTES) else {
-        return false;
-    };
-    if text.len() as u64 >= MANIFEST_MAX_BYTES {
-        return false;
-    }
-    let Ok(text) = String::from_utf8(text) else {
-        return false;
-    };
-    !text.lines().any(|line| leads_to(layout, line, payload))
+    let text = start(Path::new(&manifest), MANIFEST_MAX_BYTES)?;
+    let is_whole = (text.len() as u64) < MANIFEST_MAX_BYTES;
+    String::from_utf8(text).ok().filter(|_| is_whole)
 }
 
 /// Whether a line, a path below the cache, is a link to the payload.

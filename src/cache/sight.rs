@@ -53,7 +53,7 @@ impl Sight {
         };
         let has_snapshots = scan.rows.iter().any(|(model, _)| model.files_present > 0);
         scan.findings
-            .extend(place.findings(&scan.named, has_snapshots));
+            .extend(place.findings(&scan.named, has_snapshots, judge));
         let contents = OnceLock::new();
         let partials = unfinished(layout, repo, &contents, eyes);
         let is_live = |(row, ..): &Unfinished| matches!(row.state, PartialState::Live { .. });

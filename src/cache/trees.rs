@@ -61,20 +61,26 @@ pub(super) fn read_listing(path: &Path) -> Option<Vec<RemoteFile>> {
 
 /// Every content that any listing of the repo names, with a file that has it.
 pub(super) fn contents_of(layout: &Layout, repo: &RepoId) -> HashMap<Etag, (RepoPath, u64)> {
+    all_files(layout, repo)
+        .into_iter()
+        .map(|file| (file.etag, (file.path, file.size_bytes)))
+        .collect()
+}
+
+/// The files of every listing of the repo.
+pub(super) fn all_files(layout: &Layout, repo: &RepoId) -> Vec<RemoteFile> {
     let folders = [
         layout.repo(repo).join("trees"),
         layout.larder_dir(repo).join("trees"),
     ];
-    let files = folders
+    folders
         .iter()
         .filter_map(|folder| host::read_dir(folder).ok())
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|end| end == "json"))
         .filter_map(|path| parse(&read_quietly(&path).ok()?))
-        .flatten();
-    files
-        .map(|file| (file.etag, (file.path, file.size_bytes)))
+        .flatten()
         .collect()
 }
 

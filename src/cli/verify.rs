@@ -11,8 +11,8 @@ use super::output::{Format, Output};
 use super::remedy::Subject;
 use super::status::learn;
 use super::table::{Table, cut};
-use crate::domain::{Command, Finding, Verification, VerifyTarget};
-use crate::store::{Store, count, grouped, short, size};
+use crate::domain::{Bundle, Command, Finding, Verification, VerifyTarget, sanitize};
+use crate::store::{Shelf, Store, count, grouped, short, size};
 
 /// Runs `verify`; the exit code.
 pub async fn verify(session: Session<'_>, args: VerifyArgs, output: Output) -> u8 {
@@ -40,7 +40,7 @@ async fn run(mut session: Session<'_>, args: &VerifyArgs, mut console: Console<'
     if console.output.format == Format::Human {
         let seen = store.shelf().verifications();
         if !seen.is_empty() {
-            let text = verdicts(seen, console.output.stdout.columns, &args.places);
+            let text = verdicts(store.shelf(), console.output.stdout.columns, &args.places);
             console.printer.text(&console.output.drawn(&text));
             console.talk.remark(&summary(&store));
         } else if ending.exit_code == 0 {
@@ -92,47 +92,77 @@ fn summary(store: &Store) -> String {
             count(files, "file")
         ),
     };
+    let others = shelf
+        .verifications()
+        .iter()
+        .filter(|seen| seen.repo.is_none() || seen.what == Bundle::Orphans)
+        .count();
+    let all = count((good + broken).saturating_sub(others), "snapshot");
+    let all = match others {
+        0 => all,
+        1 => format!("{all} and what no snapshot leads to"),
+        more => format!("{all} and what no snapshot leads to, in {more} places"),
+    };
     format!(
-        "{} hashed: {good} of {} good{unread}",
+        "{} hashed: {good} of {} good ({all}){unread}",
         size(bytes),
-        count(good + broken, "snapshot")
+        good + broken,
     )
 }
 
-/// What is said of a snapshot in a word.
+/// What is said of a snapshot in a word or two.
 fn verdict(model: &Verification) -> &'static str {
     if !model.is_good() {
         "broken"
-    } else if model.files_total > 0 && model.files_unknown == model.files_total {
+    } else if model.files_good > 0 || model.files_total == 0 {
+        "good"
+    } else if model.files_hashed > 0 {
         // Nothing says what its files should be.
+        "hashed only"
+    } else if model.files_unknown == model.files_total {
         "unknown"
     } else {
         "good"
     }
 }
 
-/// One row per snapshot, what is wrong below.
-fn verdicts(seen: &[Verification], columns: Option<u16>, places: &[String]) -> String {
-    let mut table = Table::new()
-        .flexible("REPO", 20)
-        .flexible("REVISION", 8)
-        .column("VERDICT")
-        .numbers("FILES")
-        .numbers("SIZE");
-    for model in seen {
-        let unknown = match model.files_unknown {
+/// One row per snapshot, what its verdict rests on and what is wrong below.
+fn verdicts(shelf: &Shelf, columns: Option<u16>, places: &[String]) -> String {
+    let seen = shelf.verifications();
+    let caches = shelf.verified_places();
+    // In one place there is nothing to tell apart.
+    let has_caches = caches.windows(2).any(|pair| pair[0] != pair[1]);
+    let mut table = Table::new().flexible("REPO", 20).flexible("REVISION", 8);
+    if has_caches {
+        table = table.flexible("CACHE", 9);
+    }
+    table = table.column("VERDICT").numbers("FILES").numbers("SIZE");
+    for (model, cache) in seen.iter().zip(caches) {
+        let hashed = match model.files_hashed {
+            0 => String::new(),
+            hashed => format!(", {hashed} hashed"),
+        };
+        let unknown = match model.files_unknown.saturating_sub(model.files_hashed) {
             0 => String::new(),
             unknown => format!(", {unknown} unknown"),
         };
-        table.row(&[
-            model.repo.to_string(),
-            short(&model.revision),
+        let mut cells = vec![model.name(), short(&model.revision)];
+        cells.extend(has_caches.then_some(cache));
+        cells.extend([
             verdict(model).to_owned(),
-            format!("{} of {}{unknown}", model.files_good, model.files_total),
+            format!(
+                "{} of {}{hashed}{unknown}",
+                model.files_good, model.files_total
+            ),
             size(model.bytes),
         ]);
+        table.row(&cells);
     }
     let mut text = table.render(columns);
+    for model in seen.iter().filter(|model| !model.basis.is_empty()) {
+        text.extend(["\n", &sanitize(&model.snapshot), "\n"]);
+        text.extend(model.basis.iter().flat_map(|line| ["  ", line, "\n"]));
+    }
     let findings: Vec<&Finding> = seen.iter().flat_map(|model| &model.findings).collect();
     let findings: Vec<String> = grouped(&findings)
         .iter()

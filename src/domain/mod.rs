@@ -30,7 +30,7 @@ pub use load::{Examination, LoadLevel, LoadTrouble, Validation};
 pub use repo::{Commit, RepoId, RepoKind, RepoReference, Revision};
 pub use report::{Basis, CacheKind, CacheRow, FileRow, FileState, ModelRow, ModelState, Setting};
 pub use survey::{
-    Disk, FixResult, Kept, LockKind, LockRow, LockState, Network, PartialRow, PartialState,
+    Bundle, Disk, FixResult, Kept, LockKind, LockRow, LockState, Network, PartialRow, PartialState,
     PurgeResult, Verification,
 };
 pub use terminal::{Level, TerminalFacts, ThemeChoice};

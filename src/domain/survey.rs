@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::finding::{Finding, PlanStep};
 use super::repo::RepoId;
+use super::report::CacheKind;
 
 /// Which program's lock a file is (hub.md 2.4, product.md section 4), or what a program does that has
 /// to do with a repo and holds none.
@@ -190,30 +191,72 @@ pub enum Network {
     },
 }
 
-/// What verifying one snapshot came to.
+/// What was verified together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bundle {
+    /// A snapshot in a Hub cache.
+    Snapshot,
+    /// A model in a folder that is no Hub cache.
+    Folder,
+    /// The blobs of a repo that no snapshot leads to.
+    Orphans,
+    /// The contents of a shared blob store that no repo leads to.
+    SharedStore,
+}
+
+impl Bundle {
+    /// The name as it stands in JSON and on screens.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Folder => "folder",
+            Self::Orphans => "orphans",
+            Self::SharedStore => "shared-store",
+        }
+    }
+}
+
+/// What verifying one snapshot, or other contents that belong together, came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verification {
-    /// The repo.
-    pub repo: RepoId,
-    /// The snapshot: a commit, or a folder's name; sanitised.
+    /// What it is about.
+    pub what: Bundle,
+    /// Whose way of keeping it.
+    pub cache: CacheKind,
+    /// The repo; `None` for a shared store.
+    pub repo: Option<RepoId>,
+    /// The snapshot: a commit, or a folder's name, sanitised; of what is neither, the name of that.
     pub revision: String,
-    /// The snapshot's folder, absolute.
+    /// The snapshot's folder, or the one that the contents lie in, absolute.
     pub snapshot: String,
     /// Files whose bytes hash to what they should.
     pub files_good: usize,
-    /// Those of them that were not read again: they were hashed before and have not changed since.
+    /// Files that were not read again: they were hashed before and have not changed since.
     pub files_unread: usize,
     /// Files looked at.
     pub files_total: usize,
-    /// Files there is no hash for: regular files without a listing.
+    /// Files of which nothing says what they should be.
     pub files_unknown: usize,
-    /// The bytes of all files that there is a hash for.
+    /// Those of them that were hashed all the same: what they are is known, not what they should be.
+    pub files_hashed: usize,
+    /// The bytes of all files that were hashed, now or before.
     pub bytes: u64,
+    /// What says what the files should be, beyond names, notes and listings, a sentence each.
+    pub basis: Vec<String>,
     /// What is wrong.
     pub findings: Vec<Finding>,
 }
 
 impl Verification {
+    /// Whose it is, in a word: the repo, else what it is.
+    pub fn name(&self) -> String {
+        match &self.repo {
+            Some(repo) => repo.to_string(),
+            None => self.what.name().to_owned(),
+        }
+    }
+
     /// Whether every file is there and right.
     pub fn is_good(&self) -> bool {
         self.findings

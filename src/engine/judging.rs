@@ -56,6 +56,7 @@ impl<'a> Judging<'a> {
             hashed: &|path: &Path, found: &Metadata, etag: &Etag| {
                 verdicts.hashed(path, found, etag)
             },
+            content: &|path: &Path, found: &Metadata| verdicts.content(path, found),
             listing: &|repo: &RepoId, commit: &Commit| {
                 self.memory.listing(self.endpoint, repo, commit)
             },

@@ -342,6 +342,21 @@ impl<'a> Verdicts<'a> {
     /// What is known of a file at a path without links that looks like this and should have this
     /// content.
     pub(super) fn hashed(&self, path: &Path, found: &Metadata, etag: &Etag) -> Option<Hashed> {
+        let known = self.known(path, found)?;
+        (known.etag == *etag).then_some(Hashed {
+            computed: known.computed,
+            at_ms: known.at_ms,
+        })
+    }
+
+    /// What the content of a file at a path without links is that looks like this, and when it was
+    /// hashed.
+    pub(super) fn content(&self, path: &Path, found: &Metadata) -> Option<(Etag, u64)> {
+        let known = self.known(path, found)?;
+        Some((known.computed.unwrap_or(known.etag), known.at_ms))
+    }
+
+    fn known(&self, path: &Path, found: &Metadata) -> Option<Known> {
         let folder = path.parent()?;
         let known = {
             let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -354,10 +369,7 @@ impl<'a> Verdicts<'a> {
             }
         };
         let known = known.get(path.to_str()?)?;
-        (known.stamp == Stamp::of(found) && known.etag == *etag).then_some(Hashed {
-            computed: known.computed,
-            at_ms: known.at_ms,
-        })
+        (known.stamp == Stamp::of(found)).then_some(*known)
     }
 }
 

@@ -1,8 +1,9 @@
-//! Owns verifying: every content of the chosen snapshots is hashed once, offline.
+//! Owns verifying: every content of the chosen snapshots, of folders elsewhere, and of what no
+//! snapshot leads to is hashed once, offline.
 //!
 //! Never writes; a wish to stop is heard between two steps of a quarter of a megabyte.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,7 @@ use super::judging::Judging;
 use super::list::absent;
 use super::memory::{Memory, Verdicts};
 use crate::cache::{
-    self, ContentId, Eyes, Inspection, Judge, Layout, Programs, Proofs, ProvenContent, WrongContent,
+    self, Eyes, Inspection, Judge, Layout, Names, Programs, Proofs, ProvenContent, WrongContent,
 };
 use crate::domain::{
     Command, Event, Failure, FailureCode, Outcome, RepoId, RepoPath, Verification, VerifyTarget,
@@ -34,6 +35,13 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// What is to be proven, and the cache it is in.
 type Placed = (Layout, Inspection);
+
+/// Everything that is to be proven, and what is known of it before.
+struct Wanted {
+    placed: Vec<Placed>,
+    proofs: Proofs,
+    names: Arc<Names>,
+}
 
 /// How far it has come; written by the thread that hashes.
 #[derive(Debug, Default)]
@@ -122,18 +130,17 @@ async fn verify(
     let gathering = Arc::clone(shared);
     let halt = stop.clone();
     let now = emitter.now();
-    let (inspections, mut proofs) =
-        blocking(move || gather(&gathering, &targets, (is_deep, false), &halt, now)).await??;
-    repos.extend(inspections.iter().map(|(_, one)| one.repo().clone()));
-    let contents: BTreeMap<ContentId, u64> = inspections
-        .iter()
-        .flat_map(|(_, one)| one.contents())
-        .collect();
-    let contents: Vec<u64> = contents
-        .into_iter()
-        .filter(|(id, _)| !proofs.has(id))
-        .map(|(_, bytes)| bytes)
-        .collect();
+    let Wanted {
+        placed: inspections,
+        mut proofs,
+        names,
+    } = blocking(move || gather(&gathering, &targets, (is_deep, false), &halt, now)).await??;
+    repos.extend(
+        inspections
+            .iter()
+            .filter_map(|(_, one)| one.repo().cloned()),
+    );
+    let contents = cache::lengths_to_hash(inspections.iter().map(|(_, one)| one), &proofs);
     emitter
         .fact(Event::VerifyStarted {
             snapshots: inspections.len(),
@@ -144,7 +151,14 @@ async fn verify(
     let has_work = !contents.is_empty();
     let (mut good, mut broken) = (0, 0);
     for inspection in inspections {
-        let hashing = prove(shared, emitter, inspection, proofs, progress, stop);
+        let hashing = prove(
+            shared,
+            emitter,
+            inspection,
+            (proofs, &names),
+            progress,
+            stop,
+        );
         tokio::pin!(hashing);
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -183,24 +197,20 @@ pub(super) async fn quietly(
     stop: &CancellationToken,
 ) -> Result<bool, Halt> {
     let (gathering, halt, now) = (Arc::clone(shared), stop.clone(), emitter.now());
-    let (found, mut proofs) =
-        blocking(move || gather(&gathering, &[target], (is_deep, true), &halt, now)).await??;
+    let Wanted {
+        placed,
+        mut proofs,
+        names,
+    } = blocking(move || gather(&gathering, &[target], (is_deep, true), &halt, now)).await??;
     let progress = Arc::new(Progress {
         rest: UNHURRIED,
         ..Progress::default()
     });
     let mut is_good = true;
-    for (layout, inspection) in found {
+    for one in placed {
         let verification;
-        (verification, proofs) = prove(
-            shared,
-            emitter,
-            (layout, inspection),
-            proofs,
-            &progress,
-            stop,
-        )
-        .await?;
+        let known = (proofs, &names);
+        (verification, proofs) = prove(shared, emitter, one, known, &progress, stop).await?;
         is_good &= verification.is_good();
     }
     Ok(is_good)
@@ -213,7 +223,7 @@ fn gather(
     (is_deep, is_main_only): (bool, bool),
     stop: &CancellationToken,
     now: SystemTime,
-) -> Result<(Vec<Placed>, Proofs), Halt> {
+) -> Result<Wanted, Halt> {
     let root = cache::resolve_root(&shared.config.cache_dir).map_err(Halt::of_cache)?;
     let layout = Layout::new(root);
     let repos = cache::repos(&layout).map_err(Halt::of_cache)?;
@@ -231,10 +241,11 @@ fn gather(
         targets
     };
     let judging = Judging::of(&shared.memory, &shared.config, now).afresh();
-    let found = judging.judge(&|_| false, |judge| {
+    let (mut placed, names) = judging.judge(&|_| false, |judge| {
         // What was hashed before is asked for content by content.
         let judge = Judge {
             hashed: &|_, _, _| None,
+            content: &|_, _| None,
             ..judge
         };
         inspect_all(
@@ -246,17 +257,28 @@ fn gather(
             now,
         )
     })?;
+    for (_, inspection) in &mut placed {
+        inspection.call_as(&names);
+    }
     let mut proofs = Proofs::default();
     if !is_deep {
-        for (_, inspection) in &found {
+        for (_, inspection) in &placed {
             let verdicts = Verdicts::of(&shared.memory);
-            proofs.take_known(inspection, &|path, found, etag| {
-                let hashed = verdicts.hashed(path, found, etag);
-                hashed.is_some_and(|hashed| hashed.computed.is_none())
-            });
+            proofs.take_known(
+                inspection,
+                &|path, found, etag| {
+                    let hashed = verdicts.hashed(path, found, etag);
+                    hashed.is_some_and(|hashed| hashed.computed.is_none())
+                },
+                &|path, found| Some(verdicts.content(path, found)?.0),
+            );
         }
     }
-    Ok((found, proofs))
+    Ok(Wanted {
+        placed,
+        proofs,
+        names: Arc::new(names),
+    })
 }
 
 /// Looks at every snapshot of the targets, in the main cache and elsewhere; at all of them where
@@ -268,7 +290,7 @@ fn inspect_all(
     judge: Judge<'_>,
     stop: &CancellationToken,
     now: SystemTime,
-) -> Result<Vec<Placed>, Halt> {
+) -> Result<(Vec<Placed>, Names), Halt> {
     let mut abroad = Abroad::new(shared);
     if !is_main_only {
         abroad.look_if_due(layout, false, &BTreeSet::new(), now);
@@ -296,10 +318,22 @@ fn inspect_all(
         }
         add(&mut found, inspections);
     }
+    let seen = abroad.seen();
     if is_all {
-        add(&mut found, abroad.seen().inspect(None, None, judge));
+        add(&mut found, seen.inspect(None, None, judge));
+        // What links of repos lead to is proven with them.
+        let proven: HashSet<(u64, u64)> = found.iter().flat_map(|(_, one)| one.files()).collect();
+        for layout in std::iter::once(layout).chain(seen.hubs()) {
+            let store = cache::inspect_store(layout, &proven);
+            found.extend(store.map(|store| (layout.clone(), store)));
+        }
     }
-    Ok(found)
+    let names = if found.iter().any(|(_, one)| one.has_free()) {
+        Names::of(std::iter::once(layout).chain(seen.hubs()))
+    } else {
+        Names::default()
+    };
+    Ok((found, names))
 }
 
 /// Adds those that are not there yet.
@@ -338,12 +372,12 @@ async fn prove(
     shared: &Arc<Shared>,
     emitter: &Emitter,
     (layout, inspection): Placed,
-    mut proofs: Proofs,
+    (mut proofs, names): (Proofs, &Arc<Names>),
     progress: &Arc<Progress>,
     stop: &CancellationToken,
 ) -> Result<(Verification, Proofs), Halt> {
     let (shared, progress, stop) = (Arc::clone(shared), Arc::clone(progress), stop.clone());
-    let now = emitter.now();
+    let (names, now) = (Arc::clone(names), emitter.now());
     blocking(move || {
         let ours = |repo: &RepoId, etag: &_| shared.at_work.of(repo, etag);
         let eyes = Eyes {
@@ -371,7 +405,7 @@ async fn prove(
                 ControlFlow::Continue(())
             }
         };
-        let verification = inspection.prove(&layout, &mut proofs, &eyes, &watch);
+        let verification = inspection.prove(&layout, &mut proofs, &names, &eyes, &watch);
         // Also when it was broken off: what was found by then is true.
         let (proven, wrong) = proofs.take_news();
         remember(&shared, proven, wrong, now);

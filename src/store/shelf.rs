@@ -3,7 +3,7 @@
 //!
 //! Never folds events itself: `reduce` does, through the few methods here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::domain::{
@@ -122,13 +122,30 @@ impl Shelf {
         let Some(place) = self.place_of(model).filter(|_| self.is_elsewhere(model)) else {
             return name.to_owned();
         };
-        let parts: Vec<&str> = place.path.split('/').collect();
-        let container = parts.iter().position(|part| part.ends_with("Containers"));
-        match container.and_then(|at| parts.get(at + 1)) {
+        match app_of(&place.path) {
             Some(app) => format!("{name} of {app}"),
             None if model.cache == CacheKind::Hub => format!("{name} {}", place.path),
             None => name.to_owned(),
         }
+    }
+
+    /// The places of what was verified, in a word or two each, in the order of
+    /// [`verifications`](Self::verifications).
+    pub fn verified_places(&self) -> Vec<String> {
+        let root = |seen: &Verification| {
+            let is_hub = seen.cache == CacheKind::Hub;
+            is_hub.then(|| hub_of(&seen.snapshot).to_owned())
+        };
+        let roots: BTreeSet<String> = self.verifications.iter().filter_map(root).collect();
+        let place = |seen: &Verification| {
+            let name = seen.cache.name();
+            match (app_of(&seen.snapshot), root(seen)) {
+                (Some(app), _) => format!("{name} of {app}"),
+                (None, Some(root)) if roots.len() > 1 => format!("{name} {root}"),
+                (None, _) => name.to_owned(),
+            }
+        };
+        self.verifications.iter().map(place).collect()
     }
 
     /// Locks that are held or of the repo in focus.
@@ -331,4 +348,28 @@ impl Shelf {
         });
         self.purged = Some(result.clone());
     }
+}
+
+/// The app in whose container a path lies.
+fn app_of(path: &str) -> Option<&str> {
+    let mut parts = path.split('/');
+    parts.find(|part| part.ends_with("Containers"))?;
+    parts.next()
+}
+
+/// The Hub cache that a folder of a repo, or of its shared store, lies in.
+fn hub_of(folder: &str) -> &str {
+    let is_repo = |name: &str| {
+        ["models--", "datasets--", "spaces--"]
+            .iter()
+            .any(|kind| name.starts_with(kind))
+    };
+    let mut end = 0;
+    for part in folder.split('/') {
+        if is_repo(part) {
+            return folder[..end].trim_end_matches('/');
+        }
+        end += part.len() + 1;
+    }
+    folder.strip_suffix("/blobs").unwrap_or(folder)
 }

@@ -4,9 +4,9 @@
 
 use super::script::{SNAPSHOT, START_MS, Script, commit, model_row, repo};
 use crate::domain::{
-    Disk, Event, Failure, FailureCode, Finding, Kept, LockKind, LockRow, LockState, ModelRow,
-    ModelState, Network, Outcome, PartialRow, PartialState, PlanStep, PurgeResult, RepoId,
-    RepoKind, Rule, Verification,
+    Bundle, CacheKind, Disk, Event, Failure, FailureCode, Finding, Kept, LockKind, LockRow,
+    LockState, ModelRow, ModelState, Network, Outcome, PartialRow, PartialState, PlanStep,
+    PurgeResult, RepoId, RepoKind, Rule, Verification,
 };
 
 const FOLDER: &str = "/cache/models--mlx-community--gemma-2-2b-it-4bit";
@@ -200,13 +200,17 @@ impl Script {
     /// Two snapshots are hashed: one is good, one is not.
     pub(crate) fn verified() -> Self {
         let seen = |repo: RepoId, snapshot: &str, findings: Vec<Finding>| Verification {
-            repo,
+            what: Bundle::Snapshot,
+            cache: CacheKind::Hub,
+            repo: Some(repo),
             revision: commit().to_string(),
             snapshot: snapshot.to_owned(),
             files_good: 6 - findings.len(),
             files_total: 6,
             files_unread: 0,
             files_unknown: 0,
+            files_hashed: 0,
+            basis: Vec::new(),
             bytes: 1_350_000_000,
             findings,
         };

@@ -236,11 +236,16 @@ pub(super) fn verify_line(snapshots: usize, files: usize, bytes: u64) -> String 
 
 /// What verifying one snapshot came to.
 pub(super) fn verified_line(seen: &Verification) -> (Level, String) {
-    let name = format!("{} @ {}", seen.repo, short(&seen.revision));
-    let unknown = match seen.files_unknown {
+    let name = format!("{} @ {}", seen.name(), short(&seen.revision));
+    let unknown = match seen.files_unknown.saturating_sub(seen.files_hashed) {
         0 => String::new(),
         files => format!(", {} without a known hash", count(files, "file")),
     };
+    let hashed = match seen.files_hashed {
+        0 => String::new(),
+        files => format!(", {} hashed only", count(files, "file")),
+    };
+    let unknown = hashed + &unknown;
     let unread = match seen.files_unread {
         0 => String::new(),
         files => format!(", {files} unchanged since they were hashed"),

@@ -15,9 +15,10 @@ use super::theme::ThemeName;
 use super::ui::Ui;
 use super::update::{self, View};
 use crate::domain::{
-    Disk, Event, Failure, FailureCode, FileId, FileRow, FileState, Finding, JobId, LockState,
-    ModelState, Network, OtherProgress, OtherPull, Outcome, PlannedFile, PullPlan, PullRequest,
-    RepoId, RepoKind, RetryIn, Revision, Rule, Stamped, UnfinishedPull, Verification,
+    Bundle, CacheKind, Disk, Event, Failure, FailureCode, FileId, FileRow, FileState, Finding,
+    JobId, LockState, ModelState, Network, OtherProgress, OtherPull, Outcome, PlannedFile,
+    PullPlan, PullRequest, RepoId, RepoKind, RetryIn, Revision, Rule, Stamped, UnfinishedPull,
+    Verification,
 };
 use crate::store::script::{START_MS, Script, file_row, model_row, plan, planned_file, reset};
 use crate::store::{Level, Store};
@@ -717,13 +718,17 @@ fn files_say_what_hashing_said_of_them() {
     .of_model(&row.repo, Some(&row.revision))
     .of_file("model.safetensors");
     let verified = Verification {
-        repo: row.repo.clone(),
+        what: Bundle::Snapshot,
+        cache: CacheKind::Hub,
+        repo: Some(row.repo.clone()),
         revision: row.revision.clone(),
         snapshot: row.snapshot.clone(),
         files_good: 1,
         files_total: 3,
         files_unread: 0,
         files_unknown: 1,
+        files_hashed: 0,
+        basis: Vec::new(),
         bytes: 2_000,
         findings: vec![finding],
     };
@@ -772,13 +777,17 @@ fn a_broken_model_after_verifying() {
     let finding = stage::findings().remove(0);
     let verified = |findings| {
         Event::ModelVerified(Verification {
-            repo: repo.clone(),
+            what: Bundle::Snapshot,
+            cache: CacheKind::Hub,
+            repo: Some(repo.clone()),
             revision: crate::store::script::commit().to_string(),
             snapshot: snapshot.clone(),
             files_good: 5,
             files_total: 6,
             files_unread: 0,
             files_unknown: 0,
+            files_hashed: 0,
+            basis: Vec::new(),
             bytes: 2_280_000_000,
             findings,
         })

@@ -24,29 +24,31 @@ const GEMMA: &str = "mlx-community/gemma-2-2b-it-4bit";
 const PYTHONS_TOKENIZER: &str = "HgM_lKo9sdSCfRtVg7MMFS7EKqo=";
 
 /// A home folder, and the files of a model that loads.
-struct Machine {
-    scratch: Scratch,
+pub(crate) struct Machine {
+    pub(crate) scratch: Scratch,
     /// By name: content and etag.
-    files: BTreeMap<String, (Vec<u8>, String)>,
+    pub(crate) files: BTreeMap<String, (Vec<u8>, String)>,
     commit: String,
     listing: String,
     environment: Vec<(String, String)>,
 }
 
 #[derive(Default)]
-struct Seen {
-    caches: Vec<CacheRow>,
-    models: Vec<ModelRow>,
+pub(crate) struct Seen {
+    pub(crate) caches: Vec<CacheRow>,
+    pub(crate) models: Vec<ModelRow>,
     files: Vec<(ModelRow, Vec<FileRow>)>,
-    findings: Vec<Finding>,
-    partials: Vec<PartialRow>,
-    verified: Vec<Verification>,
-    outcome: Option<Outcome>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) partials: Vec<PartialRow>,
+    pub(crate) verified: Vec<Verification>,
+    /// How many files were to be hashed, and their bytes.
+    pub(crate) to_hash: (usize, u64),
+    pub(crate) outcome: Option<Outcome>,
 }
 
 impl Machine {
     /// A home without any cache.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let place = Place::new(catalogue::gemma(), Vec::new()).await;
         place.pull(request(GEMMA)).await;
         let repo = place.repo_folder();
@@ -72,15 +74,15 @@ impl Machine {
         }
     }
 
-    fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         self.scratch.path()
     }
 
-    fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    fn config(&self, flags: &Flags) -> Config {
+    pub(crate) fn config(&self, flags: &Flags) -> Config {
         let home = self.home().to_str().unwrap();
         let own = [("HOME", home), ("HF_HUB_OFFLINE", "1")];
         let more = self
@@ -91,17 +93,17 @@ impl Machine {
         Config::load(flags, &environment).unwrap()
     }
 
-    async fn ask(&self, command: Command) -> Seen {
+    pub(crate) async fn ask(&self, command: Command) -> Seen {
         ask(self.config(&Flags::default()), command).await
     }
 
-    async fn survey(&self) -> Seen {
+    pub(crate) async fn survey(&self) -> Seen {
         let seen = self.ask(Command::Survey(None)).await;
         assert_eq!(seen.outcome, Some(Outcome::Listed));
         seen
     }
 
-    fn write(&self, folder: &Path) {
+    pub(crate) fn write(&self, folder: &Path) {
         for (name, (content, _)) in &self.files {
             let path = folder.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -110,20 +112,20 @@ impl Machine {
     }
 
     /// As swift-transformers' `HubApi` does: a note beside every file, and nothing else.
-    fn hub_api(&self, models: &str, repo: &str) -> PathBuf {
+    pub(crate) fn hub_api(&self, models: &str, repo: &str) -> PathBuf {
         let folder = self.home().join(models).join(repo);
         self.write(&folder);
         self.notes(&folder);
         folder
     }
 
-    fn notes(&self, folder: &Path) {
+    pub(crate) fn notes(&self, folder: &Path) {
         for (name, (_, etag)) in &self.files {
             self.note(folder, name, etag);
         }
     }
 
-    fn note(&self, folder: &Path, name: &str, etag: &str) {
+    pub(crate) fn note(&self, folder: &Path, name: &str, etag: &str) {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let text = format!("{}\n{etag}\n{}\n", self.commit, at.as_secs_f64() + 0.5);
         let notes = folder.join(".cache/huggingface/download");
@@ -133,7 +135,7 @@ impl Machine {
     }
 
     /// As Python does with `local_dir`.
-    fn local_dir(&self, folder: &Path) {
+    pub(crate) fn local_dir(&self, folder: &Path) {
         self.write(folder);
         self.notes(folder);
         let base = folder.join(".cache/huggingface");
@@ -148,7 +150,7 @@ impl Machine {
     }
 
     /// A Hub cache as every client writes it.
-    fn hub(&self, root: &Path, repo: &str) {
+    pub(crate) fn hub(&self, root: &Path, repo: &str) {
         let repo = RepoId::new(RepoKind::Model, repo).unwrap();
         let folder = root.join(repo.folder());
         let snapshot = folder.join("snapshots").join(&self.commit);
@@ -231,7 +233,7 @@ impl Machine {
     }
 }
 
-async fn ask(config: Config, command: Command) -> Seen {
+pub(crate) async fn ask(config: Config, command: Command) -> Seen {
     let (engine, handle, mut events) = Engine::new(config).unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(engine.run());
@@ -248,6 +250,7 @@ async fn ask(config: Config, command: Command) -> Seen {
             Event::FilesListed { model, files } => seen.files.push((*model, files)),
             Event::FindingsSeen { findings } => seen.findings = findings,
             Event::PartialsSeen { partials } => seen.partials = partials,
+            Event::VerifyStarted { files, bytes, .. } => seen.to_hash = (files, bytes),
             Event::ModelVerified(verification) => seen.verified.push(verification),
             Event::Ended(outcome) => {
                 seen.outcome = Some(outcome);
@@ -259,7 +262,7 @@ async fn ask(config: Config, command: Command) -> Seen {
 }
 
 impl Seen {
-    fn of(&self, rule: Rule) -> Vec<&Finding> {
+    pub(crate) fn of(&self, rule: Rule) -> Vec<&Finding> {
         let found = self.findings.iter();
         found.filter(|finding| finding.rule == rule).collect()
     }
@@ -271,7 +274,7 @@ impl Seen {
             .collect()
     }
 
-    fn model(&self, repo: &str) -> &ModelRow {
+    pub(crate) fn model(&self, repo: &str) -> &ModelRow {
         let mut models = self.models.iter();
         models
             .find(|model| model.repo.name() == repo)
@@ -279,7 +282,7 @@ impl Seen {
     }
 }
 
-fn make_old(path: &Path) {
+pub(crate) fn make_old(path: &Path) {
     let old = SystemTime::now() - Duration::from_hours(2);
     let file = File::options().write(true).open(path).unwrap();
     file.set_times(FileTimes::new().set_modified(old)).unwrap();
@@ -693,7 +696,7 @@ async fn looking_elsewhere_leaves_no_trace() {
 }
 
 /// What changed in this tick of the clock might change again unseen, and is not remembered.
-async fn a_tick_later() {
+pub(crate) async fn a_tick_later() {
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
 }
 

@@ -21,6 +21,7 @@ mod dashboard;
 mod disk;
 mod doctor;
 mod elsewhere;
+mod everything;
 mod fetch;
 mod fixing;
 mod heal;

@@ -39,6 +39,38 @@ pub(super) struct Holding {
     pub(super) copies: Vec<Copy>,
 }
 
+/// The contents of a repo in a Hub cache by the names of its blobs.
+fn of_repo(layout: &Layout, repo: &RepoId) -> Vec<Copy> {
+    let blobs = layout.blobs(repo);
+    if !sight::is_own_folder(&layout.repo(repo)) || !sight::is_own_folder(&blobs) {
+        return Vec::new();
+    }
+    let entries = host::read_dir(&blobs).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let etag = exact_etag(entry.file_name().to_str()?)?;
+            // Through the link into the shared store, which counts as one file.
+            let found = entry.path().metadata().ok()?;
+            Some(Copy {
+                etag,
+                bytes: found.len(),
+                id: (found.dev(), found.ino()),
+                file: None,
+            })
+        })
+        .collect()
+}
+
+/// Every content of a Hub cache by the name of its blob, with its repo and its length.
+pub(in crate::cache) fn contents_of_hub(layout: &Layout) -> Vec<(RepoId, Etag, u64)> {
+    let repos = repos(layout).unwrap_or_default();
+    let of = |repo: RepoId| {
+        let copies = of_repo(layout, &repo).into_iter();
+        copies.map(move |copy| (repo.clone(), copy.etag, copy.bytes))
+    };
+    repos.into_iter().flat_map(of).collect()
+}
+
 /// The large contents of a Hub cache by the names of its blobs.
 pub(super) fn of_hub(layout: &Layout) -> Vec<Holding> {
     let place = layout.root().to_string_lossy().into_owned();
@@ -46,24 +78,8 @@ pub(super) fn of_hub(layout: &Layout) -> Vec<Holding> {
     repos
         .into_iter()
         .map(|repo| {
-            let blobs = layout.blobs(&repo);
-            let mut copies = Vec::new();
-            if sight::is_own_folder(&layout.repo(&repo)) && sight::is_own_folder(&blobs) {
-                for entry in host::read_dir(&blobs).into_iter().flatten().flatten() {
-                    let name = entry.file_name();
-                    let etag = name.to_str().and_then(exact_etag);
-                    // Through the link into the shared store, which counts as one file.
-                    let found = entry.path().metadata().ok();
-                    if let Some((etag @ Etag::Sha256(_), found)) = etag.zip(found) {
-                        copies.push(Copy {
-                            etag,
-                            bytes: found.len(),
-                            id: (found.dev(), found.ino()),
-                            file: None,
-                        });
-                    }
-                }
-            }
+            let mut copies = of_repo(layout, &repo);
+            copies.retain(|copy| matches!(copy.etag, Etag::Sha256(_)));
             Holding {
                 folder: sanitize(&layout.repo(&repo).to_string_lossy()),
                 repo,

@@ -323,6 +323,15 @@ impl Look<'_> {
                 });
             } else {
                 self.has_unhashed = true;
+                if let Some((etag, at_ms)) = (self.judge.content)(&place, &found) {
+                    row.verified_ms = Some(at_ms);
+                    self.copies.push(Copy {
+                        etag,
+                        bytes,
+                        id: (found.dev(), found.ino()),
+                        file: Some(shown),
+                    });
+                }
             }
         }
         self.files.push(row);

@@ -36,6 +36,7 @@ use crate::domain::{
     CacheKind, CacheRow, Change, FileRow, Finding, ModelRow, PartialRow, PlanStep, RepoId, sanitize,
 };
 
+pub(super) use self::copies::contents_of_hub;
 pub(super) use self::homes::Home;
 pub use self::words::absent_volume;
 
@@ -248,6 +249,12 @@ impl Elsewhere {
             models.extend(sketches.map(|sketch| sketch.model.clone()));
         }
         models
+    }
+
+    /// The other Hub caches.
+    pub fn hubs(&self) -> impl Iterator<Item = &Layout> {
+        let places = self.spots.iter();
+        places.filter_map(|place| place.hub.as_ref().map(|(layout, _)| layout))
     }
 
     /// The models of one repo with their files.

@@ -63,13 +63,17 @@ fn inspection(sketch: &Sketch) -> Inspection {
                 && is_about_bytes(finding.rule)
                 && finding.file.as_deref() == Some(&shown)
         });
-        let content = etag.filter(|_| !is_known_bad).and_then(|etag| {
+        let content = || {
             let found = place
                 .symlink_metadata()
                 .ok()
                 .filter(fs::Metadata::is_file)?;
-            (!host::is_evicted(&place, &found)).then(|| (ContentId::of(&found, &etag), found.len()))
-        });
+            // What is hidden is of git or of the system, unless a note says what it should be.
+            let is_hidden = etag.is_none() && path.segments().any(|part| part.starts_with('.'));
+            let is_here = !is_known_bad && !is_hidden && !host::is_evicted(&place, &found);
+            is_here.then(|| (ContentId::of(&found, etag.as_ref()), found.len()))
+        };
+        let content = content();
         Inspected {
             listed_bytes: None,
             is_left_out: false,

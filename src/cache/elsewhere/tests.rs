@@ -23,6 +23,7 @@ fn again(seen: &mut Elsewhere, places: &Places, is_main_new: bool) -> (bool, usi
         examine: &examine,
         select: &|_| Vec::new(),
         hashed: &|_, _, _| None,
+        content: &|_, _| None,
         listing: &|_, _| None,
     };
     let eyes = Eyes {
