@@ -97,17 +97,14 @@ fn summary(store: &Store) -> String {
         .iter()
         .filter(|seen| seen.repo.is_none() || seen.what == Bundle::Orphans)
         .count();
-    let all = count((good + broken).saturating_sub(others), "snapshot");
-    let all = match others {
-        0 => all,
-        1 => format!("{all} and what no snapshot leads to"),
-        more => format!("{all} and what no snapshot leads to, in {more} places"),
+    let all = good + broken;
+    let snapshots = count(all.saturating_sub(others), "snapshot");
+    let verdict = match others {
+        0 => format!("{good} of {snapshots} good"),
+        1 => format!("{snapshots} and 1 group of other contents, {good} of {all} good"),
+        more => format!("{snapshots} and {more} groups of other contents, {good} of {all} good"),
     };
-    format!(
-        "{} hashed: {good} of {} good ({all}){unread}",
-        size(bytes),
-        good + broken,
-    )
+    format!("{} hashed: {verdict}{unread}", size(bytes))
 }
 
 /// What is said of a snapshot in a word or two.

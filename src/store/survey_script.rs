@@ -233,7 +233,11 @@ impl Script {
         script
             .then(
                 1,
-                Event::ModelVerified(seen(other(), "/cache/other", Vec::new())),
+                Event::ModelVerified(seen(
+                    other(),
+                    "/cache/models--org--other/snapshots/a",
+                    Vec::new(),
+                )),
             )
             .then(2_000, progress(11, 2_000_000_000))
             .then(
