@@ -14,7 +14,8 @@ use super::salvage::exact_etag;
 use super::script;
 use super::sight::is_own_folder;
 use crate::domain::{
-    Etag, LockKind, LockRow, LockState, OtherProgress, OtherPull, RepoId, sanitize, sanitize_line,
+    CacheKind, Etag, LockKind, LockRow, LockState, OtherProgress, OtherPull, RepoId, sanitize,
+    sanitize_line,
 };
 use crate::host::{self, Holder};
 
@@ -92,6 +93,25 @@ pub(super) fn marker_row(layout: &Layout, repo: &RepoId, eyes: &Eyes<'_>) -> Opt
     row(layout, repo, LockKind::Marker, &path, None, &nothing, eyes)
 }
 
+/// The lock of one file of a folder that Python downloaded into, if it is there.
+pub(super) fn lock_of_file(
+    folder: &Path,
+    repo: &RepoId,
+    path: &Path,
+    eyes: &Eyes<'_>,
+) -> Option<LockRow> {
+    let (layout, nothing) = (Layout::new(folder.to_owned()), Contents::new());
+    row(
+        &layout,
+        repo,
+        LockKind::LocalDir,
+        path,
+        None,
+        &nothing,
+        eyes,
+    )
+}
+
 /// Other programs that have to do with the repo and are not yet among `rows`.
 pub(super) fn programs_on(
     layout: &Layout,
@@ -110,11 +130,11 @@ pub(super) fn programs_on(
             };
             !rows.iter().any(is_it)
         })
-        .map(|program| program_row(repo, &folder, program))
+        .map(|program| program_row(layout, repo, &folder, program))
         .collect()
 }
 
-fn program_row(repo: &RepoId, folder: &Path, program: &Program) -> LockRow {
+fn program_row(layout: &Layout, repo: &RepoId, folder: &Path, program: &Program) -> LockRow {
     let open = program.open_in(folder);
     let inside = open.and_then(|open| open.path.strip_prefix(folder).ok());
     let writes = open.is_some_and(|open| open.is_writable);
@@ -135,6 +155,8 @@ fn program_row(repo: &RepoId, folder: &Path, program: &Program) -> LockRow {
     let holder = program.holder.clone();
     LockRow {
         repo: repo.clone(),
+        cache: CacheKind::Hub,
+        cache_path: sanitize(&layout.root().to_string_lossy()),
         kind,
         path: sanitize(&open.map_or(folder, |open| &open.path).to_string_lossy()),
         etag: None,
@@ -272,6 +294,8 @@ fn row(
     };
     Some(LockRow {
         repo: repo.clone(),
+        cache: CacheKind::Hub,
+        cache_path: sanitize(&layout.root().to_string_lossy()),
         kind,
         path: sanitize(&path.to_string_lossy()),
         etag: etag.map(|etag| etag.to_string()),

@@ -113,6 +113,29 @@ impl Programs {
         }
     }
 
+    /// Those, whatever they are called, that have some files open: the system was asked about these
+    /// files and named no other program.
+    pub(super) fn with_open(files: Vec<OpenFile>) -> Self {
+        let mut all: Vec<Program> = Vec::new();
+        for file in files {
+            if let Some(known) = all.iter_mut().find(|one| one.holder.pid == file.pid) {
+                known.open.push(file);
+                continue;
+            }
+            all.push(Program {
+                holder: Holder::of(file.pid),
+                role: Role::Loads,
+                is_script: false,
+                arguments: Vec::new(),
+                open: vec![file],
+            });
+        }
+        Self {
+            is_known: true,
+            all,
+        }
+    }
+
     /// Whether the absence of a program says that it does not run.
     pub(super) const fn is_known(&self) -> bool {
         self.is_known

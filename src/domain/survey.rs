@@ -23,6 +23,8 @@ pub enum LockKind {
     Swift,
     /// `blobs/<etag>.lock`: hf-hub 0.x, one blob.
     Legacy,
+    /// `.cache/huggingface/download/<file>.lock`: Python, one file of a local folder.
+    LocalDir,
     /// A program that downloads into the repo.
     Downloader,
     /// A program that reads the model: nobody waits for it.
@@ -37,6 +39,7 @@ impl LockKind {
             Self::Hub => "blob lock",
             Self::Swift => "blob lock (Swift)",
             Self::Legacy => "blob lock (hf-hub 0.x)",
+            Self::LocalDir => "file lock (local folder)",
             Self::Downloader => "downloader",
             Self::Loader => "loader",
         }
@@ -74,6 +77,10 @@ impl LockState {
 pub struct LockRow {
     /// The repo.
     pub repo: RepoId,
+    /// Whose way of keeping models the place is that it belongs to.
+    pub cache: CacheKind,
+    /// That place, absolute; sanitised.
+    pub cache_path: String,
     /// Whose way of locking.
     pub kind: LockKind,
     /// The lock file, or what the program has open, absolute; sanitised.
@@ -109,9 +116,11 @@ impl LockRow {
         match self.kind {
             LockKind::Downloader => "downloads",
             LockKind::Loader => "loads",
-            LockKind::Marker | LockKind::Hub | LockKind::Swift | LockKind::Legacy => {
-                self.state.name()
-            }
+            LockKind::Marker
+            | LockKind::Hub
+            | LockKind::Swift
+            | LockKind::Legacy
+            | LockKind::LocalDir => self.state.name(),
         }
     }
 }

@@ -50,9 +50,15 @@ impl Abroad {
         now: SystemTime,
     ) -> bool {
         self.is_main_new |= is_main_new;
+        // What is being written is looked at again as soon as it may hold still.
+        let every = if self.seen.is_unsettled() {
+            cache::HOLDS_STILL
+        } else {
+            EVERY
+        };
         let is_due = self.looked.is_none_or(|at| {
             // A clock that went back must not stop the looks.
-            now.duration_since(at).map_or(true, |since| since >= EVERY)
+            now.duration_since(at).map_or(true, |since| since >= every)
         });
         let is_due = is_due || self.seen.holds_any(stirred);
         if !is_due || self.config.elsewhere.places.is_empty() {

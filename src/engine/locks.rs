@@ -1,8 +1,10 @@
-//! Owns one look at every lock: of one repo, or of the whole cache.
+//! Owns one look at every lock: of one repo, or of every cache.
 //!
 //! Never takes a lock, never hashes, and reads no model.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::Shared;
 use super::emit::Emitter;
@@ -11,27 +13,16 @@ use super::job::blocking;
 use super::list::is_absent;
 use super::programs::Observer;
 use crate::cache::{self, Eyes, Layout};
-use crate::domain::{Event, Outcome, RepoId};
+use crate::domain::{Event, LockRow, Outcome, RepoId};
 use crate::host::LockTable;
 
 /// Asks every lock, and says what it found.
 pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<RepoId>) {
     let now = emitter.now();
     let (work, wanted) = (Arc::clone(&shared), repo.clone());
-    let asked = blocking(move || {
-        let layout = Layout::new(cache::resolve_root(&work.config.cache_dir)?);
-        let programs = Observer::once(layout.root());
-        let ours = |repo: &RepoId, etag: &_| work.at_work.of(repo, etag);
-        let eyes = Eyes {
-            now,
-            table: LockTable::read(),
-            programs: &programs,
-            ours: &ours,
-        };
-        cache::every_lock(&layout, wanted.as_ref(), &eyes)
-    })
-    .await
-    .and_then(|asked| asked.map_err(from_cache));
+    let asked = blocking(move || ask(&work, wanted.as_ref(), now))
+        .await
+        .and_then(|asked| asked.map_err(from_cache));
     let outcome = match (asked, repo) {
         (Ok(Some(locks)), _) => {
             emitter.fact(Event::LocksSeen { locks }).await;
@@ -46,4 +37,42 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, repo: Option<Repo
         },
     };
     emitter.fact(Event::Ended(outcome)).await;
+}
+
+/// The locks of the main cache and, unless that alone is meant, of all other places.
+fn ask(
+    shared: &Shared,
+    repo: Option<&RepoId>,
+    now: SystemTime,
+) -> cache::Result<Option<Vec<LockRow>>> {
+    let layout = Layout::new(cache::resolve_root(&shared.config.cache_dir)?);
+    let elsewhere = &shared.config.elsewhere;
+    let is_alone = elsewhere.places.is_empty();
+    let programs = Observer::once(if is_alone {
+        layout.root()
+    } else {
+        Path::new("/")
+    });
+    let ours = |repo: &RepoId, etag: &_| shared.at_work.of(repo, etag);
+    let eyes = Eyes {
+        now,
+        table: LockTable::read(),
+        programs: &programs,
+        ours: &ours,
+    };
+    let here = cache::every_lock(&layout, repo, &eyes)?;
+    if is_alone {
+        return Ok(here);
+    }
+    // What this larder writes, it writes into the main cache.
+    let others = Eyes {
+        ours: &|_, _| None,
+        table: LockTable::read(),
+        ..eyes
+    };
+    let there = cache::locks_elsewhere(elsewhere, layout.root(), repo, &others);
+    Ok(match (here, there) {
+        (None, None) => None,
+        (here, there) => Some(here.into_iter().chain(there).flatten().collect()),
+    })
 }

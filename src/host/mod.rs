@@ -31,7 +31,7 @@ pub use heap::share_memory_pools;
 pub use holder::{Holder, LockTable, host_name, is_alive, lock_holder};
 pub use open::{open_itself, open_quietly};
 pub use owner::{describe_owner, is_ours, sync_dir, sync_dirs};
-pub use processes::{OPEN_FILES_EVERY, OpenFile, Process, open_files, processes};
+pub use processes::{OPEN_FILES_EVERY, OpenFile, Process, open_files, openers, processes};
 pub use remote::is_remote;
 pub use signal::sighup_is_ignored;
 pub use space::{absent_mount, disk, free_space, nearest_existing, open_files_limit};

@@ -131,6 +131,35 @@ pub fn open_files(pids: &[u32], root: &Path) -> Vec<OpenFile> {
     pids.iter().copied().flat_map(of).collect()
 }
 
+/// Which other processes, whatever they are, have one of these files open; `None` where the system
+/// does not say. Paths are without links. Processes of other users are not seen.
+#[cfg(target_os = "linux")]
+pub fn openers(paths: &[PathBuf]) -> Option<Vec<OpenFile>> {
+    let wanted: HashSet<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.parse::<u32>().ok());
+        let Some(pid) = pid.filter(|pid| *pid != std::process::id()) else {
+            continue;
+        };
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"));
+        for descriptor in descriptors.into_iter().flatten().flatten() {
+            let Ok(path) = std::fs::read_link(descriptor.path()) else {
+                continue;
+            };
+            if wanted.contains(path.as_path()) {
+                found.push(OpenFile {
+                    pid,
+                    is_writable: is_writable(pid, &descriptor.file_name().to_string_lossy()),
+                    path,
+                });
+            }
+        }
+    }
+    Some(found)
+}
+
 /// Whether a descriptor was opened for writing, from its `fdinfo`.
 #[cfg(target_os = "linux")]
 fn is_writable(pid: u32, descriptor: &str) -> bool {
@@ -168,6 +197,26 @@ pub fn open_files(pids: &[u32], root: &Path) -> Vec<OpenFile> {
             Vec::new()
         }
     }
+}
+
+/// Which other processes, whatever they are, have one of these files open; `None` where the system
+/// does not say. Paths are without links. Processes of other users are not seen.
+#[cfg(not(target_os = "linux"))]
+pub fn openers(paths: &[PathBuf]) -> Option<Vec<OpenFile>> {
+    /// So many paths on one command line.
+    const MOST: usize = 200;
+    let mut found = Vec::new();
+    for paths in paths.chunks(MOST) {
+        let asked = std::process::Command::new("/usr/sbin/lsof")
+            .args(["-w", "-n", "-P", "-F", "pan", "--"])
+            .args(paths)
+            .stdin(std::process::Stdio::null())
+            .output();
+        // It fails if one of the files is open nowhere, and lists the others all the same.
+        found.extend(parse_lsof(&String::from_utf8_lossy(&asked.ok()?.stdout)));
+    }
+    found.retain(|file| file.pid != std::process::id());
+    Some(found)
 }
 
 /// Reads `lsof -F pan`: a line each for the process (`p`), then for each of its files the
@@ -250,6 +299,30 @@ mod tests {
         seen.sort_unstable();
         assert_eq!(seen, [false, true]);
         drop(reader);
+    }
+
+    #[test]
+    fn whoever_has_a_file_open_is_found_whatever_it_is_called() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().canonicalize().unwrap();
+        let other = path.with_extension("other");
+        let writer = std::fs::File::options().append(true).open(&path).unwrap();
+        let mut child = spawn(Command::new("sleep").arg("600").stdout(writer));
+        let asked = [path.clone(), other];
+        let mut found = Vec::new();
+        for _ in 0..1000 {
+            found = openers(&asked).unwrap();
+            if !found.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let is_it = |one: &OpenFile| one.pid == child.id() && one.path == path && one.is_writable;
+        assert!(found.iter().any(is_it), "{found:?}");
+        // This process has it open, too, and does not count.
+        assert!(found.iter().all(|one| one.pid != std::process::id()));
     }
 
     #[test]

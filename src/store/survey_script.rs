@@ -19,6 +19,8 @@ fn other() -> RepoId {
 pub(crate) fn held_lock() -> LockRow {
     LockRow {
         repo: repo(),
+        cache: CacheKind::Hub,
+        cache_path: "/cache".to_owned(),
         kind: LockKind::Marker,
         path: format!("{FOLDER}/.manual_download_lock"),
         etag: None,

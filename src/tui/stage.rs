@@ -3,7 +3,7 @@
 use super::facts::{Facts, Offered, Verb, Wish};
 use super::theme::{Depth, ThemeName};
 use crate::domain::{
-    Disk, Event, Finding, LockKind, LockRow, LockState, ModelState, Network, PartialRow,
+    CacheKind, Disk, Event, Finding, LockKind, LockRow, LockState, ModelState, Network, PartialRow,
     PartialState, PlanStep, PullRequest, RepoId, RepoKind, RepoReference, Revision, Rule,
 };
 use crate::store::Level;
@@ -240,6 +240,8 @@ pub(crate) fn locks() -> Vec<LockRow> {
     let base = "/home/me/.cache/huggingface/hub";
     let lock = |kind, name: &str, state| LockRow {
         repo: repo.clone(),
+        cache: CacheKind::Hub,
+        cache_path: base.to_owned(),
         kind,
         path: format!("{base}/.locks/{}/{name}.lock", repo.folder()),
         etag: Some(name.repeat(8)),

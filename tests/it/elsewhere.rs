@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use larder::config::{Config, Environment, Flags};
 use larder::domain::{
-    CacheKind, CacheRow, Command, Event, FileRow, Finding, ModelRow, ModelState, Outcome,
+    CacheKind, CacheRow, Command, Event, FileRow, Finding, LockRow, ModelRow, ModelState, Outcome,
     PartialRow, PartialState, PlanStep, RepoId, RepoKind, Rule, Severity, Verification,
     VerifyTarget,
 };
@@ -40,6 +40,7 @@ pub(crate) struct Seen {
     files: Vec<(ModelRow, Vec<FileRow>)>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) partials: Vec<PartialRow>,
+    pub(crate) locks: Vec<LockRow>,
     pub(crate) verified: Vec<Verification>,
     /// How many files were to be hashed, and their bytes.
     pub(crate) to_hash: (usize, u64),
@@ -249,6 +250,7 @@ pub(crate) async fn ask(config: Config, command: Command) -> Seen {
             Event::ModelsListed { models } => seen.models = models,
             Event::FilesListed { model, files } => seen.files.push((*model, files)),
             Event::FindingsSeen { findings } => seen.findings = findings,
+            Event::LocksSeen { locks } => seen.locks = locks,
             Event::PartialsSeen { partials } => seen.partials = partials,
             Event::VerifyStarted { files, bytes, .. } => seen.to_hash = (files, bytes),
             Event::ModelVerified(verification) => seen.verified.push(verification),
@@ -267,7 +269,7 @@ impl Seen {
         found.filter(|finding| finding.rule == rule).collect()
     }
 
-    fn above_note(&self) -> Vec<&Finding> {
+    pub(crate) fn above_note(&self) -> Vec<&Finding> {
         let found = self.findings.iter();
         found
             .filter(|finding| finding.severity > Severity::Note)

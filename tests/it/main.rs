@@ -28,6 +28,7 @@ mod heal;
 mod house;
 mod interop;
 mod ledger;
+mod live;
 mod load;
 mod many;
 mod marker;

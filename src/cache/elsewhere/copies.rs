@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 
-use super::homes::is_weights;
+use super::homes::{is_gguf, is_weights};
 use super::words::{by_hand, size};
 use crate::cache::diagnosis::cause;
 use crate::cache::salvage::exact_etag;
@@ -136,7 +136,7 @@ pub(super) fn duplicates(holdings: &[Holding]) -> Vec<Finding> {
             let mut names = shared.iter().filter_map(|content| content.file.as_deref());
             let is_large =
                 |content: &Content| content.file.is_none() && content.bytes >= LARGE_BYTES;
-            names.any(is_weights) || shared.iter().any(is_large)
+            names.any(|name| is_weights(name) || is_gguf(name)) || shared.iter().any(is_large)
         })
         .map(|(holders, shared)| {
             let holders: Vec<&Holding> = holders.iter().map(|at| &holdings[*at]).collect();

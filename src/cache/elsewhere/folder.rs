@@ -15,6 +15,7 @@ use super::homes::Home;
 use super::note::{Note, Notes};
 use super::unfinished::Unfinished;
 use super::words::{self, Seen};
+use super::writing::{self, Looks};
 use crate::cache::Judge;
 use crate::cache::blob::is_absent;
 use crate::cache::partials::Eyes;
@@ -46,6 +47,31 @@ pub(super) struct Sketch {
     pub(super) folders: Vec<PathBuf>,
     /// Its files, and what each should hash to.
     pub(super) paths: Vec<(RepoPath, Option<Etag>)>,
+    /// What its files looked like.
+    pub(super) looks: Looks,
+    /// Whether it would be broken if the files that are being written were to stay as they are.
+    pub(super) is_unsettled: bool,
+}
+
+impl Sketch {
+    /// Files of which it matters whether somebody writes them: unfinished ones, and those that are
+    /// being written or broken.
+    pub(super) fn in_question(&self) -> Vec<PathBuf> {
+        let unfinished = self.partials.iter().map(|one| one.place.clone());
+        let folder = Path::new(&self.model.snapshot);
+        let wrong: BTreeSet<&str> = self
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .filter_map(|finding| finding.file.as_deref())
+            .collect();
+        let is_meant =
+            |path: &RepoPath| self.is_unsettled || wrong.contains(sanitize(path.as_str()).as_str());
+        let files = self.looks.keys().filter(|path| is_meant(path));
+        unfinished
+            .chain(files.map(|path| folder.join(path.as_str())))
+            .collect()
+    }
 }
 
 /// What one look at a model has gathered.
@@ -58,6 +84,14 @@ pub(super) struct Look<'a> {
     /// The folders it consists of: their times tell that something came or went.
     pub(super) folders: Vec<PathBuf>,
     pub(super) judge: Judge<'a>,
+    pub(super) eyes: &'a Eyes<'a>,
+    /// What the files looked like the time before; `None` at the first look.
+    pub(super) before: Option<&'a Looks>,
+    pub(super) looks: Looks,
+    /// Files that are being written, and how that is known.
+    pub(super) writing: BTreeMap<String, String>,
+    /// Those of them that would be broken as they are, a sentence each.
+    pub(super) on_its_way: BTreeMap<String, String>,
     /// When the content that was hashed longest ago was; `None` before the first.
     pub(super) oldest_ms: Option<u64>,
     /// Whether a file was not hashed, or has changed since.
@@ -75,12 +109,20 @@ pub(super) struct Look<'a> {
     pub(super) findings: Vec<Finding>,
     pub(super) broken: Vec<String>,
     pub(super) missing: Vec<String>,
+    /// Worth a line, no harm.
+    pub(super) remarks: Vec<String>,
     pub(super) copies: Vec<Copy>,
     pub(super) paths: Vec<(RepoPath, Option<Etag>)>,
 }
 
-/// Looks at one model; `None` if nothing of one is there.
-pub(super) fn look(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Option<Sketch> {
+/// Looks at one model; `None` if nothing of one is there. `before` is what its files looked like the
+/// time before.
+pub(super) fn look(
+    home: &Home,
+    before: Option<&Looks>,
+    judge: Judge<'_>,
+    eyes: &Eyes<'_>,
+) -> Option<Sketch> {
     let notes = Notes::of(&home.folder);
     let commit = notes.commit();
     let listing = commit
@@ -102,6 +144,11 @@ pub(super) fn look(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Option<Ske
         folders: notes.folders.clone(),
         notes,
         judge,
+        eyes,
+        before,
+        looks: Looks::new(),
+        writing: BTreeMap::new(),
+        on_its_way: BTreeMap::new(),
         oldest_ms: None,
         has_unhashed: false,
         untouched: BTreeSet::new(),
@@ -116,6 +163,7 @@ pub(super) fn look(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Option<Ske
         findings: Vec::new(),
         broken: Vec::new(),
         missing: Vec::new(),
+        remarks: Vec::new(),
         copies: Vec::new(),
         paths: Vec::new(),
     };
@@ -125,7 +173,8 @@ pub(super) fn look(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Option<Ske
     look.without_notes();
     look.examine();
     let is_live = |partial: &Unfinished| matches!(partial.row.state, PartialState::Live { .. });
-    if partials.iter().any(is_live) {
+    let is_going_on = !look.on_its_way.is_empty() || partials.iter().any(is_live);
+    if is_going_on {
         // What is missing is on its way.
         look.findings.retain(|finding| {
             let is_lack = matches!(
@@ -138,7 +187,7 @@ pub(super) fn look(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Option<Ske
     if look.files.is_empty() && partials.is_empty() && look.notes.by_file.is_empty() {
         return None;
     }
-    Some(look.sketch(commit, has_listing, partials))
+    Some(look.sketch(commit, has_listing, partials, is_going_on))
 }
 
 impl Look<'_> {
@@ -218,8 +267,30 @@ impl Look<'_> {
         self.broken.push(sentence);
     }
 
-    /// A reader gets wrong or missing bytes of a file.
-    pub(super) fn broke(&mut self, rule: Rule, file: &str, seen: Seen<'_>, sentence: String) {
+    /// Whether a file is being written, as what is wrong with it then is told: as something that is
+    /// still missing. What holds still is judged.
+    pub(super) fn is_on_its_way(&mut self, shown: &str) -> bool {
+        let Some(why) = self.writing.get(shown) else {
+            return false;
+        };
+        let sentence = format!("`{shown}` is being written: {why}");
+        self.on_its_way.insert(shown.to_owned(), sentence);
+        true
+    }
+
+    /// A reader gets wrong or missing bytes of a file; whether it is not that somebody is writing
+    /// it.
+    pub(super) fn broke(
+        &mut self,
+        rule: Rule,
+        file: &str,
+        seen: Seen<'_>,
+        sentence: String,
+    ) -> bool {
+        // What was hashed held still.
+        if rule != Rule::WrongHash && self.is_on_its_way(&sanitize(file)) {
+            return false;
+        }
         let is_known = self.findings.iter().any(|known| {
             known.severity == Severity::Error && known.file.as_deref() == Some(&sanitize(file))
         });
@@ -229,6 +300,7 @@ impl Look<'_> {
             self.findings.push(finding.step(step));
         }
         self.broken.push(sentence);
+        true
     }
 
     fn file(&mut self, path: &RepoPath) {
@@ -269,6 +341,12 @@ impl Look<'_> {
         }
         let bytes = found.len();
         self.count(&found);
+        let look = writing::Look::of(&found);
+        let before = self.before.and_then(|before| before.get(path));
+        if let Some(why) = writing::writing(&place, &look, before, self.eyes) {
+            self.writing.insert(shown.clone(), why);
+        }
+        self.looks.insert(path.clone(), look);
         row.size_bytes = Some(bytes);
         row.state = if etag.is_some() {
             FileState::Unverified
@@ -284,22 +362,25 @@ impl Look<'_> {
             Some(expected) if bytes < expected => {
                 let sentence = format!("`{shown}` has {bytes} of {expected} bytes");
                 let what = seen("it is shorter than the listing says");
-                self.broke(Rule::Truncated, path.as_str(), what, sentence);
-                row.state = FileState::Truncated;
+                if self.broke(Rule::Truncated, path.as_str(), what, sentence) {
+                    row.state = FileState::Truncated;
+                }
             }
             Some(expected) if bytes > expected => {
                 let sentence = format!("`{shown}` has {bytes} bytes, not {expected}");
                 let what = seen("it is longer than the listing says");
-                self.broke(Rule::WrongSize, path.as_str(), what, sentence);
-                row.state = FileState::WrongSize;
+                if self.broke(Rule::WrongSize, path.as_str(), what, sentence) {
+                    row.state = FileState::WrongSize;
+                }
             }
             _ => {}
         }
         if bytes == 0 && etag.is_some_and(|etag| !is_of_nothing(&etag)) {
             let sentence = format!("`{shown}` is empty, and its content is not");
             let what = seen("there is not a byte in it");
-            self.broke(Rule::EmptyBlob, path.as_str(), what, sentence);
-            row.state = FileState::Truncated;
+            if self.broke(Rule::EmptyBlob, path.as_str(), what, sentence) {
+                row.state = FileState::Truncated;
+            }
         }
         if host::is_evicted(&place, &found) {
             self.evicted.push(path.clone());

@@ -67,7 +67,7 @@ fn hub_api(models: &Path) -> io::Result<(Vec<Home>, Option<String>)> {
     Ok((found, None))
 }
 
-/// Any folder that holds a config or weights, wherever it lies.
+/// Any folder that holds a config or weights of any kind, wherever it lies.
 fn walk(spot: &Spot) -> io::Result<(Vec<Home>, Option<String>)> {
     let mut found = Vec::new();
     let mut open = vec![(spot.path.clone(), 0)];
@@ -99,7 +99,7 @@ fn walk(spot: &Spot) -> io::Result<(Vec<Home>, Option<String>)> {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && !name.starts_with('.') => below.push(entry.path()),
                 Ok(kind) if !kind.is_dir() => {
-                    is_home |= name == "config.json" || is_weights(&name);
+                    is_home |= name == "config.json" || is_weights(&name) || is_gguf(&name);
                 }
                 Ok(_) | Err(_) => {}
             }
@@ -128,6 +128,12 @@ pub(super) fn is_weights(name: &str) -> bool {
     Path::new(name)
         .extension()
         .is_some_and(|end| end == "safetensors")
+}
+
+/// Whether a name is that of weights of llama.cpp's kind, which MLX does not load.
+pub(super) fn is_gguf(name: &str) -> bool {
+    let end = Path::new(name).extension();
+    end.is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
 }
 
 fn home(kind: CacheKind, place: &Path, folder: &Path) -> Option<Home> {

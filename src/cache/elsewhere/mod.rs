@@ -9,6 +9,7 @@ mod copies;
 mod discover;
 mod folder;
 mod homes;
+mod locks;
 mod note;
 mod prove;
 mod split;
@@ -17,6 +18,7 @@ mod tests;
 mod unfinished;
 mod whole;
 mod words;
+mod writing;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -28,16 +30,21 @@ use self::copies::Holding;
 use self::discover::{Spot, discover};
 use self::folder::{Sketch, look};
 use self::homes::homes;
+use self::writing::Looks;
 use super::partials::Eyes;
 use super::sight::Print;
-use super::{Census, Judge, Layout};
+use super::{Census, Judge, Layout, Programs};
 use crate::config;
 use crate::domain::{
     CacheKind, CacheRow, Change, FileRow, Finding, ModelRow, PartialRow, PlanStep, RepoId, sanitize,
 };
+use crate::host;
+
+pub use self::writing::HOLDS_STILL;
 
 pub(super) use self::copies::contents_of_hub;
 pub(super) use self::homes::Home;
+pub use self::locks::locks_elsewhere;
 pub use self::words::absent_volume;
 
 /// Files of one model whose times are looked at.
@@ -77,11 +84,11 @@ struct Known {
 }
 
 impl Known {
-    fn of(home: &Home, judge: Judge<'_>, eyes: &Eyes<'_>) -> Self {
+    fn of(home: &Home, before: Option<&Looks>, judge: Judge<'_>, eyes: &Eyes<'_>) -> Self {
         // The times come first: what changes while the rest is read is seen next time.
         let mut watched = vec![home.folder.clone()];
         let mut print = Print::of(&watched, eyes.now);
-        let sketch = look(home, judge, eyes);
+        let sketch = look(home, before, judge, eyes);
         if let Some(sketch) = &sketch {
             let before = print.hash;
             if Print::of(&watched, eyes.now).hash == before {
@@ -100,11 +107,13 @@ impl Known {
     }
 
     fn is_outdated(&self, now: SystemTime) -> bool {
-        let has_partials = self
+        let is_in_progress = self
             .sketch
             .as_ref()
-            .is_some_and(|sketch| !sketch.partials.is_empty());
-        has_partials || self.print.is_racy || Print::of(&self.watched, now).hash != self.print.hash
+            .is_some_and(|sketch| sketch.is_unsettled || !sketch.partials.is_empty());
+        is_in_progress
+            || self.print.is_racy
+            || Print::of(&self.watched, now).hash != self.print.hash
     }
 }
 
@@ -157,8 +166,20 @@ impl Elsewhere {
             })
             .collect();
         is_new |= !due.is_empty();
-        self.sketches
-            .extend(look_at_all(&due, &|home| Known::of(home, judge, eyes)));
+        let before: BTreeMap<PathBuf, Known> = due
+            .iter()
+            .filter_map(|home| self.sketches.remove_entry(&home.folder))
+            .collect();
+        self.look_at(&due, &before, judge, eyes);
+        if let Some((programs, due)) = self.ask_who_writes(&due) {
+            let eyes = Eyes {
+                now: eyes.now,
+                table: eyes.table.clone(),
+                programs: &programs,
+                ours: eyes.ours,
+            };
+            self.look_at(&due, &before, judge, &eyes);
+        }
         let split = split::split(places);
         is_new |= split != self.split;
         self.split = split;
@@ -168,6 +189,60 @@ impl Elsewhere {
             self.duplicates = duplicates;
         }
         is_new
+    }
+
+    /// Looks at models, and keeps what it sees. `before` is what was seen of them the time before.
+    fn look_at(
+        &mut self,
+        due: &[Home],
+        before: &BTreeMap<PathBuf, Known>,
+        judge: Judge<'_>,
+        eyes: &Eyes<'_>,
+    ) {
+        let looks = |home: &Home| {
+            let sketch = before.get(&home.folder)?.sketch.as_ref()?;
+            Some(&sketch.looks)
+        };
+        let seen = look_at_all(due, &|home| Known::of(home, looks(home), judge, eyes));
+        self.sketches.extend(seen);
+    }
+
+    /// Who has files open that may be being written: unfinished ones, and those that look broken;
+    /// and the models for which the answer matters. `None` if there is nothing to ask, or nobody
+    /// answers.
+    fn ask_who_writes(&self, looked_at: &[Home]) -> Option<(Programs, Vec<Home>)> {
+        let mut asked = Vec::new();
+        let mut by_home = Vec::new();
+        for home in looked_at {
+            let known = self.sketches.get(&home.folder);
+            let Some(sketch) = known.and_then(|known| known.sketch.as_ref()) else {
+                continue;
+            };
+            let paths = sketch.in_question();
+            if !paths.is_empty() {
+                let is_asked = sketch.is_unsettled || !sketch.partials.is_empty();
+                by_home.push((home, paths.clone(), is_asked));
+                asked.extend(paths);
+            }
+        }
+        if asked.is_empty() {
+            return None;
+        }
+        let open = host::openers(&asked)?;
+        let is_open = |path: &PathBuf| open.iter().any(|file| file.path == *path);
+        let due: Vec<Home> = by_home
+            .into_iter()
+            .filter(|(_, paths, is_asked)| *is_asked || paths.iter().any(is_open))
+            .map(|(home, ..)| home.clone())
+            .collect();
+        Some((Programs::with_open(open), due))
+    }
+
+    /// Whether a file is being written that would be broken if it stayed so: it is worth looking
+    /// again soon.
+    pub fn is_unsettled(&self) -> bool {
+        let mut known = self.sketches.values();
+        known.any(|known| known.sketch.as_ref().is_some_and(|one| one.is_unsettled))
     }
 
     fn find_duplicates(&self, main: &Layout) -> Vec<Finding> {

@@ -13,11 +13,13 @@ use crate::cache::lock::{self, Look};
 use crate::cache::partials::{Eyes, distance, since_epoch_ms};
 use crate::cache::salvage::exact_etag;
 use crate::domain::{Etag, PartialRow, PartialState, RemoteFile, RepoPath, sanitize};
-use crate::host::Holder;
+use crate::host::{self, Holder};
 
 /// One that changed this recently is taken for live although nobody is known to write it.
 /// Longer than for the Hub cache: swift-transformers locks nothing, and its connections wait long.
 const RECENT: Duration = Duration::from_mins(5);
+/// The same where it is known that no program of this machine has it open.
+const RECENT_CLOSED: Duration = Duration::from_mins(1);
 
 /// An unfinished file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(super) struct Unfinished {
     pub(super) row: PartialRow,
     /// The file it will be, where that is known.
     pub(super) file: Option<RepoPath>,
+    /// Where it lies.
+    pub(super) place: PathBuf,
 }
 
 /// What the name of an unfinished file says: what comes before the etag, and the etag.
@@ -101,6 +105,7 @@ fn one(
             state: state(notes, place, file.as_ref(), modified, eyes),
         },
         file,
+        place: place.to_owned(),
     })
 }
 
@@ -127,7 +132,10 @@ fn state(
             return live(eyes.table.holder_of(&found));
         }
     }
-    if distance(eyes.now, modified) < RECENT {
+    // Where everybody who has it open is seen, nobody has; between two tries it may be closed.
+    let is_asked = eyes.programs.is_known() && !host::is_remote(place);
+    let recent = if is_asked { RECENT_CLOSED } else { RECENT };
+    if distance(eyes.now, modified) < recent {
         return live(None);
     }
     PartialState::Abandoned

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 
 use super::folder::{Look, Sketch};
-use super::homes::{Home, is_weights};
+use super::homes::{Home, is_gguf, is_weights};
 use super::unfinished::{Unfinished, unfinished};
 use super::words::{self, RACED, Seen};
 use crate::cache::partials::Eyes;
@@ -163,6 +163,9 @@ impl Look<'_> {
         let is_mlx = names
             .map(RepoPath::as_str)
             .any(|name| name == "config.json" || (is_weights(name) && !name.contains('/')));
+        if self.gguf(is_mlx) {
+            return;
+        }
         // Other kinds of models lie here too; what they need is not known.
         if !is_mlx {
             return;
@@ -180,8 +183,51 @@ impl Look<'_> {
         }
     }
 
-    /// What an examination says, unless that is known already.
+    /// A model of llama.cpp's kind, which MLX does not load: what it needs is not known, but whether
+    /// a part of it is missing its names say. Whether it is one.
+    fn gguf(&mut self, has_config: bool) -> bool {
+        let named = |is: fn(&str) -> bool| {
+            let names = self.present.iter().map(RepoPath::as_str);
+            names
+                .filter(|name| is(name))
+                .map(ToOwned::to_owned)
+                .collect()
+        };
+        let weights: Vec<String> = named(is_gguf);
+        let others: Vec<String> = named(is_weights);
+        if weights.is_empty() || !others.is_empty() {
+            return false;
+        }
+        let what = if has_config {
+            "its weights are GGUF and it has none that MLX loads"
+        } else {
+            "its weights are GGUF"
+        };
+        self.remarks.push(format!(
+            "not for MLX: {what}; whether llama.cpp or LM Studio would load it is not looked at"
+        ));
+        let lacking = missing_parts(&weights);
+        let lacking = lacking.iter().take(TOLD);
+        self.missing
+            .extend(lacking.map(|part| format!("`{}` is missing", sanitize(part))));
+        true
+    }
+
+    /// What an examination says, unless that is known already, or a file is being written.
     fn would_not_load(&mut self, trouble: LoadTrouble) {
+        if trouble.level == LoadLevel::Broken {
+            let written: Vec<String> = match &trouble.file {
+                Some(file) => vec![file.clone()],
+                // Of the model as a whole: any of them may be why.
+                None => self.writing.keys().cloned().collect(),
+            };
+            if written
+                .iter()
+                .fold(false, |is, file| self.is_on_its_way(file) || is)
+            {
+                return;
+            }
+        }
         if trouble.level == LoadLevel::Broken {
             self.broken.push(trouble.sentence.clone());
         }
@@ -215,12 +261,20 @@ impl Look<'_> {
         self.findings.push(finding);
     }
 
+    /// What it came to. With `is_going_on` somebody is at work, and what is missing is on its way.
     pub(super) fn sketch(
-        self,
+        mut self,
         commit: Option<Commit>,
         has_listing: bool,
         partials: Vec<Unfinished>,
+        is_going_on: bool,
     ) -> Sketch {
+        let on_its_way = &self.on_its_way;
+        self.present
+            .retain(|path| !on_its_way.contains_key(&sanitize(path.as_str())));
+        if !has_listing {
+            self.missing.extend(on_its_way.values().cloned());
+        }
         let listing = has_listing.then(|| Listing {
             files: self.listing.iter().map(|file| file.path.clone()).collect(),
             selected: (self.judge.select)(&self.listing).into_iter().collect(),
@@ -235,11 +289,22 @@ impl Look<'_> {
             listing,
             missing: self.missing,
             broken: self.broken,
-            notes: Vec::new(),
+            notes: self.remarks,
         }
         .verdict();
-        let unlisted = unlisted(self.home, &self.listing, &verdict.missing, &findings);
-        findings.extend(unlisted);
+        if !is_going_on {
+            let unlisted = unlisted(self.home, &self.listing, &verdict.missing, &findings);
+            findings.extend(unlisted);
+        }
+        let mut problems = verdict.problems;
+        if has_listing {
+            // Of those the listing says that they are missing.
+            for (file, sentence) in &self.on_its_way {
+                let missing = format!("`{file}` is missing");
+                problems.retain(|told| *told != missing);
+                problems.insert(0, sentence.clone());
+            }
+        }
         let own_name = || {
             let name = self.home.folder.file_name().unwrap_or_default();
             sanitize(&name.to_string_lossy())
@@ -271,7 +336,7 @@ impl Look<'_> {
                 basis: verdict.basis,
                 is_unreferenced: false,
                 verified_ms,
-                problems: verdict.problems,
+                problems,
                 modified_ms: self.modified_ms,
                 accessed_ms: self.accessed_ms,
             },
@@ -281,8 +346,34 @@ impl Look<'_> {
             copies: self.copies,
             folders: self.folders,
             paths: self.paths,
+            looks: self.looks,
+            is_unsettled: !self.on_its_way.is_empty(),
         }
     }
+}
+
+/// Parts of split GGUF weights, `NAME-00001-of-00003.gguf`, that are not there although others are.
+fn missing_parts(weights: &[String]) -> Vec<String> {
+    let mut groups: BTreeMap<(&str, &str), BTreeSet<u32>> = BTreeMap::new();
+    for name in weights {
+        let part = || {
+            let stem = name.get(..name.len().checked_sub(".gguf".len())?)?;
+            let (stem, all) = stem.rsplit_once("-of-")?;
+            let (stem, at) = stem.rsplit_once('-')?;
+            let is_number =
+                |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+            (is_number(at) && is_number(all)).then_some((stem, all, at.parse().ok()?))
+        };
+        if let Some((stem, all, at)) = part() {
+            groups.entry((stem, all)).or_default().insert(at);
+        }
+    }
+    let lacking = groups.iter().flat_map(|((stem, all), here)| {
+        let count: u32 = all.parse().unwrap_or(0);
+        let lacking = (1..=count).filter(|at| !here.contains(at));
+        lacking.map(move |at| format!("{stem}-{at:05}-of-{all}.gguf"))
+    });
+    lacking.collect()
 }
 
 /// Files that the listing names and that are not there, beyond what is told already.
@@ -326,4 +417,29 @@ fn unlisted(
         finding = finding.seen(&place(path), None, sizes.get(path).copied(), what);
     }
     Some(finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_split_weights_say_which_part_is_missing() {
+        let lacking = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            missing_parts(&names)
+        };
+        assert!(lacking(&["m.gguf", "mmproj-f16.gguf"]).is_empty());
+        assert_eq!(
+            lacking(&[
+                "m-Q4-00001-of-00003.gguf",
+                "m-Q4-00003-of-00003.gguf",
+                "x.gguf"
+            ]),
+            ["m-Q4-00002-of-00003.gguf"]
+        );
+        let whole = ["d/m-00001-of-00002.gguf", "d/m-00002-of-00002.GGUF"];
+        assert!(lacking(&whole).is_empty());
+        assert!(lacking(&["m-1-of-2.gguf", "m-00001-of-000ab.gguf", "é.gguf", ".gguf"]).is_empty());
+    }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::super::fix::Repair;
 use super::{Closing, Head, json, rfc3339};
 use crate::domain::{
-    CacheRow, Disk, Failure, FailureCode, Finding, FixResult, Kept, LockKind, LockRow, LockState,
+    CacheKind, CacheRow, Disk, Failure, FailureCode, Finding, FixResult, Kept, LockKind, LockRow, LockState,
     ModelRow, ModelState, Network, PartialRow, PartialState, Plan, PlanStep, PurgeResult, RepoId,
     Rule, Setting, TerminalFacts, Verification,
 };
@@ -186,6 +186,8 @@ struct ProblemDocument<'a> {
 #[derive(Serialize)]
 struct LockDocument<'a> {
     repo: &'a RepoId,
+    cache: CacheKind,
+    cache_path: &'a str,
     kind: LockKind,
     path: &'a str,
     etag: Option<&'a str>,
@@ -351,6 +353,8 @@ fn problem(model: &ModelRow) -> ProblemDocument<'_> {
 fn lock(row: &LockRow) -> LockDocument<'_> {
     LockDocument {
         repo: &row.repo,
+        cache: row.cache,
+        cache_path: &row.cache_path,
         kind: row.kind,
         path: &row.path,
         etag: row.etag.as_deref(),

@@ -175,6 +175,7 @@ fn every_look() -> Vec<Event> {
         LockKind::Hub,
         LockKind::Swift,
         LockKind::Legacy,
+        LockKind::LocalDir,
         LockKind::Downloader,
         LockKind::Loader,
     ] {
@@ -186,6 +187,8 @@ fn every_look() -> Vec<Event> {
         ] {
             locks.push(LockRow {
                 repo: bare.clone(),
+                cache: CacheKind::LocalDir,
+                cache_path: "/x".to_owned(),
                 kind,
                 path: "/x.lock".to_owned(),
                 etag: Some("ab".repeat(32)),
