@@ -8,10 +8,10 @@ use super::exit::{Ending, Work, judge};
 use super::finding::{block, counts_words, wrapped};
 use super::fix::{Repair, repair, result_text};
 use super::follow::{Console, Session, follow};
+use super::look::{has_looked, heed, learn, look};
 use super::ls::ago;
 use super::output::{Format, Output};
 use super::remedy::Subject;
-use super::status::{found, has_looked, learn, look};
 use crate::domain::{Command, Failure, FailureCode, Finding, Outcome, Setting, VerifyTarget};
 use crate::store::{Healing, Looked, Scope, Store, count, counts_of, grouped, healing_of, size};
 
@@ -22,9 +22,7 @@ pub async fn doctor(
     settings: &[Setting],
     output: Output,
 ) -> u8 {
-    let mut console = Console::new(output);
-    console.talk = console.talk.without_log();
-    run(session, &args, settings, console).await
+    run(session, &args, settings, Console::looking(output)).await
 }
 
 async fn run(
@@ -60,12 +58,7 @@ async fn run(
         repair = Some(begun.0);
     }
     let findings = store.shelf().findings_in(scope);
-    if ending.exit_code == 0
-        && let Some(failure) = found(counts_of(&findings), args.strict)
-    {
-        ending.exit_code = failure.code.exit_code();
-        ending.failures.push(failure);
-    }
+    heed(&mut ending, counts_of(&findings), args.strict);
     let (shown, hidden): (Vec<&Finding>, Vec<&Finding>) = findings
         .iter()
         .partition(|finding| finding.severity >= args.severity);

@@ -4,21 +4,19 @@
 
 use super::args::{LocksArgs, call_of, parse_repo};
 use super::document;
-use super::exit::{Ending, Work};
+use super::exit::Ending;
 use super::finding::wrapped;
 use super::follow::{Console, Session};
+use super::look::look;
 use super::output::{Format, Output};
 use super::page::{lock_counts_words, lock_words};
 use super::remedy::Subject;
-use super::status::look;
 use crate::domain::{Command, LockRow, LockState, RepoId, sanitize};
 use crate::store::{Store, count};
 
 /// Runs `locks`; the exit code.
 pub async fn locks(session: Session<'_>, args: LocksArgs, output: Output) -> u8 {
-    let mut console = Console::new(output).at(Work::Looking);
-    console.talk = console.talk.without_log();
-    run(session, &args, console).await
+    run(session, &args, Console::looking(output)).await
 }
 
 async fn run(mut session: Session<'_>, args: &LocksArgs, mut console: Console<'_>) -> u8 {

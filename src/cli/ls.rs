@@ -37,12 +37,14 @@ async fn run(mut session: Session<'_>, args: &LsArgs, mut console: Console<'_>) 
         }
     };
     console.talk.settle();
-    let rows = select(store.listing(), args, wanted.as_ref(), session.started_ms);
+    let mut rows = select(store.listing(), args, wanted.as_ref(), session.started_ms);
+    let all = rows.len();
     if let Some(failure) =
         absent(&rows, store.listing(), wanted.as_ref()).filter(|_| ending.exit_code == 0)
     {
         ending = Ending::refused(failure);
     }
+    rows.truncate(args.limit.unwrap_or(usize::MAX));
     let subject = Subject {
         repo: args.repo.as_deref(),
         command: "ls",
@@ -50,7 +52,9 @@ async fn run(mut session: Session<'_>, args: &LsArgs, mut console: Console<'_>) 
     };
     if console.output.format == Format::Human && ending.exit_code == 0 {
         let columns = console.output.stdout.columns;
-        if rows.is_empty() {
+        if all > 0 && rows.is_empty() {
+            console.talk.remark(&count_words(0, all));
+        } else if rows.is_empty() {
             console.talk.remark(if args.filter.is_empty() {
                 "no models in the cache"
             } else {
@@ -62,7 +66,7 @@ async fn run(mut session: Session<'_>, args: &LsArgs, mut console: Console<'_>) 
         } else {
             let table = models_table(&rows, store.shelf(), columns, session.started_ms);
             console.printer.text(&table);
-            console.talk.remark(&count(rows.len(), "snapshot"));
+            console.talk.remark(&count_words(rows.len(), all));
         }
     }
     let closing = session.closing(&store, &ending, subject);
@@ -90,8 +94,19 @@ fn select<'a>(
         .filter(|(row, _)| args.filter.iter().all(|filter| filter.matches(row, now_ms)))
         .collect();
     rows.sort_by(|(a, _), (b, _)| args.sort.compare(a, b));
-    rows.truncate(args.limit.unwrap_or(usize::MAX));
     rows
+}
+
+/// How many there are, and that not all of them are shown.
+fn count_words(shown: usize, all: usize) -> String {
+    match shown {
+        shown if shown == all => count(all, "snapshot"),
+        0 => format!("none of {} shown: `--limit 0`", count(all, "snapshot")),
+        shown => format!(
+            "{shown} of {} shown: `--limit {shown}`",
+            count(all, "snapshot")
+        ),
+    }
 }
 
 /// A revision that is not in the cache, although the repo is.
@@ -359,6 +374,34 @@ mod tests {
             .map(|model| &model["repo"].as_str().unwrap()[..3])
             .collect();
         assert_eq!(repos, ["mlx", "a/p", "d/x"]);
+    }
+
+    #[tokio::test]
+    async fn a_limit_that_leaves_something_out_says_so() {
+        for (limit, says) in [
+            (Some(0), "none of 6 snapshots shown: `--limit 0`"),
+            (Some(2), "2 of 6 snapshots shown: `--limit 2`"),
+            (Some(6), "6 snapshots"),
+            (None, "6 snapshots"),
+        ] {
+            let args = LsArgs {
+                limit,
+                ..LsArgs::default()
+            };
+            let played = listed(&Script::listed(zoo()), stage::human(), args).await;
+            assert!(played.stderr.contains(says), "{limit:?}: {}", played.stderr);
+            assert_eq!(played.exit_code, 0);
+        }
+        let nothing = LsArgs {
+            limit: Some(0),
+            ..LsArgs::default()
+        };
+        let played = listed(&Script::listed(Vec::new()), stage::human(), nothing).await;
+        assert!(
+            played.stderr.contains("no models in the cache"),
+            "{}",
+            played.stderr
+        );
     }
 
     fn files() -> Script {

@@ -22,6 +22,7 @@ mod follow;
 mod help;
 mod history;
 mod locks;
+mod look;
 mod ls;
 mod output;
 mod page;

@@ -4,14 +4,14 @@
 
 use super::args::{StatusArgs, call_of, parse_repo};
 use super::document::{self, Look};
-use super::exit::{Ending, Work, judge};
-use super::finding::counts_words;
-use super::follow::{Console, Session, follow};
+use super::exit::Ending;
+use super::follow::{Console, Session};
+use super::look::{has_looked, heed, survey};
 use super::output::{Format, Output};
 use super::page::Page;
 use super::remedy::Subject;
-use crate::domain::{Command, Failure, FailureCode, RepoId, Setting, VerifyTarget};
-use crate::store::{FindingCounts, Store};
+use crate::domain::Setting;
+use crate::store::Store;
 
 /// Runs `status`; the exit code.
 pub async fn status(
@@ -20,9 +20,7 @@ pub async fn status(
     settings: &[Setting],
     output: Output,
 ) -> u8 {
-    let mut console = Console::new(output);
-    console.talk = console.talk.without_log();
-    run(session, &args, settings, console).await
+    run(session, &args, settings, Console::looking(output)).await
 }
 
 async fn run(
@@ -40,12 +38,9 @@ async fn run(
             survey(&mut session, &mut console, &mut store, repo.as_ref()).await
         }
     };
-    if args.check && ending.exit_code == 0 {
+    if args.check {
         let counts = store.shelf().finding_counts(repo.as_ref());
-        if let Some(failure) = found(counts, args.strict) {
-            ending.exit_code = failure.code.exit_code();
-            ending.failures.push(failure);
-        }
+        heed(&mut ending, counts, args.strict);
     }
     let look = Look {
         shelf: store.shelf(),
@@ -79,70 +74,6 @@ async fn run(
     })
 }
 
-/// Looks at everything once, the network included.
-pub(super) async fn survey(
-    session: &mut Session<'_>,
-    console: &mut Console<'_>,
-    store: &mut Store,
-    repo: Option<&RepoId>,
-) -> Ending {
-    look(session, console, store, Command::Survey(repo.cloned())).await
-}
-
-/// Looks as a command says. A cache that cannot be read is a failure, whatever else was seen.
-pub(super) async fn look(
-    session: &mut Session<'_>,
-    console: &mut Console<'_>,
-    store: &mut Store,
-    command: Command,
-) -> Ending {
-    console.work = Work::Looking;
-    (session.commands)(command);
-    let followed = follow(session, store, console).await;
-    console.talk.settle();
-    let ending = judge(console.work, followed.outcome.as_ref(), followed.caught);
-    match store.shelf().trouble() {
-        Some(failure) if ending.exit_code == 0 => Ending::refused(failure.clone()),
-        _ => ending,
-    }
-}
-
-/// Asks the Hub what models should hold of which no listing is here.
-pub(super) async fn learn(
-    session: &mut Session<'_>,
-    console: &mut Console<'_>,
-    store: &mut Store,
-    targets: &[VerifyTarget],
-) -> Ending {
-    console.work = Work::Looking;
-    (session.commands)(Command::LearnListings(targets.to_vec()));
-    let followed = follow(session, store, console).await;
-    console.talk.settle();
-    judge(console.work, followed.outcome.as_ref(), followed.caught)
-}
-
-/// Whether there is anything to show.
-pub(super) fn has_looked(store: &Store) -> bool {
-    let shelf = store.shelf();
-    shelf.models().is_some() || shelf.trouble().is_some()
-}
-
-/// What `--check` finds, and `doctor`.
-pub(super) fn found(counts: FindingCounts, is_strict: bool) -> Option<Failure> {
-    let FindingCounts {
-        errors, warnings, ..
-    } = counts;
-    if errors == 0 && (!is_strict || warnings == 0) {
-        return None;
-    }
-    let failure = Failure::new(FailureCode::Findings, counts_words(counts));
-    Some(if errors > 0 {
-        failure.because("a reader gets wrong or missing bytes")
-    } else {
-        failure.because("something is wasted or surprising")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use unicode_width::UnicodeWidthStr as _;
@@ -151,7 +82,7 @@ mod tests {
     use super::super::schema::STATUS_SCHEMA;
     use super::super::stage::{self, Played, play};
     use super::*;
-    use crate::domain::{Event, Finding, Outcome, PlanStep, RepoKind, Rule};
+    use crate::domain::{Command, Event, Finding, Outcome, PlanStep, RepoId, RepoKind, Rule};
     use crate::store::script::{Script, model_row};
 
     async fn seen(script: &Script, output: Output, args: StatusArgs) -> Played {

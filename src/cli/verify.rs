@@ -4,21 +4,19 @@
 
 use super::args::{VerifyArgs, call_of};
 use super::document;
-use super::exit::{Ending, Work, judge};
+use super::exit::{Ending, judge};
 use super::finding::rows;
 use super::follow::{Console, Session, follow};
+use super::look::learn;
 use super::output::{Format, Output};
 use super::remedy::Subject;
-use super::status::learn;
 use super::table::{Table, cut};
 use crate::domain::{Bundle, Command, Finding, Verification, VerifyTarget, sanitize};
 use crate::store::{Shelf, Store, count, grouped, short, size};
 
 /// Runs `verify`; the exit code.
 pub async fn verify(session: Session<'_>, args: VerifyArgs, output: Output) -> u8 {
-    let mut console = Console::new(output).at(Work::Looking);
-    console.talk = console.talk.without_log();
-    run(session, &args, console).await
+    run(session, &args, Console::looking(output)).await
 }
 
 async fn run(mut session: Session<'_>, args: &VerifyArgs, mut console: Console<'_>) -> u8 {
@@ -180,7 +178,7 @@ fn verdicts(shelf: &Shelf, columns: Option<u16>, places: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::exit::Signal;
+    use super::super::exit::{Signal, Work};
     use super::super::schema::{EVENT_SCHEMA, VERIFY_SCHEMA};
     use super::super::stage::{self, Played, play};
     use super::*;

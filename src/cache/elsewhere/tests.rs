@@ -103,6 +103,34 @@ fn a_second_look_reads_nothing_and_sees_every_change() {
 }
 
 #[test]
+fn a_file_that_moved_between_two_looks_is_not_called_broken() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().canonicalize().unwrap().join("models");
+    let places = place(PlaceRule::HubApi, &models);
+    let folder = models.join("org/m");
+    write_with_note(&folder, "config.json", b"{}");
+    let mut seen = Elsewhere::default();
+    again(&mut seen, &places, true);
+    assert!(seen.findings().is_empty() && !seen.is_unsettled());
+    // A program writes it anew, in place, and has not come far.
+    fs::write(folder.join("config.json"), b"").unwrap();
+    again(&mut seen, &places, false);
+    assert!(seen.is_unsettled(), "it is looked at again soon");
+    assert!(seen.findings().is_empty(), "{:?}", seen.findings());
+    let model = &seen.models()[0];
+    assert_eq!(model.state, crate::domain::ModelState::Partial);
+    assert!(model.problems[0].contains("is being written"), "{model:?}");
+    // It holds still, and nobody has it open.
+    again(&mut seen, &places, false);
+    assert!(!seen.is_unsettled());
+    assert_eq!(seen.findings()[0].rule, crate::domain::Rule::EmptyBlob);
+    // Or it goes on, and all is well.
+    fs::write(folder.join("config.json"), b"{}").unwrap();
+    again(&mut seen, &places, false);
+    assert!(seen.findings().is_empty(), "{:?}", seen.findings());
+}
+
+#[test]
 fn a_folder_that_was_named_is_recognised() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap();
