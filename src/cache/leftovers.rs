@@ -146,9 +146,9 @@ impl Repo<'_> {
                 let hashed = real_content(self.layout, &blob.path)
                     .and_then(|(path, found)| (judge.hashed)(&path, &found, &etag));
                 let is_old = self.age(&blob.found) >= PENDING;
-                let is_told = is_old || is_wrong(hashed);
+                let matters = is_old || is_wrong(hashed);
                 let is_free = || !is_being_written(self.layout, self.id, &etag, self.eyes);
-                (is_told && is_free()).then_some(Loose { blob, etag, hashed })
+                (matters && is_free()).then_some(Loose { blob, etag, hashed })
             })
             .collect();
         if loose.is_empty() {

@@ -86,16 +86,16 @@ pub(super) fn inspect_orphans(
         return None;
     }
     let entries = host::read_dir(&folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
+    let mut loose: Vec<String> = entries
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| !named.contains(name) && exact_etag(name).is_some())
         .collect();
-    if names.is_empty() {
+    if loose.is_empty() {
         return None;
     }
     let pointed = pointed(layout, repo)?;
-    names.retain(|name| !pointed.contains(OsStr::new(name)));
-    names.sort();
+    loose.retain(|name| !pointed.contains(OsStr::new(name)));
+    loose.sort();
     let file = |name: String| {
         let etag = exact_etag(&name)?;
         let place = folder.join(&name);
@@ -110,7 +110,7 @@ pub(super) fn inspect_orphans(
             is_left_out: false,
         })
     };
-    let files: Vec<Inspected> = names.into_iter().filter_map(file).collect();
+    let files: Vec<Inspected> = loose.into_iter().filter_map(file).collect();
     (!files.is_empty()).then(|| Inspection {
         what: Bundle::Orphans,
         repo: Some(repo.clone()),
@@ -122,9 +122,9 @@ pub(super) fn inspect_orphans(
     })
 }
 
-/// The payloads of the shared store that are none of the `proven` files, by device and inode, as
-/// they are to be proven; `None` if there are none.
-pub fn inspect_store(layout: &Layout, proven: &HashSet<(u64, u64)>) -> Option<Inspection> {
+/// The payloads of the shared store that are none of the files, by device and inode, that are
+/// `proven` otherwise, as they are to be proven; `None` if there are none.
+pub fn inspect_store(layout: &Layout, proven: &dyn Fn((u64, u64)) -> bool) -> Option<Inspection> {
     let folder = layout.shared_store();
     if !is_own_folder(&folder) {
         return None;
@@ -135,7 +135,7 @@ pub fn inspect_store(layout: &Layout, proven: &HashSet<(u64, u64)>) -> Option<In
         let Ok(found) = place.symlink_metadata() else {
             continue;
         };
-        if proven.contains(&ContentId::of(&found, None).file) {
+        if proven(ContentId::of(&found, None).file) {
             continue;
         }
         let name = place.file_name().unwrap_or_default().to_string_lossy();
@@ -333,6 +333,7 @@ pub(super) fn wrong_orphans(layout: &Layout, repo: &RepoId, wrong: &[Wrong]) -> 
                     repo: repo.clone(),
                     revision: commit.to_string(),
                     fetch_bytes: None,
+                    files: Vec::new(),
                 })
             })
         })

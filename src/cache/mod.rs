@@ -91,7 +91,7 @@ pub use promote::{PromoteError, Promoted, SetAside};
 pub use proof::{Inspection, Proofs, inspect, lengths_to_hash};
 pub use publish::publish;
 pub use purge::{PlannedRemoval, remove_partial};
-pub use ready::{Hashed, Judge};
+pub use ready::{ContentOf, Hashed, Judge};
 pub use refs::{RefValue, read_ref, refs_of, write_ref};
 pub use root::{prepare_repo, prepare_root, resolve_root};
 pub use scan::{RepoRows, repos, scan, scan_repo, scan_with_size};

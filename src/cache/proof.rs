@@ -107,7 +107,7 @@ impl Proofs {
             let Some((id, _)) = file.content.filter(|(id, _)| !self.known.contains_key(id)) else {
                 continue;
             };
-            let known = || {
+            let learned = || {
                 let place = fs::canonicalize(&file.place).ok()?;
                 let found = place
                     .symlink_metadata()
@@ -120,7 +120,7 @@ impl Proofs {
                         .map(Proof::Known),
                 }
             };
-            if let Some(proof) = known() {
+            if let Some(proof) = learned() {
                 self.learn(id, proof);
                 self.unread.insert(id);
             }

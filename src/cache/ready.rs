@@ -19,6 +19,9 @@ pub struct Hashed {
     pub at_ms: u64,
 }
 
+/// What the content of a file is, and when it was hashed, in milliseconds since the Unix epoch.
+pub type ContentOf<'a> = dyn Fn(&Path, &Metadata) -> Option<(Etag, u64)> + Sync + 'a;
+
 /// The other rooms' judgement that a scan asks for; the cache does not know what a model needs.
 #[derive(Clone, Copy)]
 pub struct Judge<'a> {
@@ -32,7 +35,7 @@ pub struct Judge<'a> {
     pub hashed: &'a (dyn Fn(&Path, &Metadata, &Etag) -> Option<Hashed> + Sync),
     /// What the content of the file at a path without links is, that looks like this, and when it
     /// was hashed, in milliseconds since the Unix epoch: the ledger, whatever the file should be.
-    pub content: &'a (dyn Fn(&Path, &Metadata) -> Option<(Etag, u64)> + Sync),
+    pub content: &'a ContentOf<'a>,
     /// What is remembered of a commit's files, where no listing lies in the cache: the ledger.
     pub listing: &'a (dyn Fn(&RepoId, &Commit) -> Option<Vec<RemoteFile>> + Sync),
 }

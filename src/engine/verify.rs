@@ -324,7 +324,7 @@ fn inspect_all(
         // What links of repos lead to is proven with them.
         let proven: HashSet<(u64, u64)> = found.iter().flat_map(|(_, one)| one.files()).collect();
         for layout in std::iter::once(layout).chain(seen.hubs()) {
-            let store = cache::inspect_store(layout, &proven);
+            let store = cache::inspect_store(layout, &|file| proven.contains(&file));
             found.extend(store.map(|store| (layout.clone(), store)));
         }
     }

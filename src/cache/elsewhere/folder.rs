@@ -394,28 +394,37 @@ impl Look<'_> {
                 self.broke(other.rule, path.as_str(), seen(other.seen), sentence);
             }
             self.note(path, &found, is_hidden);
-            if let Some(etag) = etag {
-                let content = self.hashed(path, &found, &etag, &mut row);
-                self.copies.push(Copy {
-                    etag: content,
-                    bytes,
-                    id: (found.dev(), found.ino()),
-                    file: Some(shown),
-                });
-            } else {
-                self.has_unhashed = true;
-                if let Some((etag, at_ms)) = (self.judge.content)(&place, &found) {
-                    row.verified_ms = Some(at_ms);
-                    self.copies.push(Copy {
-                        etag,
-                        bytes,
-                        id: (found.dev(), found.ino()),
-                        file: Some(shown),
-                    });
-                }
-            }
+            self.content(path, &found, etag, &mut row);
         }
         self.files.push(row);
+    }
+
+    /// Notes what a file's content is, where that is known.
+    fn content(
+        &mut self,
+        path: &RepoPath,
+        found: &Metadata,
+        etag: Option<Etag>,
+        row: &mut FileRow,
+    ) {
+        let content = if let Some(etag) = etag {
+            self.hashed(path, found, &etag, row)
+        } else {
+            // Nothing says what it should be, also where it is known what it is.
+            self.has_unhashed = true;
+            let place = self.home.folder.join(path.as_str());
+            let Some((content, at_ms)) = (self.judge.content)(&place, found) else {
+                return;
+            };
+            row.verified_ms = Some(at_ms);
+            content
+        };
+        self.copies.push(Copy {
+            etag: content,
+            bytes: found.len(),
+            id: (found.dev(), found.ino()),
+            file: Some(row.path.clone()),
+        });
     }
 
     /// What a file's content is: by the hash that it had when it was last read whole, else by its

@@ -221,10 +221,11 @@ impl Look<'_> {
                 // Of the model as a whole: any of them may be why.
                 None => self.writing.keys().cloned().collect(),
             };
-            if written
-                .iter()
-                .fold(false, |is, file| self.is_on_its_way(file) || is)
-            {
+            let mut is_any = false;
+            for file in written {
+                is_any |= self.is_on_its_way(&file);
+            }
+            if is_any {
                 return;
             }
         }

@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::super::fix::Repair;
 use super::{Closing, Head, json, rfc3339};
 use crate::domain::{
-    CacheKind, CacheRow, Disk, Failure, FailureCode, Finding, FixResult, Kept, LockKind, LockRow, LockState,
-    ModelRow, ModelState, Network, PartialRow, PartialState, Plan, PlanStep, PurgeResult, RepoId,
-    Rule, Setting, TerminalFacts, Verification,
+    CacheKind, CacheRow, Disk, Failure, FailureCode, Finding, FixResult, Kept, LockKind, LockRow,
+    LockState, ModelRow, ModelState, Network, PartialRow, PartialState, Plan, PlanStep,
+    PurgeResult, RepoId, Rule, Setting, TerminalFacts, Verification,
 };
 use crate::store::{FindingCounts, Healing, Looked, Scope, Shelf, Store};
 
