@@ -192,6 +192,14 @@ async fn face(
             run.with_engine(async |session| cli::purge(session, args.clone(), output).await)
                 .await
         }
+        Verb::Import(args) => {
+            run.with_engine(async |session| cli::import(session, args.clone(), output).await)
+                .await
+        }
+        Verb::Guide(args) => {
+            run.with_engine(async |session| cli::guide(session, args.clone(), output).await)
+                .await
+        }
         Verb::Report(args) => report(run, args, environment, output).await,
         Verb::Demo { exit_when_done } => {
             let screen = output

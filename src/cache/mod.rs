@@ -36,6 +36,7 @@ mod loose;
 mod marker;
 mod mend;
 mod names;
+mod offered;
 mod partials;
 mod place;
 mod programs;
@@ -84,6 +85,7 @@ pub use marker::{
 };
 pub use mend::Mending;
 pub use names::Names;
+pub use offered::{Looks, Offered, OfferedFile, hashes_of, looks_of, offered};
 pub use partials::{Eyes, Ours, is_being_written};
 pub use place::{Sharing, place_copy, place_empty};
 pub use programs::Programs;
@@ -100,4 +102,4 @@ pub use snapshot::{
     Pointer, find_collision, inspect_pointer, named_snapshot_paths, snapshot_paths,
 };
 pub use staging::{LinkMode, link_mode, sweep_staging};
-pub use trees::{Tree, read_tree, write_tree};
+pub use trees::{Tree, listed_commits, read_tree, write_tree};

@@ -259,6 +259,96 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_others_never_shares_its_inode_with_a_blob() {
+        fixture::with_umask(0o022, || {
+            let good = content(3_000_000);
+            let (_dir, layout) = fixture::cache();
+            let source = layout.root().join("model.safetensors");
+            let (repo, etag) = (repo("org/m"), etag(&good));
+            let lock = held(&layout, &repo, &etag);
+            fs::write(&source, &good).unwrap();
+            fs::set_permissions(&source, fs::Permissions::from_mode(0o644)).unwrap();
+            let (size, from) = (good.len() as u64, (source.as_path(), Sharing::Copies));
+            place_copy(from, &layout, &repo, &etag, size, &lock, &mut on).unwrap();
+            fs::OpenOptions::new()
+                .write(true)
+                .open(&source)
+                .unwrap()
+                .write_all_at(b"later", 0)
+                .unwrap();
+            assert_eq!(fs::read(layout.blob(&repo, &etag)).unwrap(), good);
+        });
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_never_becomes_a_blob() {
+        let (_dir, layout) = fixture::cache();
+        let good = content(3_000_000);
+        let source = layout.root().join("model.safetensors");
+        let (repo, etag) = (repo("org/m"), etag(&good));
+        let lock = held(&layout, &repo, &etag);
+        let size = good.len() as u64;
+        // What is read already changes, what is not read yet changes, it is cut, it is replaced.
+        let writes: [&dyn Fn(&Path); 4] = [
+            &|path| flip(path, 5),
+            &|path| flip(path, 2_999_999),
+            &|path| {
+                fs::File::options()
+                    .write(true)
+                    .open(path)
+                    .unwrap()
+                    .set_len(9)
+                    .unwrap();
+            },
+            &|path| {
+                fs::remove_file(path).unwrap();
+                fs::write(path, "another").unwrap();
+            },
+        ];
+        for (at, write) in writes.iter().enumerate() {
+            fs::write(&source, &good).unwrap();
+            let mut is_done = false;
+            let placed = place_copy(
+                (&source, Sharing::Copies),
+                &layout,
+                &repo,
+                &etag,
+                size,
+                &lock,
+                &mut |bytes| {
+                    if bytes > 1_000_000 && !std::mem::replace(&mut is_done, true) {
+                        write(&source);
+                    }
+                    ControlFlow::Continue(())
+                },
+            );
+            assert!(is_done, "{at}");
+            // What was read before it changed is what it was: then the blob is right, all the same.
+            let blob = layout.blob(&repo, &etag);
+            match placed {
+                Ok(_) => assert_eq!(fs::read(&blob).unwrap(), good, "{at}"),
+                Err(error) => {
+                    assert!(matches!(error, Error::HashMismatch { .. }), "{at}: {error}");
+                    assert!(!blob.exists(), "{at}");
+                }
+            }
+            drop(fs::remove_file(&blob));
+            assert!(fixture::names(&layout.blobs(&repo)).is_empty(), "{at}");
+        }
+    }
+
+    fn flip(path: &Path, at: u64) {
+        let file = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    }
+
+    #[test]
     fn wrong_bytes_elsewhere_are_refused_and_nothing_changes() {
         let good = content(5000);
         let mut flipped = good.clone();

@@ -3,11 +3,12 @@
 //! Law: what is written is, to the byte, what `huggingface_hub` 2.x writes (`_tree_cache.py`); what
 //! Python would reject is rejected.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde::Deserialize;
 
@@ -99,6 +100,25 @@ pub(super) fn commits_by_content(layout: &Layout, repo: &RepoId) -> HashMap<Etag
         }
     }
     found
+}
+
+/// The commits of which a listing is on disk, the newest listing first.
+pub fn listed_commits(layout: &Layout, repo: &RepoId) -> Vec<Commit> {
+    let mut found: Vec<(SystemTime, Commit)> = Vec::new();
+    for folder in [layout.repo(repo), layout.larder_dir(repo)] {
+        let entries = host::read_dir(&folder.join("trees")).into_iter().flatten();
+        found.extend(entries.flatten().filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let commit = Commit::new(name.strip_suffix(".json")?).ok()?;
+            let found = entry.path().symlink_metadata().ok()?;
+            Some((found.modified().ok()?, commit))
+        }));
+    }
+    found.sort();
+    found.reverse();
+    let mut seen = BTreeSet::new();
+    found.retain(|(_, commit)| seen.insert(*commit));
+    found.into_iter().map(|(_, commit)| commit).collect()
 }
 
 fn read_quietly(path: &Path) -> io::Result<Vec<u8>> {

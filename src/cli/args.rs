@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::help::{
-    DOCTOR_EXAMPLES, EXIT_CODES, HISTORY_EXAMPLES, LOCKS_EXAMPLES, LS_EXAMPLES, PULL_EXAMPLES,
-    PURGE_EXAMPLES, READY_EXAMPLES, REPORT_EXAMPLES, ROOT_EXAMPLES, STATUS_EXAMPLES, STREAMS,
-    VERIFY_EXAMPLES, WAIT_EXAMPLES,
+    DOCTOR_EXAMPLES, EXIT_CODES, GUIDE_EXAMPLES, HISTORY_EXAMPLES, IMPORT_EXAMPLES, LOCKS_EXAMPLES,
+    LS_EXAMPLES, PULL_EXAMPLES, PURGE_EXAMPLES, READY_EXAMPLES, REPORT_EXAMPLES, ROOT_EXAMPLES,
+    STATUS_EXAMPLES, STREAMS, VERIFY_EXAMPLES, WAIT_EXAMPLES,
 };
 use super::sort::Sort;
 use crate::domain::{
@@ -18,8 +18,10 @@ use crate::domain::{
 };
 use crate::store::Filter;
 
+mod by_hand;
 mod looks;
 
+pub use by_hand::{GuideArgs, ImportArgs};
 pub use looks::{DoctorArgs, LocksArgs};
 
 /// The command line.
@@ -128,6 +130,12 @@ pub enum Verb {
     /// Take away what nobody needs: shown first, then asked.
     #[command(after_help = PURGE_EXAMPLES, after_long_help = format!("{PURGE_EXAMPLES}\n\n{EXIT_CODES}"))]
     Purge(PurgeArgs),
+    /// Take model files that are on this machine already into the cache, proven.
+    #[command(after_help = IMPORT_EXAMPLES, after_long_help = format!("{IMPORT_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Import(ImportArgs),
+    /// Say how to fetch by hand what is missing of a model: addresses, hashes, steps, a script.
+    #[command(after_help = GUIDE_EXAMPLES, after_long_help = format!("{GUIDE_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Guide(GuideArgs),
     /// Show past pulls, verifications and purges: when, how much, how fast, how they ended.
     #[command(after_help = HISTORY_EXAMPLES, after_long_help = format!("{HISTORY_EXAMPLES}\n\n{EXIT_CODES}"))]
     History(HistoryArgs),
@@ -362,6 +370,8 @@ impl Args {
             Some(Verb::Doctor(args)) => args.places = places,
             Some(Verb::Locks(args)) => args.places = places,
             Some(Verb::Purge(args)) => args.places = places,
+            Some(Verb::Import(args)) => args.places = places,
+            Some(Verb::Guide(args)) => args.places = places,
             Some(Verb::Report(args)) => args.places = places,
             Some(
                 Verb::Ls(_)
@@ -391,6 +401,8 @@ impl Verb {
             Self::Doctor(_) => "doctor",
             Self::Locks(_) => "locks",
             Self::Purge(_) => "purge",
+            Self::Import(_) => "import",
+            Self::Guide(_) => "guide",
             Self::History(_) => "history",
             Self::Report(_) => "report",
             Self::Demo { .. } => "demo",
@@ -406,6 +418,7 @@ impl Verb {
             Self::Pull(args) => (!args.dry_run).then_some("a pull writes into the cache"),
             Self::Purge(args) => (!args.dry_run).then_some("a purge removes files"),
             Self::Doctor(args) => args.fix.then_some("a repair changes the cache"),
+            Self::Import(args) => (!args.dry_run).then_some("an import writes into the cache"),
             Self::Report(args) => {
                 (args.output.is_some() || args.yes).then_some("the report would be written")
             }
@@ -414,6 +427,7 @@ impl Verb {
             | Self::Ready(_)
             | Self::Wait(_)
             | Self::History(_)
+            | Self::Guide(_)
             | Self::Status(_)
             | Self::Verify(_)
             | Self::Locks(_)

@@ -3,6 +3,7 @@
 //! **Law**: every object carries its schema number; sizes are exact bytes, times RFC 3339. The
 //! shapes are `assets/schema`, and `assets/guides/json.md` describes them.
 
+mod by_hand;
 mod survey;
 
 use std::path::Path;
@@ -17,6 +18,7 @@ use crate::domain::{
 };
 use crate::store::{FileStatus, FileView, Store};
 
+pub(super) use by_hand::{guide, import};
 pub(super) use survey::{
     Bundle, Diagnosis, Look, Removals, doctor, locks, purge, report, status, verify,
 };

@@ -2,8 +2,8 @@
 //!
 //! Codes of failures are `domain`'s; here they meet signals and engines that are gone.
 
-use crate::domain::{Failure, FailureCode, Outcome, exit_code};
-use crate::store::count;
+use crate::domain::{Failure, FailureCode, ImportResult, Outcome, exit_code};
+use crate::store::{count, size};
 
 /// A signal that ends a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub(super) enum Work {
     Removing,
     /// What is broken is put right.
     Mending,
+    /// Files on this machine are taken in.
+    Importing,
 }
 
 impl Work {
@@ -60,6 +62,7 @@ impl Work {
             Self::Looking => "nothing was changed",
             Self::Removing => "what is not removed yet stays",
             Self::Mending => "what is put right stays so, and the rest stays as it is",
+            Self::Importing => "what was taken in is kept, and your files are as they were",
         }
     }
 
@@ -69,6 +72,7 @@ impl Work {
             Self::Looking => "nothing was changed",
             Self::Removing => "what is not removed yet stays",
             Self::Mending => "what is put right stays so, and the rest stays as it is",
+            Self::Importing => "what was taken in is kept, and your files are as they were",
         }
     }
 }
@@ -146,6 +150,7 @@ pub(super) fn judge(work: Work, outcome: Option<&Outcome>, caught: Option<Signal
         },
         Some(Outcome::Purged(_)) => ok("purged"),
         Some(Outcome::Fixed(_)) => ok("fixed"),
+        Some(Outcome::Imported(result)) => imported(result),
         Some(Outcome::Cancelled) => cancelled(&[]),
         Some(Outcome::Failed { failures }) if caught.is_some() => cancelled(failures),
         Some(Outcome::Failed { failures }) if !failures.is_empty() => Ending {
@@ -162,6 +167,32 @@ pub(super) fn judge(work: Work, outcome: Option<&Outcome>, caught: Option<Signal
             FailureCode::Internal,
             "the engine stopped before the command ended",
         )),
+    }
+}
+
+/// An import that leaves something missing is done, and the model is not.
+fn imported(result: &ImportResult) -> Ending {
+    const TOLD: usize = 5;
+    let missing = &result.missing;
+    if missing.is_empty() {
+        return Ending::done("imported");
+    }
+    let mut names: Vec<String> = missing
+        .iter()
+        .take(TOLD)
+        .map(|file| format!("`{}`, {}", file.path, size(file.size_bytes)))
+        .collect();
+    if missing.len() > TOLD {
+        names.push(format!("{} more", missing.len() - TOLD));
+    }
+    let what = format!(
+        "the model is not complete: {} missing",
+        count(missing.len(), "file")
+    );
+    let failure = Failure::new(FailureCode::Incomplete, what).because(names.join("; "));
+    Ending {
+        outcome: "imported",
+        ..Ending::refused(failure)
     }
 }
 

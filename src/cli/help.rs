@@ -138,6 +138,26 @@ Examples:
 Every path is shown before anything is taken away. What somebody is writing,
 or what has changed since, stays. Without a terminal `--yes` is required.";
 
+pub(super) const IMPORT_EXAMPLES: &str = "\
+Examples:
+  larder import ~/Downloads/*.safetensors --repo ORG/NAME
+  larder import /Volumes/USB/models--ORG--NAME     the folder names the repo
+  larder import ~/models/ORG/NAME --dry-run        what each file is
+  larder import larder-models--ORG--NAME --repo ORG/NAME    what a guide fetched
+
+Files are recognised by length and hash, whatever they are called, and copied
+(or cloned, where the disk can); nothing of yours is changed or removed. Exits
+with 3 if something of the model is still missing; `larder pull` fetches it.";
+
+pub(super) const GUIDE_EXAMPLES: &str = "\
+Examples:
+  larder guide ORG/NAME                   numbered steps for browser and curl
+  larder guide ORG/NAME --script > fetch.sh && sh fetch.sh
+  larder guide ORG/NAME --json | jq -r '.files[].url'
+
+Only what is missing is in it, pinned to the commit. A token is never printed;
+where one is needed, it says so.";
+
 pub(super) const REPORT_EXAMPLES: &str = "\
 Examples:
   larder report                      shows it, then asks whether to write it
@@ -165,6 +185,8 @@ mod tests {
             LOCKS_EXAMPLES,
             PURGE_EXAMPLES,
             REPORT_EXAMPLES,
+            IMPORT_EXAMPLES,
+            GUIDE_EXAMPLES,
             HISTORY_EXAMPLES,
         ] {
             for line in text.lines() {

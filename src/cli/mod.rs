@@ -4,7 +4,7 @@
 //! Never touches files or the network. Stdout (`print`) is data, stderr (`progress`) is talk.
 //!
 //! ```text
-//! parse -> pull | ls | history | status | verify | doctor | locks | purge | report | settings | pages
+//! parse -> pull | ls | history | status | verify | doctor | locks | purge | import | guide | report | settings | pages
 //!            |  follow: events -> store, signals -> cancel
 //!            v
 //!   progress (bars, lines, failures)   print (path, table, document)
@@ -19,8 +19,10 @@ mod exit;
 mod finding;
 mod fix;
 mod follow;
+mod guide;
 mod help;
 mod history;
+mod import;
 mod locks;
 mod look;
 mod ls;
@@ -47,13 +49,16 @@ mod table;
 mod verify;
 
 pub use args::{
-    Args, ColorChoice, ConfigVerb, DoctorArgs, Globals, HistoryArgs, LocksArgs, LsArgs, PullArgs,
-    PurgeArgs, ReadyArgs, ReportArgs, StatusArgs, Verb, VerifyArgs, WaitArgs,
+    Args, ColorChoice, ConfigVerb, DoctorArgs, Globals, GuideArgs, HistoryArgs, ImportArgs,
+    LocksArgs, LsArgs, PullArgs, PurgeArgs, ReadyArgs, ReportArgs, StatusArgs, Verb, VerifyArgs,
+    WaitArgs,
 };
 pub use doctor::doctor;
 pub use exit::Signal;
 pub use follow::Session;
+pub use guide::guide;
 pub use history::history;
+pub use import::import;
 pub use locks::locks;
 pub use ls::ls;
 pub use output::{Format, Output, Terminal};
@@ -66,8 +71,9 @@ pub use ready::{ready, wait};
 pub use refuse::{no_dashboard, no_resume, refuse};
 pub use report::{Desk, report};
 pub use schema::{
-    CONFIG_SCHEMA, DOCTOR_SCHEMA, EVENT_SCHEMA, HISTORY_SCHEMA, LOCKS_SCHEMA, LS_SCHEMA,
-    PULL_SCHEMA, PURGE_SCHEMA, READY_SCHEMA, REPORT_SCHEMA, STATUS_SCHEMA, VERIFY_SCHEMA,
+    CONFIG_SCHEMA, DOCTOR_SCHEMA, EVENT_SCHEMA, GUIDE_SCHEMA, HISTORY_SCHEMA, IMPORT_SCHEMA,
+    LOCKS_SCHEMA, LS_SCHEMA, PULL_SCHEMA, PURGE_SCHEMA, READY_SCHEMA, REPORT_SCHEMA, STATUS_SCHEMA,
+    VERIFY_SCHEMA,
 };
 pub use settings::{config_path, config_show};
 pub use sort::{Sort, SortError};

@@ -66,6 +66,8 @@ fn refuse_on(
         Some(Verb::Status(args)) => args.repo.as_deref(),
         Some(Verb::Locks(args)) => args.repo.as_deref(),
         Some(Verb::History(args)) => args.repo.as_deref(),
+        Some(Verb::Import(args)) => args.repo.as_deref(),
+        Some(Verb::Guide(args)) => Some(args.repo.as_str()),
         Some(Verb::Ready(args)) => Some(args.repo.as_str()),
         Some(Verb::Wait(args)) => Some(args.ready.repo.as_str()),
         Some(_) => None,
@@ -103,6 +105,8 @@ fn empty(verb: Option<&Verb>, closing: &Closing<'_>, is_line: bool) -> Option<St
     Some(match verb? {
         // The demo is a pull.
         Verb::Pull(_) | Verb::Demo { .. } => document::pull(&Store::default(), closing, is_line),
+        Verb::Import(args) => document::import(&Store::default(), args.dry_run, closing, is_line),
+        Verb::Guide(_) => document::guide(None, &[], closing, is_line),
         Verb::Ls(_) => document::ls(&[], closing, is_line),
         Verb::History(_) => document::history(&[], closing, is_line),
         Verb::Ready(_) => document::ready("ready", None, None, closing, is_line),
@@ -139,12 +143,12 @@ fn empty(verb: Option<&Verb>, closing: &Closing<'_>, is_line: bool) -> Option<St
 #[cfg(test)]
 mod tests {
     use super::super::args::{
-        ConfigVerb, DoctorArgs, HistoryArgs, LocksArgs, LsArgs, PullArgs, PurgeArgs, ReportArgs,
-        StatusArgs, VerifyArgs,
+        ConfigVerb, DoctorArgs, GuideArgs, HistoryArgs, ImportArgs, LocksArgs, LsArgs, PullArgs,
+        PurgeArgs, ReportArgs, StatusArgs, VerifyArgs,
     };
     use super::super::schema::{
-        CONFIG_SCHEMA, DOCTOR_SCHEMA, HISTORY_SCHEMA, LOCKS_SCHEMA, LS_SCHEMA, PULL_SCHEMA,
-        PURGE_SCHEMA, REPORT_SCHEMA, STATUS_SCHEMA, VERIFY_SCHEMA,
+        CONFIG_SCHEMA, DOCTOR_SCHEMA, GUIDE_SCHEMA, HISTORY_SCHEMA, IMPORT_SCHEMA, LOCKS_SCHEMA,
+        LS_SCHEMA, PULL_SCHEMA, PURGE_SCHEMA, REPORT_SCHEMA, STATUS_SCHEMA, VERIFY_SCHEMA,
     };
     use super::super::stage;
     use super::*;
@@ -171,6 +175,11 @@ mod tests {
             (Some(Verb::Pull(PullArgs::of("a/b"))), Some(PULL_SCHEMA)),
             (Some(demo), Some(PULL_SCHEMA)),
             (Some(Verb::Ls(LsArgs::default())), Some(LS_SCHEMA)),
+            (
+                Some(Verb::Import(ImportArgs::default())),
+                Some(IMPORT_SCHEMA),
+            ),
+            (Some(Verb::Guide(GuideArgs::default())), Some(GUIDE_SCHEMA)),
             (
                 Some(Verb::History(HistoryArgs::default())),
                 Some(HISTORY_SCHEMA),

@@ -97,6 +97,8 @@ fn call_again(subject: Subject<'_>, repo: &str) -> String {
     match (subject.call, subject.command) {
         (Some(call), _) => call.to_owned(),
         (None, "purge") => "larder purge --incomplete".to_owned(),
+        (None, "import") => "larder import PATH".to_owned(),
+        (None, "guide") => format!("larder guide {repo}"),
         (None, command @ ("ls" | "demo" | "status" | "verify" | "doctor" | "locks" | "report")) => {
             format!("larder {command}")
         }
@@ -114,6 +116,34 @@ fn wait(subject: Subject<'_>, repo: &str, again: &str) -> String {
 
 /// What to do next, in words of the command line.
 fn advice(failure: &Failure, subject: Subject<'_>) -> String {
+    let next = first_advice(failure, subject);
+    match (subject.command, subject.repo) {
+        // The demo is a pull as well, and nothing of it can be had elsewhere.
+        ("pull", Some(repo))
+            if failure.code.leaves_the_hand()
+                && subject
+                    .call
+                    .is_none_or(|call| call.starts_with("larder pull")) =>
+        {
+            format!("{next}; or by hand: `{}`", guide_call(repo, subject.call))
+        }
+        _ => next,
+    }
+}
+
+/// The guide for what a pull was for. The flags that say where are those of the pull.
+fn guide_call(repo: &str, pull: Option<&str>) -> String {
+    let flags = ["--revision", "--cache-dir", "--endpoint"];
+    let words: Vec<&str> = pull.unwrap_or_default().split(' ').collect();
+    let kept = words.windows(2).filter(|pair| flags.contains(&pair[0]));
+    let kept: Vec<String> = kept.map(|pair| pair.join(" ")).collect();
+    std::iter::once(format!("larder guide {repo}"))
+        .chain(kept)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
     let repo = subject.repo.unwrap_or("ORG/NAME");
     let again = call_again(subject, repo);
     match failure.help() {
@@ -212,6 +242,10 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
 
 /// What completes or heals.
 fn pull_again(failure: &Failure, subject: Subject<'_>) -> String {
+    // Of an import the call is the pull that goes on with it.
+    if let ("import", Some(call)) = (subject.command, subject.call) {
+        return format!("`{call}` fetches what is missing");
+    }
     match subject.repo {
         Some(repo) if subject.command != "purge" => {
             format!("`larder pull {repo}` fetches what is missing and heals it")

@@ -20,6 +20,10 @@ pub const DOCTOR_SCHEMA: &str = include_str!("../../assets/schema/doctor.schema.
 pub const LOCKS_SCHEMA: &str = include_str!("../../assets/schema/locks.schema.json");
 /// The document of `purge`.
 pub const PURGE_SCHEMA: &str = include_str!("../../assets/schema/purge.schema.json");
+/// The document of `import`.
+pub const IMPORT_SCHEMA: &str = include_str!("../../assets/schema/import.schema.json");
+/// The document of `guide`.
+pub const GUIDE_SCHEMA: &str = include_str!("../../assets/schema/guide.schema.json");
 /// The document of `report`.
 pub const REPORT_SCHEMA: &str = include_str!("../../assets/schema/report.schema.json");
 /// The document of `config`.
@@ -29,7 +33,9 @@ pub const CONFIG_SCHEMA: &str = include_str!("../../assets/schema/config.schema.
 mod tests {
     use super::*;
 
-    const ALL: [&str; 12] = [
+    const ALL: [&str; 14] = [
+        IMPORT_SCHEMA,
+        GUIDE_SCHEMA,
         DOCTOR_SCHEMA,
         LOCKS_SCHEMA,
         HISTORY_SCHEMA,

@@ -4,6 +4,8 @@
 
 use super::event::{FileId, JobId};
 use super::finding::Plan;
+use super::guide::GuideRequest;
+use super::import::ImportRequest;
 use super::repo::{RepoId, Revision};
 
 /// What to fetch and how.
@@ -142,6 +144,10 @@ pub enum Command {
     Purge(Plan),
     /// Carry out the changes of a plan that was shown, and nothing else.
     Fix(Plan),
+    /// Take files on this machine into the cache.
+    Import(ImportRequest),
+    /// Say how what is missing of a model can be fetched by hand.
+    Guide(GuideRequest),
     /// End transfers, their partials stay; or end verifying.
     Cancel(FileSelection),
     /// Stop transfers until resumed; their partials stay.

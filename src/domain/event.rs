@@ -9,7 +9,9 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::file::{Etag, RepoPath};
 use super::finding::Finding;
+use super::guide::Guide;
 use super::history::{HistoryRow, UnfinishedPull};
+use super::import::{ImportResult, Recognition};
 use super::load::Validation;
 use super::repo::{Commit, RepoId, Revision};
 use super::report::{CacheRow, FileRow, ModelRow};
@@ -57,6 +59,11 @@ pub enum Origin {
     },
     /// The content is empty, so nothing had to be fetched.
     Empty,
+    /// A file that the user offered, taken by reflink or copy.
+    Import {
+        /// The file; sanitised.
+        path: String,
+    },
 }
 
 /// What was wrong on disk.
@@ -271,6 +278,8 @@ pub enum Outcome {
     Purged(PurgeResult),
     /// The changes of a plan are carried out.
     Fixed(FixResult),
+    /// An import is done; what it lacks is said.
+    Imported(ImportResult),
     /// Cancelled; partials stay.
     Cancelled,
 }
@@ -329,6 +338,16 @@ pub enum Event {
         file: FileId,
         /// Its attempt.
         attempt: u32,
+    },
+    /// Bytes were copied from elsewhere on this machine, and hashed. May be dropped; the next one
+    /// heals the loss.
+    Copied {
+        /// The file.
+        file: FileId,
+        /// Its attempt.
+        attempt: u32,
+        /// Bytes of the copy.
+        bytes: u64,
     },
     /// A source is being asked.
     Connecting {
@@ -525,6 +544,17 @@ pub enum Event {
     },
     /// A snapshot was verified.
     ModelVerified(Verification),
+    /// Files that were offered for import were looked at; nothing was written before this.
+    Recognised(Recognition),
+    /// A guide to fetching a model by hand was made, or why none could be.
+    Guided {
+        /// The repo as typed.
+        repo: RepoId,
+        /// The guide.
+        guide: Option<Box<Guide>>,
+        /// Why there is none.
+        failure: Option<Failure>,
+    },
     /// Files were started again after the job had ended.
     Reopened {
         /// Which.

@@ -216,6 +216,48 @@ impl FailureCode {
         }
     }
 
+    /// Whether another program or another machine may well fetch it where larder cannot: then the
+    /// guide to fetching by hand is a way.
+    pub const fn leaves_the_hand(self) -> bool {
+        match self {
+            Self::Dns
+            | Self::Connect
+            | Self::Timeout
+            | Self::Stalled
+            | Self::Server
+            | Self::Reset
+            | Self::Tls
+            | Self::Proxy
+            | Self::ChecksumMismatch
+            | Self::SizeMismatch
+            | Self::ChangedUpstream => true,
+            Self::Usage
+            | Self::Refused
+            | Self::ReadOnly
+            | Self::NoWeights
+            | Self::Incomplete
+            | Self::Findings
+            | Self::LockBusy
+            | Self::Offline
+            | Self::CaptivePortal
+            | Self::RateLimited
+            | Self::TokenInvalid
+            | Self::TokenScope
+            | Self::Gated
+            | Self::RepoNotFound
+            | Self::RepoDisabled
+            | Self::RevisionNotFound
+            | Self::FileNotFound
+            | Self::DiskFull
+            | Self::Permission
+            | Self::NotWritable
+            | Self::NameCollision
+            | Self::UnsafePath
+            | Self::Cancelled
+            | Self::Internal => false,
+        }
+    }
+
     /// Whether no other file of the job can succeed either.
     pub const fn ends_job(self) -> bool {
         match self {

@@ -168,6 +168,9 @@ impl<'a> Attempt<'a> {
             Ok(done) => return Ok(done),
             Err(lock) => lock,
         };
+        if let Some(offers) = &self.job.offers {
+            return Err(Halt::Failed(offers.nothing_right(&self.remote)));
+        }
         if self.is_small() && !self.job.config.is_offline {
             let done = self.fetch_small(lock, connection).await;
             drop(slot);

@@ -178,7 +178,9 @@ impl Board {
             | Command::Watch(_)
             | Command::Verify { .. }
             | Command::Fix(_)
-            | Command::Purge(_) => {}
+            | Command::Purge(_)
+            | Command::Import(_)
+            | Command::Guide(_) => {}
         }
     }
 
@@ -206,6 +208,21 @@ impl Board {
             }
         }
         reopened
+    }
+
+    /// The files whose content is proven and in place.
+    pub(super) fn proven(&self) -> HashSet<FileId> {
+        let owners: HashSet<FileId> = self
+            .slots
+            .iter()
+            .filter(|slot| matches!(slot.state, State::Ended(Ending::Proven { .. })))
+            .map(|slot| slot.transfer.file)
+            .collect();
+        self.transfer_of
+            .iter()
+            .filter(|(_, owner)| owners.contains(owner))
+            .map(|(file, _)| *file)
+            .collect()
     }
 
     fn settled(&self) -> Settled {

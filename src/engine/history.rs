@@ -88,6 +88,18 @@ fn words_of(outcome: &Outcome) -> (&'static str, Option<String>) {
                 result.kept.len()
             )),
         ),
+        Outcome::Imported(result) => (
+            if result.is_complete() {
+                "imported"
+            } else {
+                "incomplete"
+            },
+            Some(format!(
+                "{} in, {} missing",
+                result.imported_files,
+                result.missing.len()
+            )),
+        ),
         Outcome::Failed { failures } => {
             let first = failures.first().map(|failure| failure.summary.clone());
             ("failed", first)

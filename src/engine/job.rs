@@ -14,6 +14,7 @@ use super::emit::Emitter;
 use super::failure::{from_cache, from_hub};
 use super::gather::Gather;
 use super::memory::{Diary, Memory};
+use super::offers::Offers;
 use super::sources::Source;
 use crate::cache::{self, Layout};
 use crate::config::Config;
@@ -59,6 +60,8 @@ pub(super) struct Job {
     pub(super) trust_size: bool,
     /// Until when to wait for locks; `None` as long as their holders make progress.
     pub(super) deadline: Option<Instant>,
+    /// The files that it may be made of, where it is an import: then nothing is fetched.
+    pub(super) offers: Option<Offers>,
     /// Files whose content is proven.
     pub(super) files_done: AtomicU64,
     /// Bytes that came over the network, repeats included.

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::emit::millis;
 use crate::cache::{ChunkDigest, Hashed};
 use crate::domain::{
-    Commit, Etag, HistoryRow, RemoteFile, RepoId, Revision, UnfinishedPull, sanitize,
+    Commit, Etag, HistoryRow, RemoteFile, RepoId, RepoReference, Revision, UnfinishedPull, sanitize,
 };
 use crate::host;
 use crate::ledger::{Known, Ledger, Proven, Result, Sample, Stamp, Wrong};
@@ -254,6 +254,16 @@ impl Memory {
         let (repo, commit) = (repo.to_string(), commit.to_string());
         self.with(|ledger| ledger.listing(endpoint, &repo, &commit))
             .flatten()
+    }
+
+    /// The repos of which this endpoint gave a listing, and of which commits, the newest first.
+    pub(super) fn listings(&self, endpoint: &str) -> Vec<(RepoId, Commit)> {
+        let known = self.with(|ledger| ledger.listings(endpoint));
+        let read = |(repo, commit): (String, String)| {
+            let repo = RepoReference::parse(&repo).ok()?.repo;
+            Some((repo, Commit::new(&commit).ok()?))
+        };
+        known.into_iter().flatten().filter_map(read).collect()
     }
 
     /// Remembers a listing.

@@ -5,7 +5,8 @@
 //! Command -> supervisor -+-> pull: prepare -> board of transfers -> publish -> Event
 //!                        |                      |  attempt: slot, lock, connection
 //!                        |                      v  writer: bytes, hash, promote
-//!                        +-> list, listings, survey, watch, verify, purge -> Event
+//!                        +-> import: recognise -> the same board -> publish -> Event
+//!                        +-> list, listings, survey, watch, verify, purge, guide -> Event
 //! ```
 
 mod abroad;
@@ -19,10 +20,13 @@ mod failure;
 mod fix;
 mod forms;
 mod gather;
+mod guide;
 mod history;
 mod idle;
+mod import;
 mod job;
 mod judging;
+mod known;
 mod lane;
 mod list;
 mod listings;
@@ -31,6 +35,7 @@ mod locks;
 mod lookout;
 mod marker;
 mod memory;
+mod offers;
 mod pace;
 mod plan;
 mod prepare;
@@ -43,6 +48,7 @@ mod ranged;
 mod ranges;
 mod rate;
 mod ready;
+mod recognise;
 mod reuse;
 mod selection;
 mod small;
@@ -55,6 +61,7 @@ mod transfer;
 mod validate;
 mod verify;
 mod watch;
+mod which_repo;
 mod writer;
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! Never writes. What it finds is a plan that can be shown.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,13 +40,15 @@ pub(super) struct Prepared {
 }
 
 /// What the Hub, or in its absence the disk, says about a revision.
-struct Listed {
-    repo: RepoId,
-    commit: Commit,
-    files: Vec<RemoteFile>,
-    refused: Vec<hub::Refused>,
+pub(super) struct Listed {
+    pub(super) repo: RepoId,
+    pub(super) commit: Commit,
+    pub(super) files: Vec<RemoteFile>,
+    pub(super) refused: Vec<hub::Refused>,
     /// Whether the source was asked for the files.
-    is_afresh: bool,
+    pub(super) is_afresh: bool,
+    /// Whether its files are not for everybody, as far as that was asked.
+    pub(super) is_restricted: bool,
 }
 
 /// The largest index that is read before the plan, in bytes.
@@ -72,7 +74,7 @@ pub(super) async fn prepare(
     let listed = if shared.config.is_offline {
         from_disk(&layout, request).await?
     } else {
-        from_source(shared, emitter, request, stop).await?
+        from_source(shared, emitter, request, shared.config.retry.attempts, stop).await?
     };
     emitter
         .fact(Event::Resolved {
@@ -81,8 +83,36 @@ pub(super) async fn prepare(
             files: listed.files.len(),
         })
         .await;
+    let selected = selection(shared, &layout, request, &listed, stop).await?;
+    let offered = HashSet::new();
+    let plan = look(
+        shared,
+        &layout,
+        request,
+        &listed,
+        (selected.clone(), offered),
+    )
+    .await?;
+    Ok(Prepared {
+        layout,
+        is_listed_afresh: listed.is_afresh && listed.refused.is_empty(),
+        listing: listed.files,
+        selected,
+        plan,
+        validation: None,
+    })
+}
+
+/// The files of a listing that a request is for.
+pub(super) async fn selection(
+    shared: &Shared,
+    layout: &Layout,
+    request: &PullRequest,
+    listed: &Listed,
+    stop: &CancellationToken,
+) -> Result<Vec<RemoteFile>, Halt> {
     let shards = match needs_index(request, &listed.files) {
-        Some(index) => read_index(shared, &layout, &listed, index, stop).await?,
+        Some(index) => read_index(shared, layout, listed, index, stop).await?,
         None => None,
     };
     let refused: Vec<RefusedEntry<'_>> = listed
@@ -94,23 +124,14 @@ pub(super) async fn prepare(
         })
         .collect();
     let chosen = select(request, &listed.files, &refused, shards.as_ref())?;
-    let selected: Vec<RemoteFile> = chosen
+    Ok(chosen
         .into_iter()
         .map(|at| listed.files[at].clone())
-        .collect();
-    let plan = look(shared, &layout, request, &listed, selected.clone()).await?;
-    Ok(Prepared {
-        layout,
-        is_listed_afresh: listed.is_afresh && listed.refused.is_empty(),
-        listing: listed.files,
-        selected,
-        plan,
-        validation: None,
-    })
+        .collect())
 }
 
 /// The cache's real folder; a volume that is not there is no empty cache.
-fn resolve(cache_dir: &std::path::Path) -> Result<PathBuf, Failure> {
+pub(super) fn resolve(cache_dir: &std::path::Path) -> Result<PathBuf, Failure> {
     let root = cache::resolve_root(cache_dir).map_err(from_cache)?;
     if let Some(mount) = host::absent_mount(&root) {
         return Err(Failure::new(
@@ -129,14 +150,16 @@ fn resolve(cache_dir: &std::path::Path) -> Result<PathBuf, Failure> {
     Ok(root)
 }
 
-async fn from_source(
+/// What the Hub says; it is asked so often at most.
+pub(super) async fn from_source(
     shared: &Shared,
     emitter: &Emitter,
     request: &PullRequest,
+    attempts: u32,
     stop: &CancellationToken,
 ) -> Result<Listed, Halt> {
     let client = &shared.client;
-    let resolved = ask(shared, emitter, stop, || {
+    let resolved = ask_up_to(shared, emitter, attempts, stop, || {
         client.revision(&request.repo, &request.revision)
     })
     .await?;
@@ -164,9 +187,10 @@ async fn from_source(
             files,
             refused: Vec::new(),
             is_afresh: false,
+            is_restricted: resolved.is_restricted,
         });
     }
-    let listing = ask(shared, emitter, stop, || {
+    let listing = ask_up_to(shared, emitter, attempts, stop, || {
         client.listing(&resolved.repo, &resolved.commit)
     })
     .await?;
@@ -176,6 +200,7 @@ async fn from_source(
         files: listing.files,
         refused: listing.refused,
         is_afresh: true,
+        is_restricted: resolved.is_restricted,
     })
 }
 
@@ -183,6 +208,24 @@ async fn from_source(
 pub(super) async fn ask<T, Answer: Future<Output = Result<T, hub::Error>>>(
     shared: &Shared,
     emitter: &Emitter,
+    stop: &CancellationToken,
+    question: impl Fn() -> Answer,
+) -> Result<T, Halt> {
+    ask_up_to(
+        shared,
+        emitter,
+        shared.config.retry.attempts,
+        stop,
+        question,
+    )
+    .await
+}
+
+/// [`ask`], so often at most.
+async fn ask_up_to<T, Answer: Future<Output = Result<T, hub::Error>>>(
+    shared: &Shared,
+    emitter: &Emitter,
+    attempts: u32,
     stop: &CancellationToken,
     question: impl Fn() -> Answer,
 ) -> Result<T, Halt> {
@@ -195,7 +238,7 @@ pub(super) async fn ask<T, Answer: Future<Output = Result<T, hub::Error>>>(
         };
         failures += 1;
         let failure = from_hub(error);
-        if !failure.code.is_retryable() || failures >= policy.attempts {
+        if !failure.code.is_retryable() || failures >= attempts {
             return Err(Halt::Failed(failure));
         }
         let wait = match failure.retry_after_ms {
@@ -208,7 +251,7 @@ pub(super) async fn ask<T, Answer: Future<Output = Result<T, hub::Error>>>(
                 retry: RetryIn {
                     wait_ms: millis(wait),
                     failure: failures,
-                    of: policy.attempts,
+                    of: attempts,
                 },
             })
             .await;
@@ -254,6 +297,7 @@ async fn from_disk(layout: &Layout, request: &PullRequest) -> Result<Listed, Fai
             files,
             refused: Vec::new(),
             is_afresh: false,
+            is_restricted: false,
         })
     })
     .await?
@@ -342,19 +386,20 @@ async fn fetch_small(source: &Source, want: &Want) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// Looks at the disk, without hashing, and plans.
-async fn look(
+/// Looks at the disk, without hashing, and plans. Of what is `offered` the bytes lie somewhere on
+/// this machine.
+pub(super) async fn look(
     shared: &Shared,
     layout: &Layout,
     request: &PullRequest,
     listed: &Listed,
-    selected: Vec<RemoteFile>,
+    (selected, offered): (Vec<RemoteFile>, HashSet<Etag>),
 ) -> Result<PullPlan, Failure> {
     let layout = layout.clone();
     let (repo, commit) = (listed.repo.clone(), listed.commit);
     let (use_shared, is_forced) = (shared.config.use_shared_blobs, request.force);
     let (revision, is_offline) = (request.revision.clone(), shared.config.is_offline);
-    let left_out = listed.files.len() - selected.len();
+    let left_out = listed.files.len().saturating_sub(selected.len());
     blocking(move || {
         let paths = || selected.iter().map(|file| &file.path);
         // The file system is asked only where its answer matters.
@@ -385,7 +430,15 @@ async fn look(
             }
             on_disk.entry(remote.etag).or_insert_with(|| {
                 let partial_bytes = resumable.get(&remote.etag).copied().unwrap_or(0);
-                glance(&layout, &repo, &commit, remote, &here, partial_bytes)
+                let found = glance(&layout, &repo, &commit, remote, &here, partial_bytes);
+                if found.is_whole || !offered.contains(&remote.etag) {
+                    return found;
+                }
+                OnDisk {
+                    is_whole: true,
+                    is_copied: true,
+                    partial_bytes: 0,
+                }
             });
         }
         let sums = plan(&selected, &on_disk, is_forced);

@@ -24,12 +24,18 @@ pub(super) struct Publication {
     pub(super) selected: Vec<RemoteFile>,
     /// Whether pointers may be symlinks at all (`HF_HUB_DISABLE_SYMLINKS`).
     pub(super) use_symlinks: bool,
+    /// Files without which the ref does not move, beyond those that it holds.
+    pub(super) required: Vec<RepoPath>,
+    /// Whether the commit was named, and may be older than what the ref names.
+    pub(super) is_pinned: bool,
 }
 
 /// What publishing did.
 pub(super) struct Published {
     pub(super) healings: Vec<Healing>,
     pub(super) reference: RefMove,
+    /// Required files that the snapshot does not hold.
+    pub(super) missing: Vec<RepoPath>,
     /// Sentences worth a line.
     pub(super) notes: Vec<String>,
 }
@@ -51,10 +57,17 @@ impl Publication {
             .map(|(path, _)| path)
             .collect();
         self.keep_listing(&held);
-        let reference = self.move_ref(&held, has_written, &mut healings, &mut notes)?;
+        let missing: Vec<RepoPath> = self
+            .required
+            .iter()
+            .filter(|path| !held.contains(path))
+            .cloned()
+            .collect();
+        let reference = self.move_ref((&held, &missing), has_written, &mut healings, &mut notes)?;
         Ok(Published {
             healings,
             reference,
+            missing,
             notes,
         })
     }
@@ -143,7 +156,7 @@ impl Publication {
 
     fn move_ref(
         &self,
-        held: &BTreeSet<RepoPath>,
+        (held, missing): (&BTreeSet<RepoPath>, &[RepoPath]),
         has_written: bool,
         healings: &mut Vec<Healing>,
         notes: &mut Vec<String>,
@@ -169,7 +182,23 @@ impl Publication {
                 .into_iter()
                 .collect();
         }
-        let reference = ref_move(&before, self.commit, held);
+        let reference = match ref_move(&before, self.commit, held) {
+            RefMove::Moved { .. } if !missing.is_empty() => RefMove::Kept {
+                at: before.commit,
+                why: match missing {
+                    [one] => format!("`{one}` is not here yet"),
+                    more => format!("{} files of the model are not here yet", more.len()),
+                },
+            },
+            RefMove::Moved { from: Some(at) } if self.is_pinned && at != self.commit => {
+                RefMove::Kept {
+                    at: Some(at),
+                    why: "it names a commit already, and which of the two is newer is not known"
+                        .to_owned(),
+                }
+            }
+            reference => reference,
+        };
         if let RefMove::Moved { .. } = reference {
             match cache::write_ref(&self.layout, &self.repo, &self.revision, &self.commit) {
                 Ok(()) => {}

@@ -16,13 +16,14 @@ use super::gather::Gather;
 use super::history;
 use super::job::{Halt, Job, blocking};
 use super::marker::Keeper;
+use super::offers::Offers;
 use super::plan::DISK_MARGIN_BYTES;
 use super::prepare::{Prepared, prepare};
 use super::programs::Observer;
 use super::publish::Publication;
 use super::queue::wait_for_others;
 use super::validate::{refusal, validate};
-use crate::cache;
+use crate::cache::{self, Layout};
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, HistoryRow, Outcome, PullPlan,
     PullRequest, PullResult, UnfinishedPull,
@@ -123,7 +124,7 @@ async fn next_retry(
     }
 }
 
-fn outcome_of(halt: Halt) -> Outcome {
+pub(super) fn outcome_of(halt: Halt) -> Outcome {
     match halt {
         Halt::Interrupted => Outcome::Cancelled,
         Halt::Failed(failure)
@@ -138,9 +139,9 @@ fn outcome_of(halt: Halt) -> Outcome {
 
 /// What was asked for, and how long others are waited for.
 #[derive(Clone, Copy)]
-struct Order<'a> {
-    request: &'a PullRequest,
-    deadline: Option<Instant>,
+pub(super) struct Order<'a> {
+    pub(super) request: &'a PullRequest,
+    pub(super) deadline: Option<Instant>,
 }
 
 /// What the beginning of a pull came to.
@@ -215,7 +216,9 @@ async fn prepare_hearing(
                     | Command::Watch(_)
                     | Command::Verify { .. }
                     | Command::Fix(_)
-                    | Command::Purge(_),
+                    | Command::Purge(_)
+                    | Command::Import(_)
+                    | Command::Guide(_),
                 ) => {}
                 None => {
                     is_open = false;
@@ -281,6 +284,74 @@ async fn fetch(
         validation: _,
     } = prepared;
     let mut started = emitter.now();
+    let job = job_of(
+        shared,
+        emitter,
+        (&layout, &plan),
+        None,
+        Order { request, deadline },
+    )
+    .await;
+    sweep(&job).await;
+    keep_open(&job, request).await;
+    let mut board = Board::new(&plan.files, &selected);
+    let publication = Arc::new(Publication {
+        layout,
+        repo: plan.repo.clone(),
+        revision: plan.revision.clone(),
+        commit: plan.commit,
+        listing,
+        selected,
+        use_symlinks: shared.config.use_symlinks,
+        required: Vec::new(),
+        is_pinned: false,
+    });
+    loop {
+        let keeper = Keeper::start(&job, &plan).await;
+        let outcome = match board.run(&job, commands).await {
+            Settled::Proven { is_verified } => {
+                match publish(&job, &publication, &plan, is_verified).await {
+                    Ok(result) => Outcome::Complete(result),
+                    Err(failure) => Outcome::Failed {
+                        failures: vec![failure],
+                    },
+                }
+            }
+            Settled::Failed(failures) => Outcome::Failed { failures },
+            Settled::Cancelled => Outcome::Cancelled,
+        };
+        keeper.end().await;
+        let is_over = matches!(outcome, Outcome::Complete(_));
+        if is_listed_afresh {
+            // Also of a pull that failed: the guide to fetching by hand rests on it.
+            keep_listing(shared, emitter, &publication).await;
+        }
+        // Before the end is told: whoever hears it may leave at once.
+        remember(shared, emitter, request, started, &outcome, Some(&job)).await;
+        tell_trouble(shared, emitter).await;
+        has_ended.store(true, Ordering::Release);
+        emitter.fact(Event::Ended(outcome)).await;
+        shared.stirred.add(&plan.repo);
+        if is_over {
+            return;
+        }
+        let Some(files) = next_retry(commands, has_ended).await else {
+            return;
+        };
+        started = emitter.now();
+        let files = board.reopen(&files);
+        emitter.fact(Event::Reopened { files }).await;
+    }
+}
+
+/// What the tasks of a pull, or of an import, share.
+pub(super) async fn job_of(
+    shared: &Shared,
+    emitter: &Emitter,
+    (layout, plan): (&Layout, &PullPlan),
+    offers: Option<Offers>,
+    Order { request, deadline }: Order<'_>,
+) -> Arc<Job> {
     let use_shared = shared.config.use_shared_blobs;
     let (diary, begun, neighbours) = {
         let (memory, layout, repo) = (
@@ -297,7 +368,7 @@ async fn fetch(
         .await
         .unwrap_or_default()
     };
-    let job = Arc::new(Job {
+    Arc::new(Job {
         config: Arc::clone(&shared.config),
         source: shared.source(),
         layout: layout.clone(),
@@ -317,57 +388,11 @@ async fn fetch(
         is_forced: request.force,
         trust_size: request.trust_size,
         deadline,
+        offers,
         files_done: AtomicU64::new(0),
         fetched_bytes: AtomicU64::new(0),
         remembered_bytes: AtomicU64::new(0),
-    });
-    sweep(&job).await;
-    keep_open(&job, request).await;
-    let mut board = Board::new(&plan.files, &selected);
-    let publication = Arc::new(Publication {
-        layout,
-        repo: plan.repo.clone(),
-        revision: plan.revision.clone(),
-        commit: plan.commit,
-        listing,
-        selected,
-        use_symlinks: shared.config.use_symlinks,
-    });
-    loop {
-        let keeper = Keeper::start(&job, &plan).await;
-        let outcome = match board.run(&job, commands).await {
-            Settled::Proven { is_verified } => {
-                match publish(&job, &publication, &plan, is_verified).await {
-                    Ok(result) => Outcome::Complete(result),
-                    Err(failure) => Outcome::Failed {
-                        failures: vec![failure],
-                    },
-                }
-            }
-            Settled::Failed(failures) => Outcome::Failed { failures },
-            Settled::Cancelled => Outcome::Cancelled,
-        };
-        keeper.end().await;
-        let is_over = matches!(outcome, Outcome::Complete(_));
-        if is_listed_afresh && is_over {
-            keep_listing(shared, emitter, &publication).await;
-        }
-        // Before the end is told: whoever hears it may leave at once.
-        remember(shared, emitter, request, started, &outcome, Some(&job)).await;
-        tell_trouble(shared, emitter).await;
-        has_ended.store(true, Ordering::Release);
-        emitter.fact(Event::Ended(outcome)).await;
-        shared.stirred.add(&plan.repo);
-        if is_over {
-            return;
-        }
-        let Some(files) = next_retry(commands, has_ended).await else {
-            return;
-        };
-        started = emitter.now();
-        let files = board.reopen(&files);
-        emitter.fact(Event::Reopened { files }).await;
-    }
+    })
 }
 
 /// Remembers that the pull began, so that the next larder can offer to go on with it.
@@ -439,7 +464,11 @@ async fn remember(
 }
 
 /// Remembers the listing, so that the next pull need not ask for it.
-async fn keep_listing(shared: &Shared, emitter: &Emitter, publication: &Arc<Publication>) {
+pub(super) async fn keep_listing(
+    shared: &Shared,
+    emitter: &Emitter,
+    publication: &Arc<Publication>,
+) {
     let (memory, publication) = (Arc::clone(&shared.memory), Arc::clone(publication));
     let endpoint = shared.config.endpoint.to_string();
     let now = emitter.now();
@@ -453,14 +482,14 @@ async fn keep_listing(shared: &Shared, emitter: &Emitter, publication: &Arc<Publ
 }
 
 /// Tells what is wrong with the ledger, once.
-async fn tell_trouble(shared: &Shared, emitter: &Emitter) {
+pub(super) async fn tell_trouble(shared: &Shared, emitter: &Emitter) {
     if let Some(note) = shared.memory.trouble() {
         emitter.fact(Event::Noted { note }).await;
     }
 }
 
 /// Removes staging folders and the marker that a larder which died left behind.
-async fn sweep(job: &Job) {
+pub(super) async fn sweep(job: &Job) {
     let (layout, repo) = (job.layout.clone(), job.repo.clone());
     let now = job.emitter.now();
     let swept = blocking(move || {

@@ -3,6 +3,7 @@
 //!
 //! **Law**: what is reused is hashed first (or believed by size where the user said so).
 
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +11,13 @@ use std::sync::Arc;
 use super::attempt::{Attempt, Done};
 use super::job::{Halt, blocking};
 use super::memory::Memory;
-use crate::cache::{self, BlobLock, Check, LinkMode, Pointer, Sharing, Verdict};
-use crate::domain::{HealingKind, Origin};
+use super::offers::Source;
+use crate::cache::{self, BlobLock, Check, LinkMode, Pointer, Promoted, Sharing, Verdict};
+use crate::domain::{Event, HealingKind, Origin, sanitize};
 use crate::ledger::Stamp;
+
+/// How many bytes of a copy are told at once.
+const TOLD_BYTES: u64 = 16 << 20;
 
 /// Which file stands under a name, and in which state: enough to know that it was judged already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +194,7 @@ impl Attempt<'_> {
 
     /// Places the content without the network if it is anywhere on this machine, or empty.
     pub(super) async fn reuse_from_elsewhere(
-        &self,
+        &mut self,
         lock: BlobLock,
     ) -> Result<Result<Done, BlobLock>, Halt> {
         let remote = self.remote.clone();
@@ -213,7 +218,7 @@ impl Attempt<'_> {
         if self.job.is_forced {
             return Ok(Err(lock));
         }
-        if self.job.neighbours.is_empty() && self.is_new() {
+        if self.job.neighbours.is_empty() && self.is_new() && self.job.offers.is_none() {
             // Neither in the snapshot nor anywhere else.
             return Ok(Err(lock));
         }
@@ -241,7 +246,10 @@ impl Attempt<'_> {
             found
         })
         .await?;
-        let mut lock = lock;
+        let mut lock = match self.reuse_offered(lock).await? {
+            Ok(done) => return Ok(Ok(done)),
+            Err(lock) => lock,
+        };
         for (source, sharing, is_snapshot) in candidates {
             self.say_reusing().await;
             let (layout, repo, remote) = (
@@ -288,6 +296,101 @@ impl Attempt<'_> {
             }
         }
         Ok(Err(lock))
+    }
+
+    /// Places the content from a file that was offered, if one of them is it.
+    async fn reuse_offered(&mut self, mut lock: BlobLock) -> Result<Result<Done, BlobLock>, Halt> {
+        let offers = self.job.offers.as_ref();
+        let offered = offers.map_or_else(Vec::new, |offers| offers.of(&self.remote.etag));
+        for source in offered {
+            let (tried, lock_back) = self.take_offered(&source, lock).await?;
+            lock = lock_back;
+            if let Some(done) = tried {
+                return Ok(Ok(done));
+            }
+        }
+        Ok(Err(lock))
+    }
+
+    /// Places the content from a file that was offered; `None` if it is not what it seemed.
+    async fn take_offered(
+        &mut self,
+        source: &Source,
+        lock: BlobLock,
+    ) -> Result<(Option<Done>, BlobLock), Halt> {
+        self.say_reusing().await;
+        let (job, remote, from) = (Arc::clone(self.job), self.remote.clone(), source.clone());
+        let mut watch = self.watch_copy();
+        let blob = self.blob_path();
+        let (placed, lock) = blocking(move || {
+            let placed = cache::place_copy(
+                (&from.path, Sharing::Copies),
+                &job.layout,
+                &job.repo,
+                &remote.etag,
+                remote.size_bytes,
+                &lock,
+                &mut watch,
+            );
+            if let Ok(Promoted {
+                metadata: Some(found),
+                ..
+            }) = &placed
+            {
+                job.diary.learn(&blob, Stamp::of(found), &remote.etag);
+            }
+            (placed, lock)
+        })
+        .await?;
+        let error = match placed {
+            Ok(promoted) => {
+                if let Some(offers) = &self.job.offers {
+                    offers.take(self.remote.etag);
+                }
+                let origin = Origin::Import {
+                    path: sanitize(&source.path.to_string_lossy()),
+                };
+                let done = Done::Reused {
+                    origin,
+                    is_verified: true,
+                    healing: self.healing(promoted.set_aside),
+                };
+                return Ok((Some(done), lock));
+            }
+            Err(error) => error,
+        };
+        let Some(offers) = &self.job.offers else {
+            return Ok((None, lock));
+        };
+        match error {
+            cache::Error::HashMismatch { .. } => offers.refuse(source, &self.remote, None),
+            cache::Error::Io { ref path, .. } | cache::Error::Permission { ref path, .. }
+                if *path == source.path =>
+            {
+                offers.refuse(source, &self.remote, Some(&error));
+            }
+            // The cache itself is in trouble: no other file would do.
+            error => return Err(Halt::of_cache(error)),
+        }
+        Ok((None, lock))
+    }
+
+    /// Tells how far a copy is, and lets it stop when the user wishes.
+    fn watch_copy(&self) -> impl FnMut(u64) -> ControlFlow<()> + Send + 'static + use<> {
+        let (emitter, file, attempt) = (self.job.emitter.clone(), self.file, self.number);
+        let mut watch = self.watch();
+        let mut told = 0;
+        move |bytes| {
+            if bytes >= told + TOLD_BYTES {
+                told = bytes;
+                emitter.progress(Event::Copied {
+                    file,
+                    attempt,
+                    bytes,
+                });
+            }
+            watch(bytes)
+        }
     }
 
     /// The folder below the cache root that `source` lies in.

@@ -12,7 +12,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::emit::{Clock, Emitter};
 use super::{
-    Shared, fix, history, list, listings, locks, pull, purge, ready, survey, verify, watch,
+    Shared, fix, guide, history, import, list, listings, locks, pull, purge, ready, survey, verify,
+    watch,
 };
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, PullRequest, RepoId,
@@ -138,6 +139,16 @@ impl Supervisor {
             Command::Fix(plan) => {
                 self.start(Kind::Other, |shared, emitter, _| {
                     fix::run(shared, emitter, plan)
+                });
+            }
+            Command::Import(request) => {
+                self.start(Kind::Other, |shared, emitter, commands| {
+                    import::run(shared, emitter, request, commands)
+                });
+            }
+            Command::Guide(request) => {
+                self.start(Kind::Other, |shared, emitter, commands| {
+                    guide::run(shared, emitter, request, commands)
                 });
             }
             Command::Purge(plan) => {

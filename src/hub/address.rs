@@ -184,7 +184,7 @@ pub(super) fn host(url: &Url) -> String {
 }
 
 /// The HTTP library would turn a user in an address into credentials.
-fn without_user(mut url: Url) -> Url {
+pub(super) fn without_user(mut url: Url) -> Url {
     // Fails only for addresses without a host, which have no user.
     let _ = url.set_username("");
     let _ = url.set_password(None);

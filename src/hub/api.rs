@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 
-use crate::domain::{Commit, RepoId, Revision, sanitize_line};
+use crate::domain::{Commit, RepoId, RepoPath, Revision, sanitize_line};
 
 use super::address;
 use super::client::{Answer, Client};
@@ -27,6 +27,8 @@ pub struct Resolved {
     pub repo: RepoId,
     /// The commit the revision names.
     pub commit: Commit,
+    /// Whether its files are only for those who have accepted its terms, or may read it.
+    pub is_restricted: bool,
 }
 
 /// A document and what came with it.
@@ -42,6 +44,17 @@ pub(super) struct Document<T> {
 struct RepoFacts {
     id: Option<String>,
     sha: Option<String>,
+    /// `false`, or how one is let in.
+    #[serde(default)]
+    gated: serde_json::Value,
+    #[serde(default)]
+    private: serde_json::Value,
+}
+
+impl RepoFacts {
+    fn is_restricted(&self) -> bool {
+        self.private == true || self.gated == true || self.gated.is_string()
+    }
 }
 
 impl Client {
@@ -56,6 +69,7 @@ impl Client {
             url: address::shown(&url),
             why,
         };
+        let is_restricted = value.is_restricted();
         let sha = value
             .sha
             .ok_or_else(|| malformed("it names no commit".to_owned()))?;
@@ -73,7 +87,22 @@ impl Client {
                 None => repo.clone(),
             },
             commit,
+            is_restricted,
         })
+    }
+
+    /// The address of a file at a commit, as anybody may be told it: without user or password.
+    ///
+    /// # Errors
+    /// When no address can be made of the endpoint.
+    pub fn address_of(
+        &self,
+        repo: &RepoId,
+        commit: &Commit,
+        path: &RepoPath,
+    ) -> Result<String, Error> {
+        let url = self.endpoint().resolve(repo, commit, path)?;
+        Ok(address::without_user(url).into())
     }
 
     /// Gets a JSON document.

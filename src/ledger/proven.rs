@@ -282,6 +282,16 @@ impl Ledger {
         Ok(text.and_then(|text| text.lines().map(read_file).collect()))
     }
 
+    /// Repo and commit of every listing of the endpoint, the newest first.
+    pub fn listings(&self, endpoint: &str) -> Result<Vec<(String, String)>> {
+        let connection = self.lock();
+        let mut asked = connection.prepare(
+            "select repo, commit_hash from listings where endpoint = ?1 order by at_ms desc",
+        )?;
+        let rows = asked.query_map([endpoint], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<std::result::Result<_, _>>()?)
+    }
+
     /// Remembers a listing. A commit's files never change.
     pub fn keep_listing(
         &self,

@@ -281,8 +281,11 @@ proptest! {
             }))
             .collect();
         ledger.keep_listing("https://h", "org/m", "c", &files, 1).unwrap();
-        prop_assert_eq!(ledger.listing("https://h", "org/m", "c").unwrap(), Some(files));
+        prop_assert_eq!(ledger.listing("https://h", "org/m", "c").unwrap(), Some(files.clone()));
         prop_assert_eq!(ledger.listing("https://other", "org/m", "c").unwrap(), None);
+        ledger.keep_listing("https://h", "org/n", "d", &files, 2).unwrap();
+        let known = [("org/n", "d"), ("org/m", "c")].map(|(repo, commit)| (repo.to_owned(), commit.to_owned()));
+        prop_assert_eq!(ledger.listings("https://h").unwrap(), known);
     }
 }
 

@@ -224,6 +224,7 @@ fn interpret(line: &str) -> Result<Wish, String> {
                 .collect();
             Wish::PurgeIncomplete(repos.map_err(|error| error.to_string())?)
         }
+        Some(Verb::Guide(guide)) => Wish::Guide(guide.request().map_err(|failure| told(&failure))?),
         Some(Verb::Ls(_)) => Wish::Models,
         Some(Verb::Status(_) | Verb::Doctor(_)) => Wish::Health,
         Some(Verb::Locks(_)) => Wish::Locks,

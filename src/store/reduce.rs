@@ -7,8 +7,9 @@
 
 use super::entry::Entry;
 use super::log::{Level, Log};
+use super::offers;
 use super::scene;
-use super::state::{Listing, Phase, Pull, Store, Target};
+use super::state::{Guided, Listing, Phase, Pull, Store, Target};
 use super::words;
 use crate::domain::{
     Event, Failure, JobId, Network, OtherPull, Outcome, PullPlan, Stamped, Verification,
@@ -74,6 +75,7 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         | Event::DiskSeen(_)
         | Event::NetworkSeen(_)
         | Event::CacheUnreadable { .. }
+        | Event::Guided { .. }
         | Event::VerifyStarted { .. }
         | Event::VerifyProgress { .. }
         | Event::ModelVerified(_) => fold_look(store, job, at_ms, &stamped.event),
@@ -83,7 +85,9 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         | Event::Planned(_)
         | Event::Validated(_)
         | Event::Waiting { .. }
+        | Event::Recognised(_)
         | Event::Reusing { .. }
+        | Event::Copied { .. }
         | Event::Connecting { .. }
         | Event::Downloading { .. }
         | Event::Progress { .. }
@@ -153,6 +157,17 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
         Event::ModelVerified(verification) => {
             verified(store, at_ms, verification);
         }
+        Event::Guided {
+            repo,
+            guide,
+            failure,
+        } => {
+            store.guided = Some(Guided {
+                repo: repo.clone(),
+                guide: guide.as_deref().cloned(),
+                failure: failure.clone(),
+            });
+        }
         // `reduce` has the others.
         Event::PullStarted { .. }
         | Event::ListingRetried { .. }
@@ -161,7 +176,9 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
         | Event::Planned(_)
         | Event::Validated(_)
         | Event::Waiting { .. }
+        | Event::Recognised(_)
         | Event::Reusing { .. }
+        | Event::Copied { .. }
         | Event::Connecting { .. }
         | Event::Downloading { .. }
         | Event::Progress { .. }
@@ -262,7 +279,7 @@ fn ended_beside(store: &mut Store, job: JobId, at_ms: u64, outcome: &Outcome) {
         Outcome::Cancelled => {
             store.log.write(at_ms, Level::Warning, None, "cancelled");
         }
-        Outcome::Complete(_) | Outcome::Planned | Outcome::Listed => {}
+        Outcome::Complete(_) | Outcome::Planned | Outcome::Listed | Outcome::Imported(_) => {}
     }
     if let Some(verifying) = store.shelf.verifying.as_mut().filter(|v| v.job == job) {
         verifying.is_running = false;
@@ -336,6 +353,7 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
             log.write(at_ms, Level::Info, None, &line);
             pull.validation = Some(validation.clone());
         }
+        Event::Recognised(recognition) => offers::recognised(pull, log, at_ms, recognition),
         Event::Healed(healing) => {
             log.write(at_ms, Level::Warning, None, &words::healing_line(healing));
             pull.healed.push(healing.clone());
@@ -362,6 +380,7 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
         Event::Ended(outcome) => ended(pull, log, at_ms, outcome),
         Event::Waiting { file, attempt, .. }
         | Event::Reusing { file, attempt }
+        | Event::Copied { file, attempt, .. }
         | Event::Connecting { file, attempt, .. }
         | Event::Downloading { file, attempt, .. }
         | Event::Progress { file, attempt, .. }
@@ -391,6 +410,7 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
         | Event::CacheUnreadable { .. }
         | Event::VerifyStarted { .. }
         | Event::VerifyProgress { .. }
+        | Event::Guided { .. }
         | Event::ModelVerified(_) => {}
     }
 }
@@ -471,6 +491,7 @@ fn ended(pull: &mut Pull, log: &mut Log, at_ms: u64, outcome: &Outcome) {
         Outcome::Planned => {
             log.write(at_ms, Level::Info, None, "planned only, nothing written");
         }
+        Outcome::Imported(result) => offers::imported(pull, log, at_ms, result),
         Outcome::Listed | Outcome::Verified { .. } | Outcome::Purged(_) | Outcome::Fixed(_) => {}
     }
 }

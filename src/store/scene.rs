@@ -55,6 +55,7 @@ pub(super) fn play(
     match event {
         Event::Waiting { lock, .. } => scene.waiting(lock),
         Event::Reusing { .. } => scene.reusing(),
+        Event::Copied { bytes, .. } => scene.copied(*bytes),
         Event::Connecting { source, .. } => scene.connecting(source),
         Event::Downloading { from_bytes, .. } => scene.downloading(*from_bytes),
         Event::Progress { bytes, .. } => scene.progress(*bytes),
@@ -84,6 +85,8 @@ pub(super) fn play(
         | Event::Validated(_)
         | Event::Healed(_)
         | Event::Noted { .. }
+        | Event::Recognised(_)
+        | Event::Guided { .. }
         | Event::ModelsListed { .. }
         | Event::HistoryListed { .. }
         | Event::FilesListed { .. }
@@ -129,6 +132,15 @@ impl Scene<'_> {
             self.say(Level::Debug, "verifying what is here");
         }
         self.entry.status = FileStatus::Verifying;
+    }
+
+    /// Bytes of a copy within this machine: shown as they come, and counted as nothing that was
+    /// fetched.
+    fn copied(&mut self, bytes: u64) {
+        if self.entry.status == FileStatus::Verifying {
+            let bytes = bytes.min(self.entry.planned.size_bytes);
+            self.entry.bytes = self.entry.bytes.max(bytes);
+        }
     }
 
     fn connecting(&mut self, source: &str) {

@@ -4,9 +4,10 @@
 
 use super::{Store, reduce};
 use crate::domain::{
-    Basis, Commit, Etag, Event, Failure, FailureCode, FileId, FileRow, FileState, Healing,
-    HealingKind, HistoryRow, JobId, LockWait, ModelRow, ModelState, Origin, Outcome, PlannedFile,
-    PullPlan, PullResult, RefMove, RepoId, RepoKind, RepoPath, RetryIn, Revision, Stamped,
+    Basis, Commit, Etag, Event, Failure, FailureCode, FileId, FileRow, FileState, Guide, GuideFile,
+    Healing, HealingKind, HistoryRow, JobId, LockWait, ModelRow, ModelState, Origin, Outcome,
+    PlannedFile, PullPlan, PullResult, RefMove, RepoId, RepoKind, RepoPath, RetryIn, Revision,
+    Stamped,
 };
 
 /// 2026-11-24T02:00:00Z.
@@ -112,6 +113,44 @@ impl Script {
                 },
             )
             .then(5, Event::Planned(plan()))
+    }
+
+    /// The guide to the model that the stories are about comes.
+    pub(crate) fn guided(self) -> Self {
+        let guide = Guide {
+            repo: repo(),
+            revision: Revision::main(),
+            commit: commit(),
+            endpoint: "https://huggingface.co".to_owned(),
+            files: plan()
+                .files
+                .iter()
+                .take(2)
+                .map(|file| GuideFile {
+                    path: file.path.clone(),
+                    size_bytes: file.size_bytes,
+                    etag: file.etag,
+                    url: format!(
+                        "https://huggingface.co/{}/resolve/{}/{}",
+                        repo(),
+                        commit(),
+                        file.path
+                    ),
+                })
+                .collect(),
+            here_files: 3,
+            fetch_bytes: 53_000,
+            needs_token: false,
+            is_offline: false,
+        };
+        self.then(
+            5,
+            Event::Guided {
+                repo: repo(),
+                guide: Some(Box::new(guide)),
+                failure: None,
+            },
+        )
     }
 
     /// Adds a fact `after_ms` later.

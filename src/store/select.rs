@@ -5,10 +5,10 @@
 use super::entry::{AttemptRecord, Entry, FileStatus};
 use super::log::Log;
 use super::shelf::Shelf;
-use super::state::{Listing, Phase, Pull, Store, Target};
+use super::state::{Guided, Listing, Phase, Pull, Store, Target};
 use crate::domain::{
     Etag, Failure, FileId, Healing, JobId, Network, OtherPull, Outcome, PlannedFile, PullPlan,
-    PullResult, RepoPath, Validation,
+    PullResult, Recognition, RepoPath, Validation,
 };
 
 /// An ETA from less history than this would be a guess.
@@ -249,6 +249,16 @@ impl Store {
         self.newest()?.validation.as_ref()
     }
 
+    /// What the files that were offered are, if the newest pull is an import.
+    pub fn recognition(&self) -> Option<&Recognition> {
+        self.newest()?.recognition.as_ref()
+    }
+
+    /// The last guide that was asked for.
+    pub const fn guided(&self) -> Option<&Guided> {
+        self.guided.as_ref()
+    }
+
     /// How the newest pull ended; `None` while it goes on.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.newest()?.outcome()
@@ -375,6 +385,7 @@ impl Pull {
             | Outcome::Verified { .. }
             | Outcome::Purged(_)
             | Outcome::Fixed(_)
+            | Outcome::Imported(_)
             | Outcome::Failed { .. }
             | Outcome::Cancelled => None,
         }

@@ -8,8 +8,8 @@ use super::log::Log;
 use super::rate::Rate;
 use super::shelf::Shelf;
 use crate::domain::{
-    Commit, FileId, FileRow, Healing, HistoryRow, JobId, ModelRow, OtherPull, Outcome, PullPlan,
-    RepoId, Revision, Validation,
+    Commit, Failure, FileId, FileRow, Guide, Healing, HistoryRow, JobId, ModelRow, OtherPull,
+    Outcome, PullPlan, Recognition, RepoId, Revision, Validation,
 };
 
 /// Everything known of this run. Filled by [`super::reduce()`] alone.
@@ -23,10 +23,23 @@ pub struct Store {
     /// The cache and the machine, as far as somebody watches them.
     pub(super) shelf: Shelf,
     pub(super) log: Log,
+    /// The last guide that was asked for.
+    pub(super) guided: Option<Guided>,
     /// When something was last tried again, milliseconds since the Unix epoch.
     pub(super) last_retry_ms: Option<u64>,
     /// Time of the newest event; 0 before the first.
     pub(super) last_ms: u64,
+}
+
+/// A guide to fetching a model by hand, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guided {
+    /// The repo as typed.
+    pub repo: RepoId,
+    /// The guide.
+    pub guide: Option<Guide>,
+    /// Why there is none; `None` also where it was cancelled.
+    pub failure: Option<Failure>,
 }
 
 /// What a pull is about.
@@ -70,6 +83,8 @@ pub struct Pull {
     pub(super) plan: Option<PullPlan>,
     /// Whether what is planned would load, if that was asked.
     pub(super) validation: Option<Validation>,
+    /// What the files that were offered are, if it is an import.
+    pub(super) recognition: Option<Recognition>,
     pub(super) entries: Vec<Entry>,
     pub(super) healed: Vec<Healing>,
     pub(super) notes: Vec<String>,
@@ -89,6 +104,7 @@ impl Pull {
             waits_for: None,
             plan: None,
             validation: None,
+            recognition: None,
             entries: Vec::new(),
             healed: Vec::new(),
             notes: Vec::new(),

@@ -6,8 +6,9 @@ use humansize::{DECIMAL, format_size};
 
 use super::log::Level;
 use crate::domain::{
-    Commit, Failure, Finding, FixResult, Healing, HealingKind, LockWait, Origin, OtherPull,
-    PullPlan, PullResult, PurgeResult, RefMove, RetryIn, UnfinishedPull, Validation, Verification,
+    Commit, Failure, Finding, FixResult, Healing, HealingKind, ImportResult, LockWait, Offer,
+    OfferKind, Origin, OtherPull, PullPlan, PullResult, PurgeResult, Recognition, RefMove, RetryIn,
+    UnfinishedPull, Validation, Verification,
 };
 
 /// A size as Finder shows it: decimal units, e.g. `1.35 GB`.
@@ -160,6 +161,7 @@ pub(super) fn origin_words(origin: &Origin) -> String {
         Origin::Snapshot => "taken from a regular file in the snapshot".to_owned(),
         Origin::OtherRepo { folder } => format!("taken from {folder}"),
         Origin::Empty => "empty, nothing to fetch".to_owned(),
+        Origin::Import { path } => format!("taken from {path}"),
     }
 }
 
@@ -188,6 +190,53 @@ pub(super) fn healing_line(healing: &Healing) -> String {
         .map(|aside| format!(", set aside at {aside}"))
         .unwrap_or_default();
     format!("{place}: {what}; healed{kept}")
+}
+
+/// A file that was offered and is not what it seems, or is.
+pub(super) fn offer_line(offer: &Offer) -> String {
+    let length = offer
+        .size_bytes
+        .map_or_else(String::new, |bytes| format!(" ({})", size(bytes)));
+    format!("{}{length} {}", offer.path, offer.kind.words(&size))
+}
+
+/// What all offered files together are.
+pub(super) fn recognised_line(recognition: &Recognition) -> String {
+    let count_of = |is: &dyn Fn(&OfferKind) -> bool| {
+        let offers = recognition.offers.iter();
+        offers.filter(|offer| is(&offer.kind)).count()
+    };
+    let wanted = count_of(&|kind| matches!(kind, OfferKind::Wanted { .. }));
+    let here = count_of(&|kind| matches!(kind, OfferKind::Here { .. }));
+    let others = recognition.offers.len() + recognition.more_foreign - wanted - here;
+    format!(
+        "{} of {} @ {}, {here} in the cache already, {} not used",
+        count(wanted, "file"),
+        recognition.repo,
+        recognition.commit.short(),
+        count(others, "other"),
+    )
+}
+
+/// How an import ended.
+pub(super) fn imported_line(result: &ImportResult) -> String {
+    let done = format!(
+        "{} imported, {}, {} were here",
+        count(result.imported_files, "file"),
+        size(result.imported_bytes),
+        result.here_files
+    );
+    match result.missing.as_slice() {
+        [] => format!("{done}; the model is complete"),
+        missing => {
+            let bytes = missing.iter().map(|file| file.size_bytes).sum();
+            format!(
+                "{done}; {} still missing, {}",
+                count(missing.len(), "file"),
+                size(bytes)
+            )
+        }
+    }
 }
 
 /// What became of the ref, and whether that is a reason to look twice.

@@ -444,6 +444,7 @@ fn run(ui: &mut Ui, view: View<'_>, text: &str) -> Result<Vec<Effect>, String> {
             let plan = view.store.shelf().purge_plan(&repos);
             wish::ask_purge(ui, view, plan)
         }
+        Wish::Guide(request) => wish::ask_guide(ui, view.facts, request),
         Wish::Models => {
             ui.focus_on(Pane::Models);
             Vec::new()

@@ -3,7 +3,7 @@
 //! Never changes afterwards, and never asked of the system here: `main` hands it over.
 
 use super::theme::{Depth, ThemeName};
-use crate::domain::{FailureCode, PullRequest, RepoId, RepoReference, VerifyTarget};
+use crate::domain::{FailureCode, GuideRequest, PullRequest, RepoId, RepoReference, VerifyTarget};
 use crate::store::Level;
 
 /// A model that is offered where there is none yet.
@@ -48,6 +48,8 @@ pub enum Wish {
     Verify(Vec<VerifyTarget>),
     /// `purge --incomplete …`; without repos everywhere.
     PurgeIncomplete(Vec<RepoId>),
+    /// `guide …`.
+    Guide(GuideRequest),
     /// `ls`: the models.
     Models,
     /// `status`, `doctor`: what is wrong.

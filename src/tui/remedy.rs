@@ -25,6 +25,14 @@ pub(super) fn why(failure: &Failure) -> String {
 
 /// What to do next, for a model of that name: with its pull, or while its plan is asked for.
 pub(super) fn next(failure: &Failure, repo: &str, keymap: &Keymap, is_plan: bool) -> String {
+    let first = first_next(failure, repo, keymap, is_plan);
+    if is_plan || !failure.code.leaves_the_hand() {
+        return first;
+    }
+    format!("{first}; or by hand: `{}`", keymap.key_of(Action::Guide))
+}
+
+fn first_next(failure: &Failure, repo: &str, keymap: &Keymap, is_plan: bool) -> String {
     let key = |action| format!("`{}`", keymap.key_of(action));
     // Before there is a pull, the plan is what can be asked for again.
     let retry = if is_plan {

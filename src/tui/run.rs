@@ -288,7 +288,8 @@ impl Dashboard<'_> {
                 | Outcome::Listed
                 | Outcome::Verified { .. }
                 | Outcome::Purged(_)
-                | Outcome::Fixed(_) => 0,
+                | Outcome::Fixed(_)
+                | Outcome::Imported(_) => 0,
             };
             self.leave(code);
         }

@@ -453,6 +453,12 @@ fn details() {
 }
 
 #[test]
+fn a_guide_to_fetching_by_hand() {
+    let story = Script::broken().guided();
+    check(&Screen::of("guide", &story).after(&[Action::Guide]));
+}
+
+#[test]
 fn questions() {
     let purge = [Action::Focus(Pane::Locks), Action::Focus(Pane::Models)];
     let purge = Screen::of("purge_plan", &sick()).after(&purge);

@@ -167,6 +167,13 @@ pub enum Overlay {
         /// First visible line.
         scroll: usize,
     },
+    /// How a model is fetched by hand.
+    Guide {
+        /// Which.
+        repo: RepoId,
+        /// First visible line.
+        scroll: usize,
+    },
     /// A question.
     Ask {
         /// Which.

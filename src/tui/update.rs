@@ -13,7 +13,7 @@ use super::pane::Pane;
 use super::rows::{ModelKey, Scene};
 use super::ui::{Add, CommandLine, Overlay, Question, Subject, Ui};
 use super::{dialog, mending, wish};
-use crate::domain::{Command, UnfinishedPull};
+use crate::domain::{Command, RepoId, UnfinishedPull};
 use crate::store::{Level, Pull, Store};
 
 /// What the loop is to do.
@@ -105,6 +105,7 @@ pub fn press(ui: &mut Ui, view: View<'_>, key: Key) -> Vec<Effect> {
             Vec::new()
         }
         Some(Overlay::Details { of, scroll }) => details_key(ui, view, of, scroll, key),
+        Some(Overlay::Guide { repo, scroll }) => guide_key(ui, view, repo, scroll, key),
         Some(Overlay::Ask { question, scroll }) => dialog::answer(ui, view, question, scroll, key),
         Some(Overlay::Add(add)) => dialog::add_key(ui, view, add, key),
         Some(Overlay::Command(line)) => dialog::command_key(ui, view, line, key),
@@ -261,6 +262,7 @@ pub(super) fn act(ui: &mut Ui, view: View<'_>, action: Action) -> Vec<Effect> {
         Action::Pause => wish::pause(ui, view),
         Action::Cancel => wish::cancel(ui, view),
         Action::Copy => wish::copy(ui, view),
+        Action::Guide => wish::guide(ui, view),
         Action::Mark => {
             mark(ui, view);
             Vec::new()
@@ -436,6 +438,7 @@ fn details_key(ui: &mut Ui, view: View<'_>, of: Subject, scroll: usize, key: Key
         | Action::Purge
         | Action::Fix
         | Action::Pause
+        | Action::Guide
         | Action::Cancel),
     ) = action
     {
@@ -447,6 +450,20 @@ fn details_key(ui: &mut Ui, view: View<'_>, of: Subject, scroll: usize, key: Key
     }
     ui.overlay = scrolled(scroll, key).map(|scroll| Overlay::Details { of, scroll });
     Vec::new()
+}
+
+/// A key while a guide is open: it may be copied, as a script or as addresses alone.
+fn guide_key(ui: &mut Ui, view: View<'_>, repo: RepoId, scroll: usize, key: Key) -> Vec<Effect> {
+    let copied = match ui.keymap.action(key, ui.focus) {
+        Some(Action::Copy) => wish::copy_script(ui, view, &repo),
+        _ if key == Key::of(KeyCode::Char('Y')) => wish::copy_addresses(ui, view, &repo),
+        _ => {
+            ui.overlay = scrolled(scroll, key).map(|scroll| Overlay::Guide { repo, scroll });
+            return Vec::new();
+        }
+    };
+    ui.overlay = Some(Overlay::Guide { repo, scroll });
+    copied
 }
 
 /// Where a text that lies over the panes is scrolled to; `None` closes it.

@@ -552,6 +552,62 @@ fn copying_takes_what_is_most_useful() {
     assert!(empty.act(Action::Copy).is_empty());
 }
 
+#[test]
+fn the_guide_is_asked_for_shown_and_copied_as_a_script_or_as_addresses() {
+    let mut desk = Desk::on(&Script::broken());
+    let effects = desk.press(Key::char('m'));
+    assert_eq!(
+        told(&effects),
+        ["$ larder guide mlx-community/gemma-2-2b-it-4bit"]
+    );
+    assert!(matches!(
+        sent(&effects).as_slice(),
+        [Command::Guide(request)] if request.repo == repo()
+    ));
+    let shown = |desk: &mut Desk| super::screens::text(&desk.look(120, 32));
+    assert!(shown(&mut desk).contains("asking what is missing"));
+    assert!(desk.press(Key::char('y')).is_empty(), "nothing to copy yet");
+    assert!(desk.refused().is_some());
+    desk.store = Script::broken().guided().fold();
+    let text = shown(&mut desk);
+    assert!(text.contains("/resolve/"), "{text}");
+    let copied = |effects: Vec<Effect>| match effects.as_slice() {
+        [Effect::Copy(text)] => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(copied(desk.press(Key::char('y'))).starts_with("#!/bin/sh\n"));
+    let urls = copied(desk.press(Key::char('Y')));
+    assert!(
+        urls.lines().count() == 2 && urls.starts_with("https://"),
+        "{urls}"
+    );
+    desk.press(Key::char('j'));
+    assert!(matches!(
+        &desk.ui.overlay,
+        Some(Overlay::Guide { scroll: 1, .. })
+    ));
+    desk.key(KeyCode::Esc);
+    assert!(desk.ui.overlay.is_none());
+    // Where there is none, why and what to do.
+    let failure =
+        crate::domain::Failure::new(crate::domain::FailureCode::Offline, "not known here");
+    let none = Script::broken().then(
+        5,
+        Event::Guided {
+            repo: repo(),
+            guide: None,
+            failure: Some(failure),
+        },
+    );
+    let mut desk = Desk::on(&none);
+    desk.press(Key::char('m'));
+    let text = shown(&mut desk);
+    assert!(
+        text.contains("not known here") && text.contains("go online"),
+        "{text}"
+    );
+}
+
 /// What pressing an action's key changes: every binding of the map has its line here, and a new
 /// one without it fails.
 #[test]

@@ -12,10 +12,10 @@ use super::ui::{Overlay, Question, Ui};
 use super::update::{Effect, View};
 use super::words;
 use crate::domain::{
-    Command, FileId, FileSelection, JobId, ModelRow, Plan, PlanStep, PullRequest, RepoId, Revision,
-    UnfinishedPull, VerifyTarget, shell_word,
+    Command, FileId, FileSelection, GuideRequest, JobId, ModelRow, Plan, PlanStep, PullRequest,
+    RepoId, Revision, UnfinishedPull, VerifyTarget, shell_word,
 };
-use crate::store::{FileStatus, Phase, Pull, Store, count, size};
+use crate::store::{FileStatus, Guided, Phase, Pull, Store, count, size};
 
 /// Whether there is nothing to look at yet: an empty cache, and no pull.
 pub(super) fn is_first_run(store: &Store) -> bool {
@@ -120,6 +120,81 @@ fn request_of_item(item: &ModelItem<'_>) -> Option<PullRequest> {
         _ => item.revision(),
     };
     request_of(item.repo()?, revision)
+}
+
+/// `m`.
+pub(super) fn guide(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
+    let scene = Scene::build(ui, view.store, view.now_ms);
+    let request = scene.model(ui).and_then(|item| {
+        let request = request_of_item(item)?;
+        Some(GuideRequest {
+            repo: request.repo,
+            revision: request.revision,
+        })
+    });
+    match request {
+        Some(request) => ask_guide(ui, view.facts, request),
+        None => {
+            ui.refuse("no model is selected", view.now_ms);
+            Vec::new()
+        }
+    }
+}
+
+/// Opens the guide to a model, and asks for it.
+pub(super) fn ask_guide(ui: &mut Ui, facts: &Facts, request: GuideRequest) -> Vec<Effect> {
+    let mut words = format!("guide {}", request.repo);
+    if request.revision != Revision::main() {
+        words = format!(
+            "{words} --revision {}",
+            shell_word(request.revision.as_str())
+        );
+    }
+    ui.overlay = Some(Overlay::Guide {
+        repo: request.repo.clone(),
+        scroll: 0,
+    });
+    vec![
+        Effect::Log(format!("$ {}", facts.call(&words))),
+        Effect::Send(Command::Guide(request)),
+    ]
+}
+
+/// The guide to a model, once it is there.
+pub(super) fn guide_of<'a>(store: &'a Store, repo: &RepoId) -> Option<&'a Guided> {
+    let is_it = |guided: &&Guided| {
+        // The Hub answers to any letter case.
+        let asked = &guided.repo;
+        asked.kind() == repo.kind() && asked.name().eq_ignore_ascii_case(repo.name())
+    };
+    store.guided().filter(is_it)
+}
+
+/// `y` on a guide.
+pub(super) fn copy_script(ui: &mut Ui, view: View<'_>, repo: &RepoId) -> Vec<Effect> {
+    let guide = guide_of(view.store, repo).and_then(|guided| guided.guide.as_ref());
+    let Some(guide) = guide.filter(|guide| !guide.files.is_empty()) else {
+        ui.refuse("there is nothing to copy", view.now_ms);
+        return Vec::new();
+    };
+    ui.say(
+        "copied: the script; save it and run it with sh",
+        view.now_ms,
+    );
+    vec![Effect::Copy(guide.script(&view.facts.places))]
+}
+
+/// `Y` on a guide.
+pub(super) fn copy_addresses(ui: &mut Ui, view: View<'_>, repo: &RepoId) -> Vec<Effect> {
+    let guide = guide_of(view.store, repo).and_then(|guided| guided.guide.as_ref());
+    let Some(guide) = guide.filter(|guide| !guide.files.is_empty()) else {
+        ui.refuse("there is nothing to copy", view.now_ms);
+        return Vec::new();
+    };
+    let urls: Vec<&str> = guide.files.iter().map(|file| file.url.as_str()).collect();
+    let words = format!("copied: {}, one a line", count(urls.len(), "address"));
+    ui.say(words, view.now_ms);
+    vec![Effect::Copy(urls.join("\n"))]
 }
 
 /// `r`.

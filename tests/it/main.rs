@@ -24,8 +24,12 @@ mod elsewhere;
 mod everything;
 mod fetch;
 mod fixing;
+mod guide;
 mod heal;
 mod house;
+mod import;
+#[cfg(target_os = "linux")]
+mod import_seam;
 mod interop;
 mod ledger;
 mod live;

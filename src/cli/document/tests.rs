@@ -6,8 +6,10 @@ use super::super::schema::EVENT_SCHEMA;
 use super::super::stage;
 use super::*;
 use crate::domain::{
-    CacheKind, CacheRow, FailureCode, FileId, Finding, HealingKind, JobId, LockKind, LockRow,
-    LockState, OtherProgress, OtherPull, Outcome, PlanStep, PullResult, RepoId, RetryIn, Rule,
+    CacheKind, CacheRow, Etag, FailureCode, FileId, Finding, Guide, GuideFile, HealingKind,
+    ImportResult, JobId, LockKind, LockRow, LockState, MissingFile, Offer, OfferKind,
+    OtherProgress, OtherPull, Outcome, PlanStep, PullResult, Recognition, RepoId, RepoPath,
+    RetryIn, Revision, Rule,
 };
 use crate::store::script::{Script, commit, file_row, model_row, reset};
 
@@ -266,7 +268,119 @@ fn every_shape() -> Vec<Event> {
             set_aside: None,
         }));
     }
+    events.extend(by_hand());
     events
+}
+
+/// A file of every kind that can be offered.
+fn every_offer() -> Vec<Offer> {
+    let path = || RepoPath::new("model.safetensors").unwrap();
+    [
+        OfferKind::Wanted {
+            files: vec![path()],
+            is_hashed: true,
+        },
+        OfferKind::Here {
+            files: vec![path()],
+        },
+        OfferKind::Truncated {
+            file: path(),
+            expected_bytes: 2,
+        },
+        OfferKind::TooLong {
+            file: path(),
+            expected_bytes: 2,
+        },
+        OfferKind::WrongHash { file: path() },
+        OfferKind::ErrorPage { file: path() },
+        OfferKind::LfsPointer { file: path() },
+        OfferKind::Changed { file: path() },
+        OfferKind::Foreign,
+        OfferKind::Outside,
+        OfferKind::Unreadable {
+            why: "x".to_owned(),
+        },
+    ]
+    .into_iter()
+    .map(|kind| Offer {
+        path: "/usb/file".to_owned(),
+        size_bytes: Some(1),
+        kind,
+    })
+    .collect()
+}
+
+/// Of importing and guiding.
+fn by_hand() -> Vec<Event> {
+    let path = || RepoPath::new("model.safetensors").unwrap();
+    let offers = every_offer();
+    let missing = || {
+        vec![MissingFile {
+            path: path(),
+            size_bytes: 3,
+        }]
+    };
+    let repo = || RepoId::new(RepoKind::Model, "org/m").unwrap();
+    let guide = Guide {
+        repo: repo(),
+        revision: Revision::main(),
+        commit: commit(),
+        endpoint: "https://hub".to_owned(),
+        files: vec![GuideFile {
+            path: path(),
+            size_bytes: 3,
+            etag: Etag::GitSha1([7; 20]),
+            url: "https://hub/org/m/resolve/c/model.safetensors".to_owned(),
+        }],
+        here_files: 1,
+        fetch_bytes: 3,
+        needs_token: false,
+        is_offline: false,
+    };
+    vec![
+        Event::Recognised(Recognition {
+            repo: repo(),
+            revision: Revision::main(),
+            commit: commit(),
+            is_offline: true,
+            offers: offers.clone(),
+            more_foreign: 1,
+            missing: missing(),
+        }),
+        Event::Copied {
+            file: FileId(0),
+            attempt: 1,
+            bytes: 9,
+        },
+        Event::Guided {
+            repo: repo(),
+            guide: Some(Box::new(guide)),
+            failure: None,
+        },
+        Event::Guided {
+            repo: repo(),
+            guide: None,
+            failure: Some(reset()),
+        },
+        Event::Reused {
+            file: FileId(0),
+            attempt: 1,
+            origin: Origin::Import {
+                path: "/usb/file".to_owned(),
+            },
+            is_verified: true,
+        },
+        Event::Ended(Outcome::Imported(ImportResult {
+            snapshot: "/x".to_owned(),
+            commit: commit(),
+            reference: RefMove::None,
+            imported_files: 1,
+            imported_bytes: 2,
+            here_files: 0,
+            refused: offers,
+            missing: missing(),
+        })),
+    ]
 }
 
 #[test]

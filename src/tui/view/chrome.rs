@@ -261,6 +261,12 @@ fn overlay_hints(
     }
     let pairs: &[(&str, &str)] = match overlay {
         Overlay::Help { .. } | Overlay::Details { .. } => &[("Esc", "close"), ("j k", "scroll")],
+        Overlay::Guide { .. } => &[
+            ("Esc", "close"),
+            ("j k", "scroll"),
+            ("y", "copy the script"),
+            ("Y", "the addresses"),
+        ],
         Overlay::Ask { .. } => &[("y", "yes"), ("n", "no"), ("Enter", "no")],
         Overlay::Add(add) if add.planning.is_some() && !is_planned(add) => {
             &[("Backspace", "change"), ("Esc", "close")]

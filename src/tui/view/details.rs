@@ -359,6 +359,7 @@ fn transfer(text: &mut Text, canvas: Canvas<'_>, pull: &Pull, file: &FileView<'_
             Origin::Snapshot => "taken from a regular file in the snapshot".to_owned(),
             Origin::OtherRepo { folder } => format!("taken from {folder}"),
             Origin::Empty => "empty, nothing to fetch".to_owned(),
+            Origin::Import { path } => format!("taken from {path}"),
         };
         text.field("from", &words, styles);
     }

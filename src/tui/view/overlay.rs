@@ -6,12 +6,13 @@ use ratatui::style::{Modifier, Style};
 use ratatui::widgets::{Block, Clear, Widget as _};
 use tui_input::Input;
 
+use super::super::action::Action;
 use super::super::rows::Scene;
 use super::super::ui::{Add, CommandLine, Overlay, Question};
 use super::super::{dialog, fit, mending, wish, words};
 use super::text::{Text, failure_lines};
 use super::{Canvas, Cells, details, help, to_u16};
-use crate::domain::{PlanStep, sanitize};
+use crate::domain::{PlanStep, RepoId, sanitize};
 use crate::store::{FixPlan, Phase, Pull, count, size};
 
 /// Draws what is open; where the cursor stands.
@@ -31,6 +32,12 @@ pub(super) fn draw(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) -> O
             text_box(buf, canvas, &title, &text, *scroll);
             None
         }
+        Overlay::Guide { repo, scroll } => {
+            let columns = usize::from(screen.width.min(110)).saturating_sub(4);
+            let text = guide(canvas, repo, columns);
+            text_box(buf, canvas, &format!("{repo} by hand"), &text, *scroll);
+            None
+        }
         Overlay::Ask { question, scroll } => {
             ask(buf, canvas, question, *scroll);
             None
@@ -43,6 +50,39 @@ pub(super) fn draw(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) -> O
             Some(field(buf, canvas, y, "/", input))
         }
     }
+}
+
+/// The steps of fetching a model by hand, or why there are none.
+fn guide(canvas: Canvas<'_>, repo: &RepoId, columns: usize) -> Text {
+    let theme = &canvas.ui.theme;
+    let mut text = Text::new(columns);
+    let Some(guided) = wish::guide_of(canvas.view.store, repo) else {
+        text.wrapped(0, "asking what is missing …", theme.dim);
+        return text;
+    };
+    let Some(guide) = &guided.guide else {
+        match &guided.failure {
+            Some(failure) => failure_lines(&mut text, canvas, failure, &repo.to_string()),
+            None => text.wrapped(0, "it was cancelled", theme.dim),
+        }
+        return text;
+    };
+    if !guide.files.is_empty() {
+        let key = canvas.ui.keymap.key_of(Action::Copy);
+        let keys = format!("{key} copies all of it as a shell script, Y the addresses alone");
+        text.wrapped(0, &keys, theme.accent);
+        text.blank();
+    }
+    for line in guide.steps(&size, &canvas.view.facts.places) {
+        let line = fit::clean(&line);
+        let indent = line.len() - line.trim_start().len();
+        if line.trim().is_empty() {
+            text.blank();
+        } else {
+            text.wrapped(indent, line.trim_start(), theme.text);
+        }
+    }
+    text
 }
 
 /// A box in the middle that is as high as its text, or as the screen.
