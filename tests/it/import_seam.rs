@@ -161,3 +161,24 @@ fn a_disk_that_fails_at_any_kind_of_step_is_told_and_costs_nothing() {
         is_reached
     });
 }
+
+#[test]
+fn a_cache_that_cannot_be_written_is_said_to_hold_it_all_or_to_take_nothing() {
+    let mut kitchen = Kitchen::new();
+    let offered = Offered(plain_files(&mut kitchen));
+    let whole = kitchen.table(Beginning::Nothing);
+    import(&whole, &offered.0, None).expect_complete();
+    let before = bytes_of(&whole.cache());
+    let seam = whole.seam(&whole.cache()).always(libc::EROFS, EVERY_CHANGE);
+    let ran = import(&whole, &offered.0, Some(&seam));
+    ran.expect_complete();
+    assert!(ran.stderr.contains("0 B"), "nothing was copied: {ran:#?}");
+    assert_eq!(bytes_of(&whole.cache()), before);
+    let empty = kitchen.table(Beginning::Nothing);
+    let seam = empty.seam(&empty.cache()).always(libc::EROFS, EVERY_CHANGE);
+    let ran = import(&empty, &offered.0, Some(&seam));
+    assert_eq!(ran.code, Some(7), "{ran:#?}");
+    for word in ["read-only", "--cache-dir"] {
+        assert!(ran.stderr.contains(word), "{word}: {ran:#?}");
+    }
+}
