@@ -97,6 +97,14 @@ fn steps() -> BTreeMap<&'static str, Vec<Step>> {
         ),
         ("copy", vec![("1", &[]), ("y", &["copied: "])]),
         (
+            "guide",
+            vec![
+                ("1", &[]),
+                ("m", &["by hand", "Nothing is to be fetched by hand"]),
+                ("\u{1b}", &["quit"]),
+            ],
+        ),
+        (
             "filter",
             vec![
                 ("1", &[]),

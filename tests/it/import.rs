@@ -441,3 +441,70 @@ async fn an_import_that_is_stopped_keeps_what_it_took_and_ends_with_its_document
     assert_eq!(as_it_is(&folder), before);
     assert_all_visible_bytes_proven(&home.cache());
 }
+
+/// How long an import of 1.3 GB takes, beside `cp` and `sha256sum` of the same file.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it measures, and writes 4 GB"]
+async fn measure_an_import_of_a_large_model() {
+    use std::time::Instant;
+
+    use larder::serve::{Catalogue, Content, SourceFile};
+
+    const BYTES: u64 = 1_300_000_000;
+    let repo = RepoId::new(RepoKind::Model, "someone/large").unwrap();
+    let mut catalogue = Catalogue::new();
+    let content = Content::Generated {
+        seed: 4,
+        len: BYTES,
+    };
+    let entry = catalogue.repo(&repo);
+    let commit = entry.commit(vec![
+        SourceFile::git("config.json", "{\"model_type\": \"llama\"}"),
+        SourceFile::lfs("model.safetensors", content.clone()),
+    ]);
+    entry.branch("main", commit);
+    let home = Home::new(catalogue, Vec::new()).await;
+    let folder = home.path().join("Downloads");
+    fs::create_dir(&folder).unwrap();
+    let weights = folder.join("model.safetensors");
+    fs::write(&weights, content.bytes()).unwrap();
+    fs::write(folder.join("config.json"), "{\"model_type\": \"llama\"}").unwrap();
+    let took = |what: &str, work: &mut dyn FnMut()| {
+        let began = Instant::now();
+        work();
+        let seconds = began.elapsed().as_secs_f64();
+        let rate = BYTES as f64 / seconds / 1e6;
+        crate::support::report(&format!("{what}: {seconds:.2} s, {rate:.0} MB/s"));
+    };
+    let sync = |path: &Path| fs::File::open(path).unwrap().sync_all().unwrap();
+    sync(&weights);
+    took("cp and sync", &mut || {
+        let copy = home.path().join("copy");
+        fs::copy(&weights, &copy).unwrap();
+        sync(&copy);
+        fs::remove_file(copy).unwrap();
+    });
+    took("sha256sum", &mut || {
+        let mut sum = std::process::Command::new("sha256sum");
+        finish(sum.arg(&weights)).assert_code(0);
+    });
+    took("larder import", &mut || {
+        home.run(&["import", "Downloads", "--repo", "someone/large"])
+            .assert_code(0);
+    });
+    took("larder import again", &mut || {
+        home.run(&["import", "Downloads", "--repo", "someone/large"])
+            .assert_code(0);
+    });
+    fs::remove_dir_all(home.cache()).unwrap();
+    took("larder import --dry-run", &mut || {
+        home.run(&[
+            "import",
+            "Downloads",
+            "--repo",
+            "someone/large",
+            "--dry-run",
+        ])
+        .assert_code(0);
+    });
+}
