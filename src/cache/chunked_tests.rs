@@ -376,7 +376,10 @@ fn of_a_damaged_blob_the_right_chunks_are_taken() {
         Chunked::open(scene.wanted(&|| true), from).unwrap()
     };
     // What does not fit the content is of no use.
-    for (chunk_bytes, digests) in [(CHUNK_BYTES / 2, &digests[..]), (CHUNK_BYTES, &digests[1..])] {
+    for (chunk_bytes, digests) in [
+        (CHUNK_BYTES / 2, &digests[..]),
+        (CHUNK_BYTES, &digests[1..]),
+    ] {
         let (chunked, found) = open(chunk_bytes, digests);
         assert_eq!(found.adopted_bytes, 0);
         drop(chunked);

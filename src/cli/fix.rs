@@ -10,8 +10,8 @@ use super::ask::{Answer, ask};
 use super::exit::{Ending, Work, judge};
 use super::finding::{steps_text, wrapped};
 use super::follow::{Console, Session, follow};
+use super::look::look;
 use super::output::Format;
-use super::status::look;
 use crate::domain::{
     Change, Command, Failure, FailureCode, Outcome, Plan, PlanStep, PullRequest, Revision,
     exit_code, sanitize,
