@@ -123,8 +123,32 @@ pub struct Config {
     pub checks_idly: bool,
     /// Lines below this are not shown in the dashboard's log at first.
     pub log_level: Level,
+    /// How long the trash keeps what a purge took away.
+    pub trash: TrashSettings,
+    /// What `purge --policy` may take away.
+    pub policy: Policy,
     /// Every setting with its value and where that came from; secrets as `***`.
     pub settings: Vec<Setting>,
+}
+
+/// How long the trash keeps what a purge took away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrashSettings {
+    /// Days.
+    pub days: u32,
+    /// The part of the disk, in percent, that it may fill; the oldest goes first.
+    pub percent: u32,
+}
+
+/// What `purge --policy` may take away; `None`: nothing of the kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Unfinished blobs that nobody has written for so many days.
+    pub partials_days: Option<u32>,
+    /// What has lain in the trash for so many days.
+    pub trash_days: Option<u32>,
+    /// Models that were not used for so many days.
+    pub unused_days: Option<u32>,
 }
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -206,6 +230,7 @@ impl Config {
 
         let user_agent_origin = optional_text(env, "HF_HUB_USER_AGENT_ORIGIN", &mut shown)?;
         let log_filter = optional_text(env, "LARDER_LOG", &mut shown)?;
+        let (trash, policy) = pick_trash(&file, &mut shown)?;
         let looks = Looks::find(flags, env, &file, &mut shown)?;
 
         Ok(Self {
@@ -232,6 +257,8 @@ impl Config {
             is_read_only: looks.is_read_only,
             checks_idly: looks.checks_idly,
             log_level: looks.log_level,
+            trash,
+            policy,
             settings: shown.into_vec(),
         })
     }
@@ -468,6 +495,41 @@ fn pick_retry(file: &ConfigFile, shown: &mut Settings) -> Result<RetryPolicy, Fa
         cap: Duration::from_secs(cap_s),
         fresh_after_bytes: default.fresh_after_bytes,
     })
+}
+
+fn pick_trash(file: &ConfigFile, shown: &mut Settings) -> Result<(TrashSettings, Policy), Failure> {
+    const MOST_DAYS: u32 = 36_500;
+
+    let whole = |name, least: u32, most: u32| -> Result<Option<(u32, Origin)>, Failure> {
+        let Some((text, origin)) = file.integer(name)? else {
+            return Ok(None);
+        };
+        match text.parse() {
+            Ok(value) if (least..=most).contains(&value) => Ok(Some((value, origin))),
+            _ => Err(origin.failure(
+                "is out of range",
+                &format!("`{text}` is not a whole number from {least} to {most}"),
+            )),
+        }
+    };
+    let (days, origin) = pick([whole("trash_days", 0, MOST_DAYS)?], || 7);
+    shown.add("trash_days", days, &origin);
+    let (percent, origin) = pick([whole("trash_percent", 0, 100)?], || 10);
+    shown.add("trash_percent", percent, &origin);
+    let mut off = |name| -> Result<Option<u32>, Failure> {
+        let found = whole(name, 1, MOST_DAYS)?;
+        match &found {
+            Some((days, origin)) => shown.add(name, days, origin),
+            None => shown.add(name, "off", &Origin::Default),
+        }
+        Ok(found.map(|(days, _)| days))
+    };
+    let policy = Policy {
+        partials_days: off("policy_partials_days")?,
+        trash_days: off("policy_trash_days")?,
+        unused_days: off("policy_unused_days")?,
+    };
+    Ok((TrashSettings { days, percent }, policy))
 }
 
 /// Whether one of the variables is true; the origin is the first that is.

@@ -200,6 +200,10 @@ async fn face(
             run.with_engine(async |session| cli::guide(session, args.clone(), output).await)
                 .await
         }
+        Verb::Trash(args) => {
+            run.with_engine(async |session| cli::trash(session, args.clone(), output).await)
+                .await
+        }
         Verb::Report(args) => report(run, args, environment, output).await,
         Verb::Demo { exit_when_done } => {
             let screen = output

@@ -57,6 +57,7 @@ mod sight;
 mod snapshot;
 mod staging;
 mod tally;
+mod trash;
 mod trees;
 
 pub use batch::{Small, promote_all};
@@ -102,4 +103,8 @@ pub use snapshot::{
     Pointer, find_collision, inspect_pointer, named_snapshot_paths, snapshot_paths,
 };
 pub use staging::{LinkMode, link_mode, sweep_staging};
+pub use trash::{
+    Back, Bin, Discarded, Going, Selection, Stays, abandoned, discard, free, going, plan_discard,
+    restore, settle_trash, trash_rows,
+};
 pub use trees::{Tree, listed_commits, read_tree, write_tree};

@@ -210,6 +210,11 @@ impl Program {
         written.or_else(|| inside().next())
     }
 
+    /// Which process it is.
+    pub(super) const fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
     fn writes_in(&self, folder: &Path) -> bool {
         self.open_in(folder).is_some_and(|open| open.is_writable)
     }

@@ -16,7 +16,7 @@ use super::lock::{self, Look};
 use super::partials::distance;
 use super::salvage::exact_etag;
 use super::sight::is_own_folder;
-use super::{Judge, Layout};
+use super::{Judge, Layout, trash};
 use crate::domain::{Change, Etag, Finding, PlanStep, RepoId, Rule, sanitize};
 use crate::host;
 
@@ -35,6 +35,7 @@ pub(super) fn root_findings(layout: &Layout, now: SystemTime, judge: Judge<'_>) 
     found.extend(wrong_store(layout, now, judge));
     found.extend(collisions(layout));
     found.extend(probes(layout, now));
+    found.extend(cut_off(layout));
     found
 }
 
@@ -259,6 +260,27 @@ fn probes(layout: &Layout, now: SystemTime) -> Vec<Finding> {
                     "a probe for links; Python's scan warns of it",
                 )
                 .step(PlanStep::Change(Change::Remove { path, bytes: 0 }))
+        })
+        .collect()
+}
+
+/// What a larder that died was doing with the trash.
+fn cut_off(layout: &Layout) -> Vec<Finding> {
+    let repos = super::repos(layout).unwrap_or_default();
+    trash::cut_off_rows(layout, &repos)
+        .into_iter()
+        .filter_map(|row| {
+            let what = row.cut_off.as_deref()?;
+            let summary = format!("{what}: `{}` ({})", row.repo, row.id);
+            let why =
+                "whatever writes next (`pull`, `purge`, `trash restore`) finishes or undoes it";
+            Some(
+                Finding::new(Rule::LeftoverTemp, summary, cause(Rule::LeftoverTemp))
+                    .seen(&row.path, Some(row.bytes), None, what)
+                    .step(PlanStep::ByHand {
+                        advice: why.to_owned(),
+                    }),
+            )
         })
         .collect()
 }

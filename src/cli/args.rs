@@ -10,7 +10,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use super::help::{
     DOCTOR_EXAMPLES, EXIT_CODES, GUIDE_EXAMPLES, HISTORY_EXAMPLES, IMPORT_EXAMPLES, LOCKS_EXAMPLES,
     LS_EXAMPLES, PULL_EXAMPLES, PURGE_EXAMPLES, READY_EXAMPLES, REPORT_EXAMPLES, ROOT_EXAMPLES,
-    STATUS_EXAMPLES, STREAMS, VERIFY_EXAMPLES, WAIT_EXAMPLES,
+    STATUS_EXAMPLES, STREAMS, TRASH_EXAMPLES, VERIFY_EXAMPLES, WAIT_EXAMPLES,
 };
 use super::sort::Sort;
 use crate::domain::{
@@ -20,9 +20,11 @@ use crate::store::Filter;
 
 mod by_hand;
 mod looks;
+mod removals;
 
 pub use by_hand::{GuideArgs, ImportArgs};
 pub use looks::{DoctorArgs, LocksArgs};
+pub use removals::{PurgeArgs, TrashArgs, TrashVerb};
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
@@ -136,6 +138,9 @@ pub enum Verb {
     /// Say how to fetch by hand what is missing of a model: addresses, hashes, steps, a script.
     #[command(after_help = GUIDE_EXAMPLES, after_long_help = format!("{GUIDE_EXAMPLES}\n\n{EXIT_CODES}"))]
     Guide(GuideArgs),
+    /// Show what purges moved into the trash; put it back, or free it.
+    #[command(after_help = TRASH_EXAMPLES, after_long_help = format!("{TRASH_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Trash(TrashArgs),
     /// Show past pulls, verifications and purges: when, how much, how fast, how they ended.
     #[command(after_help = HISTORY_EXAMPLES, after_long_help = format!("{HISTORY_EXAMPLES}\n\n{EXIT_CODES}"))]
     History(HistoryArgs),
@@ -317,26 +322,6 @@ pub struct VerifyArgs {
     pub places: Vec<String>,
 }
 
-/// Arguments of `purge`.
-#[derive(Clone, Debug, Default, ClapArgs)]
-pub struct PurgeArgs {
-    /// Unfinished blobs that nobody is writing.
-    #[arg(long, required = true)]
-    pub incomplete: bool,
-    /// Only of these repos.
-    #[arg(value_name = "REPO")]
-    pub repos: Vec<String>,
-    /// Show what would go; take nothing away.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Do not ask.
-    #[arg(short, long)]
-    pub yes: bool,
-    /// The global flags that say where: without them the same call would go elsewhere.
-    #[arg(skip)]
-    pub places: Vec<String>,
-}
-
 /// Arguments of `report`.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct ReportArgs {
@@ -372,6 +357,7 @@ impl Args {
             Some(Verb::Purge(args)) => args.places = places,
             Some(Verb::Import(args)) => args.places = places,
             Some(Verb::Guide(args)) => args.places = places,
+            Some(Verb::Trash(args)) => args.places = places,
             Some(Verb::Report(args)) => args.places = places,
             Some(
                 Verb::Ls(_)
@@ -403,6 +389,7 @@ impl Verb {
             Self::Purge(_) => "purge",
             Self::Import(_) => "import",
             Self::Guide(_) => "guide",
+            Self::Trash(_) => "trash",
             Self::History(_) => "history",
             Self::Report(_) => "report",
             Self::Demo { .. } => "demo",
@@ -419,6 +406,7 @@ impl Verb {
             Self::Purge(args) => (!args.dry_run).then_some("a purge removes files"),
             Self::Doctor(args) => args.fix.then_some("a repair changes the cache"),
             Self::Import(args) => (!args.dry_run).then_some("an import writes into the cache"),
+            Self::Trash(args) => args.changes().then_some("it moves or frees files"),
             Self::Report(args) => {
                 (args.output.is_some() || args.yes).then_some("the report would be written")
             }

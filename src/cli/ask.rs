@@ -43,6 +43,29 @@ pub(super) async fn ask(
     console: &mut Console<'_>,
     question: &str,
 ) -> Answer {
+    let question = format!("{question} [y/N] ");
+    put(session, console, &question, |line| {
+        matches!(line.to_ascii_lowercase().as_str(), "y" | "yes")
+    })
+    .await
+}
+
+/// Asks for these words, and takes nothing else for a yes.
+pub(super) async fn ask_for(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    question: &str,
+    words: &str,
+) -> Answer {
+    put(session, console, question, |line| line == words).await
+}
+
+async fn put(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    question: &str,
+    is_yes: impl Fn(&str) -> bool,
+) -> Answer {
     let (sender, receiver) = oneshot::channel();
     match console.answers {
         Answers::Nobody => return Answer::Nobody,
@@ -62,13 +85,13 @@ pub(super) async fn ask(
         #[cfg(test)]
         Answers::Silence => std::mem::forget(sender),
     }
-    console.talk.ask(&format!("{question} [y/N] "));
+    console.talk.ask(question);
     let answer = tokio::select! {
         biased;
         signal = caught(session) => Answer::Caught(signal),
         line = receiver => {
-            let line = line.unwrap_or_default().trim().to_ascii_lowercase();
-            if matches!(line.as_str(), "y" | "yes") { Answer::Yes } else { Answer::No }
+            let line = line.unwrap_or_default();
+            if is_yes(line.trim()) { Answer::Yes } else { Answer::No }
         }
     };
     if matches!(answer, Answer::Caught(_)) {

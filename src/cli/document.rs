@@ -20,7 +20,7 @@ use crate::store::{FileStatus, FileView, Store};
 
 pub(super) use by_hand::{guide, import};
 pub(super) use survey::{
-    Bundle, Diagnosis, Look, Removals, doctor, locks, purge, report, status, verify,
+    Bundle, Diagnosis, Look, Removals, doctor, locks, purge, report, status, trash, verify,
 };
 
 /// The number of the shapes below; it grows when one changes in a way that breaks a reader.

@@ -151,6 +151,7 @@ pub(super) fn judge(work: Work, outcome: Option<&Outcome>, caught: Option<Signal
         Some(Outcome::Purged(_)) => ok("purged"),
         Some(Outcome::Fixed(_)) => ok("fixed"),
         Some(Outcome::Imported(result)) => imported(result),
+        Some(Outcome::Trashed(_)) => ok("done"),
         Some(Outcome::Cancelled) => cancelled(&[]),
         Some(Outcome::Failed { failures }) if caught.is_some() => cancelled(failures),
         Some(Outcome::Failed { failures }) if !failures.is_empty() => Ending {

@@ -123,7 +123,10 @@ pub(super) fn steps_text(steps: &[PlanStep], columns: Option<u16>) -> String {
                     block.path_of_step(map);
                 }
             }
-            PlanStep::Pull { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => {
+            PlanStep::Pull { .. }
+            | PlanStep::Discard(_)
+            | PlanStep::Change(_)
+            | PlanStep::ByHand { .. } => {
                 block.step("", at + 1, step);
             }
         }
@@ -210,6 +213,7 @@ impl Block {
                     maps.extend(map.as_deref());
                 }
                 PlanStep::RemovePartial { .. }
+                | PlanStep::Discard(_)
                 | PlanStep::Pull { .. }
                 | PlanStep::Change(_)
                 | PlanStep::ByHand { .. } => return false,
@@ -251,6 +255,12 @@ impl Block {
                 self.path_of_step(path);
                 if let Some(map) = map {
                     self.path_of_step(map);
+                }
+            }
+            PlanStep::Discard(discard) => {
+                self.hanging(&head, &format!("take {} away", discard.repo));
+                for path in &discard.paths {
+                    self.path_of_step(&path.path);
                 }
             }
             PlanStep::Pull {

@@ -265,7 +265,7 @@ pub(super) fn result_text(repair: &Repair, store: &Store) -> String {
             line(match step {
                 PlanStep::Change(change) => format!("done: {}", change.words()),
                 PlanStep::RemovePartial { path, .. } => format!("done: remove `{path}`"),
-                PlanStep::Pull { .. } | PlanStep::ByHand { .. } => continue,
+                PlanStep::Pull { .. } | PlanStep::Discard(_) | PlanStep::ByHand { .. } => continue,
             });
         }
     }

@@ -131,12 +131,29 @@ locked, changed or removed.";
 
 pub(super) const PURGE_EXAMPLES: &str = "\
 Examples:
+  larder purge ORG/NAME                  a whole model: shown, then asked
+  larder purge ORG/NAME@v1 --yes         one revision, and what only it needs
   larder purge --incomplete --dry-run    what would go, and how many bytes
-  larder purge --incomplete              shows it, then asks
-  larder purge --incomplete ORG/NAME --yes
+  larder purge --older-than 30d          models that were not used for 30 days
+  larder purge --unreferenced --older-than 30d
+  larder purge --corrupt                 wrong bytes, and the pointers to them
 
 Every path is shown before anything is taken away. What somebody is writing,
-or what has changed since, stays. Without a terminal `--yes` is required.";
+or what has changed since, stays. Models go into the trash, beside the cache
+and on its volume: nothing is free yet, and `larder trash restore` puts them
+back. `--now` frees at once; unfinished blobs always are. Without a terminal
+`--yes` is required.";
+
+pub(super) const TRASH_EXAMPLES: &str = "\
+Examples:
+  larder trash                       what purges took away, and where it lies
+  larder trash restore last          puts the newest back
+  larder trash restore 6a1f3b20
+  larder trash empty --older-than 2d
+
+What is put back never replaces anything: what was pulled again meanwhile stays,
+and only what is missing comes back. After `trash_days` (7), or when it fills
+more than `trash_percent` (10) of the disk, the oldest is freed by itself.";
 
 pub(super) const IMPORT_EXAMPLES: &str = "\
 Examples:

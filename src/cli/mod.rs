@@ -4,7 +4,7 @@
 //! Never touches files or the network. Stdout (`print`) is data, stderr (`progress`) is talk.
 //!
 //! ```text
-//! parse -> pull | ls | history | status | verify | doctor | locks | purge | import | guide | report | settings | pages
+//! parse -> pull | ls | history | status | verify | doctor | locks | purge | trash | import | guide | report | settings | pages
 //!            |  follow: events -> store, signals -> cancel
 //!            v
 //!   progress (bars, lines, failures)   print (path, table, document)
@@ -13,6 +13,7 @@
 mod args;
 mod ask;
 mod bars;
+mod discards;
 mod doctor;
 mod document;
 mod exit;
@@ -46,12 +47,13 @@ mod sort;
 mod stage;
 mod status;
 mod table;
+mod trash;
 mod verify;
 
 pub use args::{
     Args, ColorChoice, ConfigVerb, DoctorArgs, Globals, GuideArgs, HistoryArgs, ImportArgs,
-    LocksArgs, LsArgs, PullArgs, PurgeArgs, ReadyArgs, ReportArgs, StatusArgs, Verb, VerifyArgs,
-    WaitArgs,
+    LocksArgs, LsArgs, PullArgs, PurgeArgs, ReadyArgs, ReportArgs, StatusArgs, TrashArgs,
+    TrashVerb, Verb, VerifyArgs, WaitArgs,
 };
 pub use doctor::doctor;
 pub use exit::Signal;
@@ -73,9 +75,10 @@ pub use report::{Desk, report};
 pub use schema::{
     CONFIG_SCHEMA, DOCTOR_SCHEMA, EVENT_SCHEMA, GUIDE_SCHEMA, HISTORY_SCHEMA, IMPORT_SCHEMA,
     LOCKS_SCHEMA, LS_SCHEMA, PULL_SCHEMA, PURGE_SCHEMA, READY_SCHEMA, REPORT_SCHEMA, STATUS_SCHEMA,
-    VERIFY_SCHEMA,
+    TRASH_SCHEMA, VERIFY_SCHEMA,
 };
 pub use settings::{config_path, config_show};
 pub use sort::{Sort, SortError};
 pub use status::status;
+pub use trash::trash;
 pub use verify::verify;

@@ -1,18 +1,22 @@
 //! Owns `purge`: the plan is shown, somebody says yes, it is carried out, and what came of it.
 //!
-//! **Law**: every path is shown before anything is taken away, and without a yes nothing is.
+//! **Law**: every path is shown before anything is taken away, and without a yes nothing is. A whole
+//! model goes only for its name.
 
-use super::args::{PurgeArgs, call_of, parse_repo};
-use super::ask::{Answer, ask};
+use super::args::{PurgeArgs, call_of};
+use super::ask::{Answer, ask, ask_for};
+use super::discards::plan_text;
 use super::document::{self, Removals};
 use super::exit::{Ending, Work, judge};
 use super::follow::{Console, Session, follow};
 use super::look::look;
 use super::output::{Format, Output};
 use super::remedy::Subject;
-use super::table::Table;
-use crate::domain::{Command, Failure, FailureCode, Plan, PlanStep, PurgeResult, RepoId, sanitize};
-use crate::store::{Store, count, duration, size};
+use crate::domain::{
+    Command, DiscardKind, DiscardRequest, Failure, FailureCode, PlanStep, PurgePlan, PurgeResult,
+    RepoId, TrashRequest, sanitize,
+};
+use crate::store::{Store, count, size};
 
 /// Runs `purge`; the exit code.
 pub async fn purge(session: Session<'_>, args: PurgeArgs, output: Output) -> u8 {
@@ -23,33 +27,32 @@ pub async fn purge(session: Session<'_>, args: PurgeArgs, output: Output) -> u8 
 
 async fn run(mut session: Session<'_>, args: &PurgeArgs, mut console: Console<'_>) -> u8 {
     let mut store = Store::default();
-    let mut plan = Plan::default();
-    let ending = match repos(args) {
+    let mut planned = PurgePlan::default();
+    let asked = args.request().and_then(|request| {
+        let age_ms = args.older_than_ms()?;
+        Ok((request, args.repos()?, age_ms))
+    });
+    let ending = match asked {
         Err(failure) => Ending::refused(*failure),
-        Ok(repos) => {
-            let looked = look(
-                &mut session,
-                &mut console,
-                &mut store,
-                Command::Diagnose(None),
-            )
-            .await;
-            let absent = repos.iter().find(|repo| !store.shelf().knows(repo));
-            if looked.exit_code == 0
-                && let Some(repo) = absent
-            {
-                let here = store.shelf().repos();
-                Ending::refused(Failure::not_in_cache(repo, &here))
-            } else if looked.exit_code == 0 {
-                plan = store.shelf().purge_plan(&repos);
-                carry_out(&mut session, args, &plan, &mut store, &mut console).await
-            } else {
-                looked
+        Ok((request, repos, age_ms)) => {
+            let wish = Wish {
+                args,
+                request: &request,
+                repos: &repos,
+                age_ms: age_ms.unwrap_or(0),
+            };
+            match plan(&mut session, &mut console, &mut store, wish).await {
+                Err(ending) => ending,
+                Ok(found) => {
+                    planned = found;
+                    carry_out(&mut session, args, &planned, &mut store, &mut console).await
+                }
             }
         }
     };
     let result = store.shelf().purged();
-    let call = call_of("larder purge --incomplete", &args.repos, &args.places);
+    let emptied = store.shelf().trashed();
+    let call = call_of(&args.flags(), &args.repos, &args.places);
     let subject = Subject {
         repo: None,
         command: "purge",
@@ -58,12 +61,14 @@ async fn run(mut session: Session<'_>, args: &PurgeArgs, mut console: Console<'_
     if console.output.format == Format::Human
         && let Some(result) = result
     {
-        let text = result_text(result);
+        let freed = emptied.map_or(0, |emptied| emptied.freed_bytes);
+        let text = result_text(result, freed);
         console.printer.text(&text);
     }
     let removals = Removals {
-        plan: &plan,
+        planned: &planned,
         result,
+        emptied,
         is_dry_run: args.dry_run,
     };
     let closing = session.closing(&store, &ending, subject);
@@ -72,42 +77,84 @@ async fn run(mut session: Session<'_>, args: &PurgeArgs, mut console: Console<'_
     })
 }
 
-fn repos(args: &PurgeArgs) -> Result<Vec<RepoId>, Box<Failure>> {
-    let parsed = args.repos.iter().map(|text| {
-        let reference = parse_repo(text)?;
-        if reference.revision.is_some() || reference.file.is_some() {
-            // Unfinished blobs belong to a repo; which revisions want them cannot be told.
-            return Err(Box::new(
-                Failure::new(
-                    FailureCode::Usage,
-                    format!("`{text}` names more than a repo"),
-                )
-                .because("unfinished blobs belong to the repo as a whole"),
-            ));
+/// What was asked for.
+#[derive(Clone, Copy)]
+struct Wish<'a> {
+    args: &'a PurgeArgs,
+    request: &'a DiscardRequest,
+    repos: &'a [RepoId],
+    age_ms: u64,
+}
+
+/// Finds out what would go.
+async fn plan(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    store: &mut Store,
+    wish: Wish<'_>,
+) -> Result<PurgePlan, Ending> {
+    let mut planned = PurgePlan::default();
+    if wish.args.incomplete {
+        let looked = look(session, console, store, Command::Diagnose(None)).await;
+        if looked.exit_code != 0 {
+            return Err(looked);
         }
-        Ok(reference.repo)
-    });
-    parsed.collect()
+        let shelf = store.shelf();
+        if let Some(repo) = wish.repos.iter().find(|repo| !shelf.knows(repo)) {
+            let here = shelf.repos();
+            return Err(Ending::refused(Failure::not_in_cache(repo, &here)));
+        }
+        let now_ms = store.last_ms().unwrap_or(session.started_ms);
+        planned.plan = shelf.purge_plan(wish.repos);
+        planned.plan.steps.retain(|step| {
+            matches!(step, PlanStep::RemovePartial { modified_ms, .. }
+                if now_ms.saturating_sub(*modified_ms) >= wish.age_ms)
+        });
+    }
+    if !wish.request.is_empty() {
+        let wanted = Command::PlanPurge(wish.request.clone());
+        let looked = look(session, console, store, wanted).await;
+        if looked.exit_code != 0 {
+            return Err(looked);
+        }
+        let found = store.shelf().planned().cloned().unwrap_or_default();
+        for step in found.plan.steps {
+            if !planned.plan.steps.contains(&step) {
+                planned.plan.steps.push(step);
+            }
+        }
+        planned.kept = found.kept;
+        planned.trash = found.trash;
+    }
+    Ok(planned)
 }
 
 /// Shows the plan, gets a yes, and has it carried out.
 async fn carry_out(
     session: &mut Session<'_>,
     args: &PurgeArgs,
-    plan: &Plan,
+    planned: &PurgePlan,
     store: &mut Store,
     console: &mut Console<'_>,
 ) -> Ending {
     let done = if args.dry_run { "planned" } else { "purged" };
-    if plan.steps.is_empty() {
-        console
-            .talk
-            .remark("no unfinished blob that nobody is writing");
+    let plan = &planned.plan;
+    if plan.steps.is_empty() && planned.trash.is_empty() {
+        let is_partials_only = args.incomplete && !args.unreferenced && !args.corrupt;
+        console.talk.remark(if is_partials_only {
+            "no unfinished blob that nobody is writing"
+        } else {
+            "nothing is to be taken away"
+        });
+        if console.output.format == Format::Human {
+            let now_ms = store.last_ms().unwrap_or(session.started_ms);
+            console.printer.text(&plan_text(planned, now_ms));
+        }
         return Ending::done(done);
     }
     if console.output.format == Format::Human {
         let now_ms = store.last_ms().unwrap_or(session.started_ms);
-        console.printer.text(&plan_text(plan, now_ms));
+        console.printer.text(&plan_text(planned, now_ms));
         if let Some(failure) = console.printer.failure() {
             // What could not be shown must not be done.
             return Ending::refused(failure);
@@ -117,8 +164,7 @@ async fn carry_out(
         return Ending::done(done);
     }
     if !args.yes {
-        let question = format!("remove {}?", count(plan.steps.len(), "file"));
-        match ask(session, console, &question).await {
+        match confirm(session, console, planned).await {
             Answer::Yes => {}
             Answer::No => {
                 console.talk.remark("nothing was removed");
@@ -139,45 +185,85 @@ async fn carry_out(
     console.work = Work::Removing;
     (session.commands)(Command::Purge(plan.clone()));
     let followed = follow(session, store, console).await;
-    judge(console.work, followed.outcome.as_ref(), followed.caught)
-}
-
-/// Every path, and the sum. Paths are never cut.
-fn plan_text(plan: &Plan, now_ms: u64) -> String {
-    let mut table = Table::new().numbers("SIZE").numbers("AGE").column("FILE");
-    for step in &plan.steps {
-        if let PlanStep::RemovePartial {
-            path,
-            bytes,
-            modified_ms,
-            map,
-            ..
-        } = step
-        {
-            table.row(&[
-                size(*bytes),
-                duration(now_ms.saturating_sub(*modified_ms)),
-                path.clone(),
-            ]);
-            if let Some(map) = map {
-                table.row(&[String::new(), String::new(), map.clone()]);
-            }
+    let ending = judge(console.work, followed.outcome.as_ref(), followed.caught);
+    if ending.exit_code != 0 {
+        return ending;
+    }
+    if !planned.trash.is_empty() {
+        let ids = planned.trash.iter().map(|row| row.id.clone()).collect();
+        (session.commands)(Command::Trash(TrashRequest::Empty { ids }));
+        let followed = follow(session, store, console).await;
+        let emptied = judge(console.work, followed.outcome.as_ref(), followed.caught);
+        if emptied.exit_code != 0 {
+            return emptied;
         }
     }
-    format!(
-        "{}\n{}, {}\n",
-        table.render(None),
-        count(plan.steps.len(), "unfinished blob"),
-        size(plan.freed_bytes())
-    )
+    match store.shelf().purged() {
+        // Whoever named a model must hear that it is still there.
+        Some(result) if result.removed.is_empty() && plan.discards().next().is_some() => {
+            let why = result.kept.first().map(|kept| kept.why.clone());
+            Ending::refused(
+                Failure::new(FailureCode::Refused, "nothing was taken away")
+                    .because(why.unwrap_or_default()),
+            )
+        }
+        _ => ending,
+    }
 }
 
-fn result_text(result: &PurgeResult) -> String {
-    let mut text = format!(
-        "removed {}, freed {}\n",
-        count(result.removed.len(), "file"),
-        size(result.freed_bytes)
-    );
+/// Asks: for a whole model, for its name.
+async fn confirm(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    planned: &PurgePlan,
+) -> Answer {
+    let whole: Vec<String> = planned
+        .plan
+        .discards()
+        .filter(|discard| discard.kind == DiscardKind::Repo)
+        .map(|discard| discard.repo.to_string())
+        .collect();
+    match &whole[..] {
+        [] => {
+            let parts = planned.plan.discards().count();
+            let files = planned.plan.removals().count() + planned.trash.len();
+            let what = match (files, parts) {
+                (files, 0) => format!("remove {}?", count(files, "file")),
+                (0, _) => "take that away?".to_owned(),
+                (_, _) => "take all that away?".to_owned(),
+            };
+            ask(session, console, &what).await
+        }
+        [one] => {
+            let question = format!("a whole model goes: type its name, {one}, for yes: ");
+            ask_for(session, console, &question, one).await
+        }
+        more => {
+            let models = count(more.len(), "model");
+            let question = format!("whole models go: type `{models}` for yes: ");
+            ask_for(session, console, &question, &models).await
+        }
+    }
+}
+
+fn result_text(result: &PurgeResult, emptied_bytes: u64) -> String {
+    let removed = count(result.removed.len(), "file");
+    let freed = size(result.freed_bytes + emptied_bytes);
+    let mut text = match &result.trash[..] {
+        [] => format!("removed {removed}, freed {freed}\n"),
+        ids => format!(
+            "removed {removed}, moved {} into the trash ({}), {freed} freed yet\n",
+            size(result.moved_bytes),
+            ids.join(", "),
+        ),
+    };
+    if let Some(last) = result.trash.last() {
+        text.extend([
+            "`larder trash restore ",
+            last.as_str(),
+            "` puts it back, `larder trash empty` frees it\n",
+        ]);
+    }
     for kept in &result.kept {
         let line = sanitize(&format!("kept {}: {}", kept.path, kept.why));
         text.extend([line.as_str(), "\n"]);
@@ -356,5 +442,58 @@ mod tests {
         )
         .await;
         assert_eq!((played.exit_code, has_purged(&played)), (7, false));
+    }
+
+    async fn discarded(output: Output, args: PurgeArgs, answers: Answers) -> Played {
+        let script = Script::discarded();
+        play(&script, output, None, async |session, mut console| {
+            console.talk = console.talk.without_log();
+            console.answers = answers;
+            run(session, &args, console).await
+        })
+        .await
+    }
+
+    fn model() -> PurgeArgs {
+        PurgeArgs {
+            repos: vec!["mlx-community/gemma-2-2b-it-4bit".to_owned()],
+            ..PurgeArgs::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_whole_model_goes_only_for_its_name() {
+        let name = "mlx-community/gemma-2-2b-it-4bit\n";
+        let played = discarded(stage::human(), model(), Answers::Given(name)).await;
+        insta::assert_snapshot!(played.shown());
+        assert!(has_purged(&played));
+        for (answers, exit) in [
+            (Answers::Given("y\n"), 0),
+            (Answers::Given("yes\n"), 0),
+            (Answers::Given("gemma-2-2b-it-4bit\n"), 0),
+            (Answers::Given("\n"), 0),
+            (Answers::Nobody, 2),
+        ] {
+            let played = discarded(stage::human(), model(), answers).await;
+            assert_eq!(played.exit_code, exit, "{answers:?}: {}", played.stderr);
+            assert!(!has_purged(&played), "{answers:?}");
+            assert!(played.stdout.contains("blobs/03"), "the plan was shown");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_document_tells_moved_from_freed() {
+        let args = PurgeArgs {
+            yes: true,
+            ..model()
+        };
+        let played = discarded(stage::json(), args, Answers::Nobody).await;
+        let document = played.document(PURGE_SCHEMA);
+        assert_eq!(document["planned_bytes"], 0);
+        assert_eq!(document["freed_bytes"], 0);
+        assert_eq!(document["moved_bytes"], 1_350_000_000_u64);
+        assert_eq!(document["trash_ids"][0], "6a1f3b20");
+        assert_eq!(document["discards"][0]["kind"], "repo");
+        assert_eq!(document["kept"].as_array().unwrap().len(), 1);
     }
 }

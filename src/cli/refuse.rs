@@ -10,7 +10,7 @@ use super::exit::Ending;
 use super::follow::Console;
 use super::output::{Format, Output};
 use super::remedy::Subject;
-use crate::domain::{Failure, FailureCode, Plan, TerminalFacts};
+use crate::domain::{Failure, FailureCode, PurgePlan, TerminalFacts};
 use crate::store::{Shelf, Store};
 
 /// Why no dashboard can be shown; `None` if it can.
@@ -117,12 +117,14 @@ fn empty(verb: Option<&Verb>, closing: &Closing<'_>, is_line: bool) -> Option<St
         Verb::Locks(_) => document::locks(&shelf, None, closing, is_line),
         Verb::Purge(args) => {
             let removals = Removals {
-                plan: &Plan::default(),
+                planned: &PurgePlan::default(),
                 result: None,
+                emptied: None,
                 is_dry_run: args.dry_run,
             };
             document::purge(removals, closing, is_line)
         }
+        Verb::Trash(_) => document::trash(&[], None, closing, is_line),
         Verb::Report(_) => {
             let bundle = Bundle {
                 version: env!("CARGO_PKG_VERSION"),

@@ -99,7 +99,11 @@ fn call_again(subject: Subject<'_>, repo: &str) -> String {
         (None, "purge") => "larder purge --incomplete".to_owned(),
         (None, "import") => "larder import PATH".to_owned(),
         (None, "guide") => format!("larder guide {repo}"),
-        (None, command @ ("ls" | "demo" | "status" | "verify" | "doctor" | "locks" | "report")) => {
+        (
+            None,
+            command @ ("ls" | "demo" | "status" | "verify" | "doctor" | "locks" | "report"
+            | "trash"),
+        ) => {
             format!("larder {command}")
         }
         (None, _) => format!("larder pull {repo}"),
@@ -213,7 +217,10 @@ fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
                 (Some(needed), None) => format!("{} are needed: ", size(needed)),
                 (None, _) => String::new(),
             };
-            format!("{space}free some, or use another disk with `--cache-dir DIR`")
+            format!(
+                "{space}free some (`larder trash` shows what purges moved away, `larder trash empty` \
+                 frees that), or use another disk with `--cache-dir DIR`"
+            )
         }
         Remedy::FixPermissions if failure.code == FailureCode::NotWritable => {
             "connect the volume, or correct owner and mode of the place named above; or use another cache with `--cache-dir DIR`"
@@ -264,6 +271,9 @@ fn right_call(failure: &Failure, subject: Subject<'_>, repo: &str, again: &str) 
             "leave out `--read-only`; if it was not given, `larder config show` says where it comes from"
                 .to_owned()
         }
+        (FailureCode::Refused, "trash") => {
+            format!("`larder trash ls` shows what there is; to free it say `{again} --yes`")
+        }
         (FailureCode::Refused, "purge") => {
             format!("look at it with `{again} --dry-run`, then say `{again} --yes`")
         }
@@ -296,6 +306,11 @@ pub(super) fn fix(
                 removed_bytes += *bytes;
                 let repo = shell_word(&repo.to_string());
                 commands.push(call_of(&format!("larder pull {repo}"), [], places));
+            }
+            PlanStep::Discard(discard) => {
+                words.push(format!("take {} away", discard.repo));
+                let repo = shell_word(&discard.repo.to_string());
+                commands.push(call_of(&format!("larder purge {repo}"), [], places));
             }
             PlanStep::Pull {
                 repo,
@@ -405,7 +420,8 @@ mod tests {
         flags.push("help".to_owned());
         for code in FailureCode::ALL {
             for place in [
-                "pull", "ls", "status", "verify", "doctor", "locks", "purge", "report", "demo", "",
+                "pull", "ls", "status", "verify", "doctor", "locks", "purge", "trash", "report",
+                "demo", "",
             ] {
                 let subject = Subject {
                     repo: None,

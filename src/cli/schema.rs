@@ -24,6 +24,8 @@ pub const PURGE_SCHEMA: &str = include_str!("../../assets/schema/purge.schema.js
 pub const IMPORT_SCHEMA: &str = include_str!("../../assets/schema/import.schema.json");
 /// The document of `guide`.
 pub const GUIDE_SCHEMA: &str = include_str!("../../assets/schema/guide.schema.json");
+/// The document of `trash`.
+pub const TRASH_SCHEMA: &str = include_str!("../../assets/schema/trash.schema.json");
 /// The document of `report`.
 pub const REPORT_SCHEMA: &str = include_str!("../../assets/schema/report.schema.json");
 /// The document of `config`.
@@ -33,7 +35,7 @@ pub const CONFIG_SCHEMA: &str = include_str!("../../assets/schema/config.schema.
 mod tests {
     use super::*;
 
-    const ALL: [&str; 14] = [
+    const ALL: [&str; 15] = [
         IMPORT_SCHEMA,
         GUIDE_SCHEMA,
         DOCTOR_SCHEMA,
@@ -45,6 +47,7 @@ mod tests {
         STATUS_SCHEMA,
         VERIFY_SCHEMA,
         PURGE_SCHEMA,
+        TRASH_SCHEMA,
         REPORT_SCHEMA,
         CONFIG_SCHEMA,
         EVENT_SCHEMA,

@@ -13,7 +13,7 @@ use crate::domain::{Failure, FailureCode};
 use super::value::Origin;
 
 /// The keys, in the order they are documented.
-pub(super) const KEYS: [&str; 16] = [
+pub(super) const KEYS: [&str; 21] = [
     "endpoint",
     "cache_dir",
     "folders",
@@ -30,6 +30,11 @@ pub(super) const KEYS: [&str; 16] = [
     "read_only",
     "idle_check",
     "log_level",
+    "trash_days",
+    "trash_percent",
+    "policy_partials_days",
+    "policy_trash_days",
+    "policy_unused_days",
 ];
 
 /// The file's settings, each with its line.
@@ -246,7 +251,9 @@ mod tests {
                     connect_timeout_s = 3\nstall_timeout_s = 2.5\nretry_attempts = 1_0\n\
                     retry_base_ms = 5\nretry_cap_s = 6\ntheme = 'dark'\nascii = true\n\
                     read_only = false\nlog_level = 'debug'\nlimit_rate = '5M'\n\
-                    folders = ['~/models', '/disk']\nidle_check = false\n";
+                    folders = ['~/models', '/disk']\nidle_check = false\n\
+                    trash_days = 7\ntrash_percent = 10\npolicy_partials_days = 3\n\
+                    policy_trash_days = 3\npolicy_unused_days = 90\n";
         let file = ConfigFile::parse(Path::new("/c.toml"), text).unwrap();
         assert_eq!(file.entries.len(), KEYS.len());
         assert_eq!(file.text("endpoint").unwrap().unwrap().0, "https://m");

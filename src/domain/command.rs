@@ -2,6 +2,7 @@
 //!
 //! A command is imperative and carries everything it needs; never a handle.
 
+use super::discard::{DiscardRequest, TrashRequest};
 use super::event::{FileId, JobId};
 use super::finding::Plan;
 use super::guide::GuideRequest;
@@ -148,6 +149,10 @@ pub enum Command {
     Import(ImportRequest),
     /// Say how what is missing of a model can be fetched by hand.
     Guide(GuideRequest),
+    /// Say what a purge would take out of the cache.
+    PlanPurge(DiscardRequest),
+    /// Look into the trash, put something back, or empty it.
+    Trash(TrashRequest),
     /// End transfers, their partials stay; or end verifying.
     Cancel(FileSelection),
     /// Stop transfers until resumed; their partials stay.

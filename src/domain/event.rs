@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 
+use super::discard::{PurgePlan, TrashResult, TrashRow};
 use super::failure::Failure;
 use super::file::{Etag, RepoPath};
 use super::finding::Finding;
@@ -280,6 +281,8 @@ pub enum Outcome {
     Fixed(FixResult),
     /// An import is done; what it lacks is said.
     Imported(ImportResult),
+    /// Something was put back from the trash, or it was emptied.
+    Trashed(TrashResult),
     /// Cancelled; partials stay.
     Cancelled,
 }
@@ -519,6 +522,13 @@ pub enum Event {
     DiskSeen(Disk),
     /// Whether the Hub answers.
     NetworkSeen(Network),
+    /// What a purge would take out of the cache.
+    PurgePlanned(PurgePlan),
+    /// What the trash holds.
+    TrashSeen {
+        /// All of it, the oldest first.
+        rows: Vec<TrashRow>,
+    },
     /// The cache as a whole cannot be read.
     CacheUnreadable {
         /// Why.

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::discard::Discard;
 use super::repo::RepoId;
 
 /// How much a finding matters (product.md, section 1).
@@ -281,6 +282,8 @@ pub enum PlanStep {
         /// Bytes to fetch, as far as a listing tells.
         fetch_bytes: Option<u64>,
     },
+    /// Takes a model, or a part of one, out of the cache: into the trash, or freed at once.
+    Discard(Discard),
     /// What is put right on the disk itself.
     Change(Change),
     /// What only a person can do.
@@ -389,6 +392,7 @@ impl Plan {
         let changes = self.steps.iter().map(|step| match step {
             PlanStep::Change(change) => change.freed_bytes(),
             PlanStep::RemovePartial { bytes, .. } => *bytes,
+            PlanStep::Discard(discard) => discard.freed_bytes(),
             PlanStep::Pull { .. } | PlanStep::ByHand { .. } => 0,
         });
         changes.sum()
@@ -398,7 +402,10 @@ impl Plan {
     pub fn fetched_bytes(&self) -> u64 {
         let fetched = self.steps.iter().map(|step| match step {
             PlanStep::Pull { fetch_bytes, .. } => fetch_bytes.unwrap_or(0),
-            PlanStep::RemovePartial { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => 0,
+            PlanStep::RemovePartial { .. }
+            | PlanStep::Discard(_)
+            | PlanStep::Change(_)
+            | PlanStep::ByHand { .. } => 0,
         });
         fetched.sum()
     }
@@ -407,7 +414,21 @@ impl Plan {
     pub fn removals(&self) -> impl Iterator<Item = (&str, u64)> {
         self.steps.iter().filter_map(|step| match step {
             PlanStep::RemovePartial { path, bytes, .. } => Some((path.as_str(), *bytes)),
-            PlanStep::Pull { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
+            PlanStep::Pull { .. }
+            | PlanStep::Discard(_)
+            | PlanStep::Change(_)
+            | PlanStep::ByHand { .. } => None,
+        })
+    }
+
+    /// Models, or parts of them, that it takes out of the cache.
+    pub fn discards(&self) -> impl Iterator<Item = &Discard> {
+        self.steps.iter().filter_map(|step| match step {
+            PlanStep::Discard(discard) => Some(discard),
+            PlanStep::RemovePartial { .. }
+            | PlanStep::Pull { .. }
+            | PlanStep::Change(_)
+            | PlanStep::ByHand { .. } => None,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! What is here serialises, compares and clones.
 
 mod command;
+mod discard;
 mod event;
 mod failure;
 mod file;
@@ -20,6 +21,10 @@ mod terminal;
 mod text;
 
 pub use command::{Command, FileSelection, PullRequest, ReadyRequest, VerifyTarget, WaitLimit};
+pub use discard::{
+    Discard, DiscardKind, DiscardPath, DiscardReason, DiscardRequest, PurgePlan, TrashRequest,
+    TrashResult, TrashRow,
+};
 pub use event::{
     Event, FileId, Healing, HealingKind, JobId, LockWait, Origin, OtherProgress, OtherPull,
     Outcome, PlannedFile, PullPlan, PullResult, RefMove, RetryIn, Stamped,

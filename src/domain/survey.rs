@@ -301,6 +301,10 @@ pub struct PurgeResult {
     pub removed: Vec<String>,
     /// Bytes freed.
     pub freed_bytes: u64,
+    /// Bytes moved into the trash: none of them is free yet.
+    pub moved_bytes: u64,
+    /// By which ids they lie there.
+    pub trash: Vec<String>,
     /// What stays although the plan named it.
     pub kept: Vec<Kept>,
 }

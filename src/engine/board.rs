@@ -180,7 +180,9 @@ impl Board {
             | Command::Fix(_)
             | Command::Purge(_)
             | Command::Import(_)
-            | Command::Guide(_) => {}
+            | Command::Guide(_)
+            | Command::PlanPurge(_)
+            | Command::Trash(_) => {}
         }
     }
 

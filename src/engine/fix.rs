@@ -14,6 +14,7 @@ use super::history;
 use super::job::blocking;
 use super::lookout::{Glance, Lookout};
 use super::programs::Observer;
+use super::trash::{self, Expiry};
 use crate::cache::{self, Eyes, Layout, Mending, PlannedRemoval};
 use crate::domain::{
     Change, Event, Failure, Finding, FixResult, Kept, Outcome, Plan, PlanStep, RepoId, sanitize,
@@ -27,6 +28,7 @@ const OUTDATED: &str = "it is no longer as it was when the plan was made";
 pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, plan: Plan) {
     let (work, clock) = (Arc::clone(&shared), emitter.clone());
     let started = emitter.now();
+    trash::settle(&shared, &emitter, None, Expiry::Keep).await;
     let fixed = blocking(move || fix(&work, &clock, &plan)).await.flatten();
     let (outcome, repos) = match fixed {
         Ok((result, repos)) => (Outcome::Fixed(result), repos),
@@ -133,6 +135,7 @@ fn carry_out(
             shared.memory.forget_unfinished_of(layout.root(), repo);
             Ok(*bytes)
         }
+        PlanStep::Discard(_) => Err("it is for a purge to take away".to_owned()),
         PlanStep::Pull { .. } => Err("it is for a pull to heal".to_owned()),
         PlanStep::ByHand { advice } => Err(format!("only a person can do that: {advice}")),
     }
@@ -150,6 +153,6 @@ fn place_of(step: &PlanStep) -> &str {
             | Change::Link { path, .. },
         ) => path,
         PlanStep::Pull { revision, .. } => revision,
-        PlanStep::ByHand { .. } => "",
+        PlanStep::Discard(_) | PlanStep::ByHand { .. } => "",
     }
 }

@@ -100,6 +100,14 @@ fn words_of(outcome: &Outcome) -> (&'static str, Option<String>) {
                 result.missing.len()
             )),
         ),
+        Outcome::Trashed(result) => {
+            let what = if result.restored.is_empty() {
+                "emptied"
+            } else {
+                "restored"
+            };
+            (what, Some(result.ids.join(", ")))
+        }
         Outcome::Failed { failures } => {
             let first = failures.first().map(|failure| failure.summary.clone());
             ("failed", first)

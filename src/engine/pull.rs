@@ -22,6 +22,7 @@ use super::prepare::{Prepared, prepare};
 use super::programs::Observer;
 use super::publish::Publication;
 use super::queue::wait_for_others;
+use super::trash::{self, Expiry};
 use super::validate::{refusal, validate};
 use crate::cache::{self, Layout};
 use crate::domain::{
@@ -36,7 +37,7 @@ const SAMPLE_BYTES: u64 = 32 << 20;
 /// Runs a pull until it is over, or has ended and nobody can ask for it again. `has_ended` is set
 /// while it only waits for a retry.
 pub(super) async fn run(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     emitter: &Emitter,
     request: &PullRequest,
     mut commands: mpsc::Receiver<Command>,
@@ -58,6 +59,9 @@ pub(super) async fn run(
             is_dry_run: request.dry_run,
         })
         .await;
+    if !request.dry_run {
+        trash::settle(shared, emitter, Some(&request.repo), Expiry::Free).await;
+    }
     // One for all waiting of this pull.
     let deadline = request
         .wait
@@ -218,7 +222,9 @@ async fn prepare_hearing(
                     | Command::Fix(_)
                     | Command::Purge(_)
                     | Command::Import(_)
-                    | Command::Guide(_),
+                    | Command::Guide(_)
+                    | Command::PlanPurge(_)
+                    | Command::Trash(_),
                 ) => {}
                 None => {
                     is_open = false;

@@ -1,4 +1,5 @@
-//! Owns carrying out a plan that was shown: unfinished blobs are taken away, and nothing else.
+//! Owns carrying out a plan that was shown: unfinished blobs are taken away, models and parts of them
+//! are moved into the trash or freed, and nothing else.
 //!
 //! **Law**: what the plan does not name stays; what is no longer as it was shown stays.
 
@@ -11,8 +12,11 @@ use super::failure::from_cache;
 use super::history;
 use super::job::blocking;
 use super::programs::Observer;
-use crate::cache::{self, Eyes, Layout, PlannedRemoval};
-use crate::domain::{Event, Failure, Kept, Outcome, Plan, PlanStep, PurgeResult, RepoId, sanitize};
+use super::trash::{self, Expiry};
+use crate::cache::{self, Discarded, Eyes, Layout, PlannedRemoval};
+use crate::domain::{
+    DiscardKind, Event, Failure, Kept, Outcome, Plan, PlanStep, PurgeResult, RepoId, sanitize,
+};
 use crate::host::LockTable;
 
 /// Carries the plan out.
@@ -25,9 +29,11 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, plan: Plan) {
         .iter()
         .filter_map(|step| match step {
             PlanStep::RemovePartial { repo, .. } => Some(repo.clone()),
+            PlanStep::Discard(discard) => Some(discard.repo.clone()),
             PlanStep::Pull { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
         })
         .collect();
+    trash::settle(&shared, &emitter, None, Expiry::Free).await;
     let purged = blocking(move || purge(&work, &clock, &plan))
         .await
         .flatten();
@@ -38,7 +44,7 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, plan: Plan) {
         },
     };
     let freed_bytes = match &outcome {
-        Outcome::Purged(result) => result.freed_bytes,
+        Outcome::Purged(result) => result.freed_bytes + result.moved_bytes,
         _ => 0,
     };
     let times = (started, emitter.now());
@@ -96,6 +102,36 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
                     Err(why) => result.kept.push(kept(path, &why)),
                 }
             }
+            PlanStep::Discard(planned) => {
+                let eyes = Eyes {
+                    now: clock.now(),
+                    table: LockTable::read(),
+                    programs: &programs,
+                    ours: &ours,
+                };
+                match cache::discard(&layout, planned, &eyes) {
+                    Ok(done) => {
+                        let paths = planned.paths.iter();
+                        result.removed.extend(paths.map(|path| path.path.clone()));
+                        match done {
+                            Discarded::Moved { id, bytes } => {
+                                result.moved_bytes += bytes;
+                                result.trash.push(id);
+                            }
+                            Discarded::Freed { bytes } => result.freed_bytes += bytes,
+                        }
+                        if planned.kind == DiscardKind::Repo {
+                            shared
+                                .memory
+                                .forget_unfinished_of(layout.root(), &planned.repo);
+                        }
+                    }
+                    Err(why) => {
+                        let path = layout.repo(&planned.repo).to_string_lossy().into_owned();
+                        result.kept.push(kept(&path, &why));
+                    }
+                }
+            }
             PlanStep::Pull { repo, .. } => {
                 let path = layout.repo(repo).to_string_lossy().into_owned();
                 result.kept.push(kept(
@@ -105,10 +141,7 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
             }
             PlanStep::Change(change) => {
                 let path = layout.root().to_string_lossy().into_owned();
-                let why = format!(
-                    "a purge takes away unfinished blobs only: {}",
-                    change.words()
-                );
+                let why = format!("a purge changes nothing else: {}", change.words());
                 result.kept.push(kept(&path, &why));
             }
             PlanStep::ByHand { advice } => {

@@ -12,8 +12,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::emit::{Clock, Emitter};
 use super::{
-    Shared, fix, guide, history, import, list, listings, locks, pull, purge, ready, survey, verify,
-    watch,
+    Shared, discard, fix, guide, history, import, list, listings, locks, pull, purge, ready,
+    survey, trash, verify, watch,
 };
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, PullRequest, RepoId,
@@ -154,6 +154,16 @@ impl Supervisor {
             Command::Purge(plan) => {
                 self.start(Kind::Other, |shared, emitter, _| {
                     purge::run(shared, emitter, plan)
+                });
+            }
+            Command::PlanPurge(request) => {
+                self.start(Kind::Other, |shared, emitter, _| {
+                    discard::run(shared, emitter, request)
+                });
+            }
+            Command::Trash(request) => {
+                self.start(Kind::Other, |shared, emitter, _| {
+                    trash::run(shared, emitter, request)
                 });
             }
         }

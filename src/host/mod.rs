@@ -18,6 +18,7 @@ mod open;
 mod owner;
 mod processes;
 mod remote;
+mod rename;
 mod signal;
 mod space;
 mod sync;
@@ -33,6 +34,9 @@ pub use open::{open_itself, open_quietly};
 pub use owner::{describe_owner, is_ours, sync_dir, sync_dirs};
 pub use processes::{OPEN_FILES_EVERY, OpenFile, Process, open_files, openers, processes};
 pub use remote::is_remote;
+pub use rename::rename_new;
 pub use signal::sighup_is_ignored;
-pub use space::{absent_mount, disk, free_space, nearest_existing, open_files_limit};
+pub use space::{
+    absent_mount, disk, free_space, nearest_existing, open_files_limit, records_access,
+};
 pub use sync::{start_writeback, sync_files, will_read_through};

@@ -22,6 +22,24 @@ pub fn disk(path: &Path) -> io::Result<Disk> {
     })
 }
 
+/// Whether the file system notes down when files are read.
+#[cfg(target_os = "linux")]
+pub fn records_access(path: &Path) -> bool {
+    let nearest = nearest_existing(path).ok();
+    let mount = nearest.and_then(|path| rustix::fs::statvfs(path.as_path()).ok());
+    mount.is_none_or(|mount| {
+        !mount
+            .f_flag
+            .contains(rustix::fs::StatVfsMountFlags::NOATIME)
+    })
+}
+
+/// Whether the file system notes down when files are read: a Mac's does.
+#[cfg(not(target_os = "linux"))]
+pub const fn records_access(_path: &Path) -> bool {
+    true
+}
+
 /// How many files this process may have open at once; `None` means no limit.
 pub fn open_files_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current

@@ -222,9 +222,19 @@ fn interpret(line: &str) -> Result<Wish, String> {
                 .iter()
                 .map(|repo| RepoReference::parse(repo).map(|reference| reference.repo))
                 .collect();
-            Wish::PurgeIncomplete(repos.map_err(|error| error.to_string())?)
+            let repos = repos.map_err(|error| error.to_string())?;
+            let request = purge.request().map_err(|failure| told(&failure))?;
+            if request.is_empty() {
+                Wish::PurgeIncomplete(repos)
+            } else {
+                Wish::Discard(Box::new(request))
+            }
         }
         Some(Verb::Guide(guide)) => Wish::Guide(guide.request().map_err(|failure| told(&failure))?),
+        Some(Verb::Trash(trash)) => match &trash.what {
+            Some(cli::TrashVerb::Restore { id }) => Wish::Undo((id != "last").then(|| id.clone())),
+            Some(cli::TrashVerb::Ls | cli::TrashVerb::Empty { .. }) | None => Wish::ShellOnly,
+        },
         Some(Verb::Ls(_)) => Wish::Models,
         Some(Verb::Status(_) | Verb::Doctor(_)) => Wish::Health,
         Some(Verb::Locks(_)) => Wish::Locks,

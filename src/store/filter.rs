@@ -254,6 +254,14 @@ fn parse_size(text: &str) -> Result<u64, FilterError> {
 }
 
 /// Ages in milliseconds: `30s 5m 2h 7d 2w 6mo 1y`.
+/// Reads a span of time in the grammar of `hf cache ls`, e.g. `30d`, in milliseconds.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn span_ms(text: &str) -> Result<u64, FilterError> {
+    parse_age(text.trim())
+}
+
 fn parse_age(text: &str) -> Result<u64, FilterError> {
     let wrong = || {
         FilterError(format!(

@@ -171,6 +171,7 @@ pub fn healing_of(findings: &[&Finding]) -> Healing {
                     healing.fetched_bytes += bytes;
                 }
                 PlanStep::RemovePartial { .. }
+                | PlanStep::Discard(_)
                 | PlanStep::Pull { .. }
                 | PlanStep::Change(_)
                 | PlanStep::ByHand { .. } => {}

@@ -159,6 +159,7 @@ impl Shelf {
             }
             PlanStep::Change(_) if rests_on_pull => add(&mut plan.last, step),
             PlanStep::Change(_) => add(&mut plan.first, step),
+            PlanStep::Discard(discard) => plan.leave(format!("purge {}", discard.repo)),
             PlanStep::ByHand { advice } => plan.leave(advice.clone()),
         }
     }

@@ -74,6 +74,8 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         | Event::PartialsSeen { .. }
         | Event::DiskSeen(_)
         | Event::NetworkSeen(_)
+        | Event::PurgePlanned(_)
+        | Event::TrashSeen { .. }
         | Event::CacheUnreadable { .. }
         | Event::Guided { .. }
         | Event::VerifyStarted { .. }
@@ -135,6 +137,11 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
         Event::PartialsSeen { partials } => store.shelf.partials.clone_from(partials),
         Event::DiskSeen(disk) => store.shelf.disk = Some(*disk),
         Event::NetworkSeen(network) => saw_network(store, at_ms, network),
+        Event::PurgePlanned(planned) => {
+            store.shelf.planned = Some(planned.clone());
+            store.shelf.plans += 1;
+        }
+        Event::TrashSeen { rows } => store.shelf.trash = Some(rows.clone()),
         Event::CacheUnreadable { failure } => {
             saw_trouble(store, at_ms, failure);
         }
@@ -268,6 +275,15 @@ fn ended_beside(store: &mut Store, job: JobId, at_ms: u64, outcome: &Outcome) {
             let line = words::fix_line(result);
             store.log.write(at_ms, Level::Info, None, &line);
             store.shelf.saw_fix(result);
+        }
+        Outcome::Trashed(result) => {
+            for kept in &result.kept {
+                let line = format!("{} stays in the trash: {}", kept.path, kept.why);
+                store.log.write(at_ms, Level::Warning, None, &line);
+            }
+            let line = words::trash_line(result);
+            store.log.write(at_ms, Level::Info, None, &line);
+            store.shelf.saw_trashed(result);
         }
         Outcome::Failed { failures } => {
             for failure in failures {
@@ -407,6 +423,8 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
         | Event::PartialsSeen { .. }
         | Event::DiskSeen(_)
         | Event::NetworkSeen(_)
+        | Event::PurgePlanned(_)
+        | Event::TrashSeen { .. }
         | Event::CacheUnreadable { .. }
         | Event::VerifyStarted { .. }
         | Event::VerifyProgress { .. }
@@ -492,6 +510,10 @@ fn ended(pull: &mut Pull, log: &mut Log, at_ms: u64, outcome: &Outcome) {
             log.write(at_ms, Level::Info, None, "planned only, nothing written");
         }
         Outcome::Imported(result) => offers::imported(pull, log, at_ms, result),
-        Outcome::Listed | Outcome::Verified { .. } | Outcome::Purged(_) | Outcome::Fixed(_) => {}
+        Outcome::Listed
+        | Outcome::Verified { .. }
+        | Outcome::Purged(_)
+        | Outcome::Fixed(_)
+        | Outcome::Trashed(_) => {}
     }
 }

@@ -98,6 +98,8 @@ pub(super) fn play(
         | Event::PartialsSeen { .. }
         | Event::DiskSeen(_)
         | Event::NetworkSeen(_)
+        | Event::PurgePlanned(_)
+        | Event::TrashSeen { .. }
         | Event::CacheUnreadable { .. }
         | Event::VerifyStarted { .. }
         | Event::VerifyProgress { .. }

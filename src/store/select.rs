@@ -386,6 +386,7 @@ impl Pull {
             | Outcome::Purged(_)
             | Outcome::Fixed(_)
             | Outcome::Imported(_)
+            | Outcome::Trashed(_)
             | Outcome::Failed { .. }
             | Outcome::Cancelled => None,
         }

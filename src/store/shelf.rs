@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::domain::{
     CacheKind, CacheRow, Disk, Failure, Finding, FixResult, JobId, LockRow, ModelRow, Network,
-    PartialRow, PurgeResult, RepoId, Rule, Verification,
+    PartialRow, PurgePlan, PurgeResult, RepoId, Rule, TrashResult, TrashRow, Verification,
 };
 
 /// The cache and the machine as last seen.
@@ -31,6 +31,12 @@ pub struct Shelf {
     pub(super) purged: Option<PurgeResult>,
     /// What the changes of plans came to in this run.
     pub(super) fixed: Option<FixResult>,
+    /// What a purge would take out of the cache, and what stays.
+    pub(super) planned: Option<PurgePlan>,
+    pub(super) plans: usize,
+    /// What the trash holds; `None` before the first look.
+    pub(super) trash: Option<Vec<TrashRow>>,
+    pub(super) trashed: Option<TrashResult>,
 }
 
 /// What is known of a snapshot by hashing it.
@@ -206,6 +212,27 @@ impl Shelf {
         &self.verifications
     }
 
+    /// What the purge that was last asked about would take out of the cache, and what stays though
+    /// it was asked for.
+    pub const fn planned(&self) -> Option<&PurgePlan> {
+        self.planned.as_ref()
+    }
+
+    /// How often a purge was planned.
+    pub const fn plans(&self) -> usize {
+        self.plans
+    }
+
+    /// What the trash holds, the oldest first; `None` before the first look.
+    pub fn trash(&self) -> Option<&[TrashRow]> {
+        self.trash.as_deref()
+    }
+
+    /// What the last wish about the trash came to.
+    pub const fn trashed(&self) -> Option<&TrashResult> {
+        self.trashed.as_ref()
+    }
+
     /// What the last purge came to.
     pub const fn purged(&self) -> Option<&PurgeResult> {
         self.purged.as_ref()
@@ -347,6 +374,14 @@ impl Shelf {
                 || finding.plan.removals().any(|(path, _)| !is_gone(path))
         });
         self.purged = Some(result.clone());
+    }
+
+    /// What was put back or freed lies in the trash no more, before the next look says so too.
+    pub(super) fn saw_trashed(&mut self, result: &TrashResult) {
+        if let Some(rows) = &mut self.trash {
+            rows.retain(|row| !result.ids.contains(&row.id));
+        }
+        self.trashed = Some(result.clone());
     }
 }
 

@@ -4,9 +4,10 @@
 
 use super::script::{SNAPSHOT, START_MS, Script, commit, model_row, repo};
 use crate::domain::{
-    Bundle, CacheKind, Disk, Event, Failure, FailureCode, Finding, Kept, LockKind, LockRow,
-    LockState, ModelRow, ModelState, Network, Outcome, PartialRow, PartialState, PlanStep,
-    PurgeResult, RepoId, RepoKind, Rule, Verification,
+    Bundle, CacheKind, Discard, DiscardKind, DiscardPath, DiscardReason, Disk, Event, Failure,
+    FailureCode, Finding, Kept, LockKind, LockRow, LockState, ModelRow, ModelState, Network,
+    Outcome, PartialRow, PartialState, Plan, PlanStep, PurgePlan, PurgeResult, RepoId, RepoKind,
+    Rule, TrashResult, TrashRow, Verification,
 };
 
 const FOLDER: &str = "/cache/models--mlx-community--gemma-2-2b-it-4bit";
@@ -261,8 +262,33 @@ impl Script {
                     path: left.to_owned(),
                     why: "process 4121 is writing it".to_owned(),
                 }],
+                ..PurgeResult::default()
             })),
         )
+    }
+
+    /// What a purge of a model would do, and after a yes what came of it.
+    pub(crate) fn discarded() -> Self {
+        Self::new()
+            .then(20, Event::PurgePlanned(purge_plan()))
+            .then(1, Event::Ended(Outcome::Planned))
+            .then(
+                30,
+                Event::Ended(Outcome::Purged(PurgeResult {
+                    removed: vec![format!("{FOLDER}/refs/main"), format!("{FOLDER}/blobs/03")],
+                    moved_bytes: 1_350_000_000,
+                    trash: vec!["6a1f3b20".to_owned()],
+                    ..PurgeResult::default()
+                })),
+            )
+    }
+
+    /// A look into the trash, and then what became of something in it.
+    pub(crate) fn trashed(result: TrashResult) -> Self {
+        Self::new()
+            .then(20, Event::TrashSeen { rows: trash_rows() })
+            .then(1, Event::Ended(Outcome::Listed))
+            .then(30, Event::Ended(Outcome::Trashed(result)))
     }
 
     /// A look at a cache that cannot be read.
@@ -280,4 +306,55 @@ impl Script {
             .then(1, Event::NetworkSeen(Network::Unreachable { failure }))
             .then(1, Event::Ended(Outcome::Listed))
     }
+}
+
+/// A whole model, an old entry of the trash, and something that somebody writes.
+pub(crate) fn purge_plan() -> PurgePlan {
+    let path = |path: &str, bytes| DiscardPath {
+        path: format!("{FOLDER}/{path}"),
+        bytes,
+        modified_ms: START_MS - 86_400_000,
+    };
+    PurgePlan {
+        plan: Plan::of(PlanStep::Discard(Discard {
+            repo: repo(),
+            kind: DiscardKind::Repo,
+            what: Vec::new(),
+            reason: DiscardReason::Named,
+            paths: vec![path("refs/main", 40), path("blobs/03", 1_350_000_000)],
+            bytes: 1_350_000_040,
+            accessed_ms: Some(START_MS - 3 * 86_400_000),
+            trash: Some("/.larder-trash".to_owned()),
+        })),
+        kept: vec![Kept {
+            path: "/cache/models--org--other".to_owned(),
+            why: "process 4121 writes it".to_owned(),
+        }],
+        trash: Vec::new(),
+    }
+}
+
+/// What the trash holds of two purges, one of which was cut off.
+pub(crate) fn trash_rows() -> Vec<TrashRow> {
+    let row = |id: &str, kind, what: Vec<String>, cut_off: Option<&str>| TrashRow {
+        id: id.to_owned(),
+        repo: repo(),
+        kind,
+        what,
+        reason: "it was named".to_owned(),
+        purged_ms: START_MS - 2 * 86_400_000,
+        bytes: 1_350_000_000,
+        path: format!("/.larder-trash/{id}"),
+        cache: "/cache".to_owned(),
+        cut_off: cut_off.map(ToOwned::to_owned),
+    };
+    vec![
+        row("6a1f3b20", DiscardKind::Repo, Vec::new(), None),
+        row(
+            "6a1f3b2b",
+            DiscardKind::Revisions,
+            vec!["a".repeat(40)],
+            Some("a purge was cut off"),
+        ),
+    ]
 }

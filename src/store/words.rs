@@ -8,7 +8,7 @@ use super::log::Level;
 use crate::domain::{
     Commit, Failure, Finding, FixResult, Healing, HealingKind, ImportResult, LockWait, Offer,
     OfferKind, Origin, OtherPull, PullPlan, PullResult, PurgeResult, Recognition, RefMove, RetryIn,
-    UnfinishedPull, Validation, Verification,
+    TrashResult, UnfinishedPull, Validation, Verification,
 };
 
 /// A size as Finder shows it: decimal units, e.g. `1.35 GB`.
@@ -338,15 +338,33 @@ pub(super) fn finding_line(finding: &Finding) -> String {
     }
 }
 
+/// What a wish about the trash came to.
+pub(super) fn trash_line(result: &TrashResult) -> String {
+    let ids = result.ids.join(", ");
+    if result.restored.is_empty() {
+        format!("freed {} of the trash", size(result.freed_bytes))
+    } else {
+        format!("put back {}: {ids}", size(result.restored_bytes))
+    }
+}
+
 /// What a purge came to.
 pub(super) fn purge_line(result: &PurgeResult) -> String {
     let kept = match result.kept.len() {
         0 => String::new(),
         kept => format!(", {kept} kept"),
     };
+    if !result.trash.is_empty() {
+        return format!(
+            "moved {} into the trash ({}), {} freed yet{kept}",
+            size(result.moved_bytes),
+            result.trash.join(", "),
+            size(result.freed_bytes)
+        );
+    }
     format!(
         "purged {}, freed {}{kept}",
-        count(result.removed.len(), "unfinished blob"),
+        count(result.removed.len(), "file"),
         size(result.freed_bytes)
     )
 }

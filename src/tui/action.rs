@@ -17,6 +17,7 @@ pub enum Action {
     VerifyAll,
     Purge,
     Fix,
+    Undo,
     Pause,
     Cancel,
     Mark,
@@ -46,7 +47,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Help,
         Self::Details,
         Self::Add,
@@ -56,6 +57,7 @@ impl Action {
         Self::VerifyAll,
         Self::Purge,
         Self::Fix,
+        Self::Undo,
         Self::Pause,
         Self::Cancel,
         Self::Mark,
@@ -99,6 +101,7 @@ impl Action {
             Self::VerifyAll => "verify-all",
             Self::Purge => "purge",
             Self::Fix => "fix",
+            Self::Undo => "undo",
             Self::Pause => "pause",
             Self::Cancel => "cancel",
             Self::Mark => "mark",
@@ -141,7 +144,7 @@ impl Action {
     pub const fn is_writing(self) -> bool {
         matches!(
             self,
-            Self::Add | Self::Retry | Self::RetryAll | Self::Purge | Self::Fix
+            Self::Add | Self::Retry | Self::RetryAll | Self::Purge | Self::Fix | Self::Undo
         )
     }
 }

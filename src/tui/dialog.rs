@@ -10,7 +10,7 @@ use super::keymap::Key;
 use super::pane::Pane;
 use super::rows::Scene;
 use super::theme::ThemeName;
-use super::ui::{Add, CommandLine, Overlay, Question, Ui};
+use super::ui::{Add, CommandLine, Discarding, Overlay, Question, Ui};
 use super::update::{self, Effect, View};
 use super::{action::Action, mending, wish};
 use crate::domain::{Command, FileSelection, PullRequest, RepoReference, Revision};
@@ -24,8 +24,13 @@ pub(super) fn answer(
     scroll: usize,
     key: Key,
 ) -> Vec<Effect> {
+    let question = match question {
+        Question::Discard(asked) => return discard_key(ui, view, asked, scroll, key),
+        other => other,
+    };
     match key.code {
         KeyCode::Char('y' | 'Y') => match question {
+            Question::Discard(_) => Vec::new(),
             Question::Quit => vec![Effect::Quit],
             Question::Purge(plan) => wish::purged(view.facts, plan),
             Question::Fix(plan) => mending::fixed(ui, view.facts, &plan),
@@ -58,6 +63,50 @@ pub(super) fn answer(
             Vec::new()
         }
     }
+}
+
+/// A key while it is asked whether a model goes: its name and Enter are Yes, everything else is none.
+fn discard_key(
+    ui: &mut Ui,
+    view: View<'_>,
+    mut asked: Discarding,
+    scroll: usize,
+    key: Key,
+) -> Vec<Effect> {
+    let planned = wish::planned_discard(view.store, &asked);
+    let name = planned.and_then(wish::name_of_whole);
+    let goes = planned.filter(|planned| !planned.plan.steps.is_empty());
+    let is_yes = match (&name, key.code) {
+        (Some(name), KeyCode::Enter) => asked.typed == *name,
+        (None, KeyCode::Char('y' | 'Y')) => true,
+        _ => false,
+    };
+    if let Some(planned) = goes.filter(|_| is_yes) {
+        return wish::purged(view.facts, planned.plan.clone());
+    }
+    match key.code {
+        KeyCode::Esc | KeyCode::Enter => {
+            ui.say("nothing was taken away", view.now_ms);
+            return Vec::new();
+        }
+        KeyCode::Char('n' | 'N' | 'q') if name.is_none() => {
+            ui.say("nothing was taken away", view.now_ms);
+            return Vec::new();
+        }
+        KeyCode::Backspace => drop(asked.typed.pop()),
+        KeyCode::Char(letter) if name.is_some() => asked.typed.push(letter),
+        _ => {}
+    }
+    let scroll = if name.is_some() && matches!(key.code, KeyCode::Char(_)) {
+        scroll
+    } else {
+        update::scrolled(scroll, key).unwrap_or(scroll)
+    };
+    ui.overlay = Some(Overlay::Ask {
+        question: Question::Discard(asked),
+        scroll,
+    });
+    Vec::new()
 }
 
 /// What was typed as a request, or why it is none.
@@ -445,6 +494,8 @@ fn run(ui: &mut Ui, view: View<'_>, text: &str) -> Result<Vec<Effect>, String> {
             wish::ask_purge(ui, view, plan)
         }
         Wish::Guide(request) => wish::ask_guide(ui, view.facts, request),
+        Wish::Discard(request) => wish::plan_discard(ui, view, *request),
+        Wish::Undo(id) => wish::restore(view.facts, id),
         Wish::Models => {
             ui.focus_on(Pane::Models);
             Vec::new()

@@ -3,7 +3,9 @@
 //! Never changes afterwards, and never asked of the system here: `main` hands it over.
 
 use super::theme::{Depth, ThemeName};
-use crate::domain::{FailureCode, GuideRequest, PullRequest, RepoId, RepoReference, VerifyTarget};
+use crate::domain::{
+    DiscardRequest, FailureCode, GuideRequest, PullRequest, RepoId, RepoReference, VerifyTarget,
+};
 use crate::store::Level;
 
 /// A model that is offered where there is none yet.
@@ -50,6 +52,10 @@ pub enum Wish {
     PurgeIncomplete(Vec<RepoId>),
     /// `guide …`.
     Guide(GuideRequest),
+    /// `purge …` of models, or parts of them.
+    Discard(Box<DiscardRequest>),
+    /// `trash restore`: of that id, or the newest.
+    Undo(Option<String>),
     /// `ls`: the models.
     Models,
     /// `status`, `doctor`: what is wrong.

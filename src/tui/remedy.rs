@@ -103,7 +103,7 @@ fn first_next(failure: &Failure, repo: &str, keymap: &Keymap, is_plan: bool) -> 
                 (Some(needed), None) => format!("{} are needed: ", size(needed)),
                 (None, _) => String::new(),
             };
-            format!("{space}free some, then press {retry}")
+            format!("{space}free some (`larder trash empty` frees what purges moved away), then press {retry}")
         }
         Remedy::FixPermissions if failure.code == FailureCode::NotWritable => format!(
             "connect the volume, or correct owner and mode of the place named above; then press {retry}"

@@ -289,7 +289,8 @@ impl Dashboard<'_> {
                 | Outcome::Verified { .. }
                 | Outcome::Purged(_)
                 | Outcome::Fixed(_)
-                | Outcome::Imported(_) => 0,
+                | Outcome::Imported(_)
+                | Outcome::Trashed(_) => 0,
             };
             self.leave(code);
         }

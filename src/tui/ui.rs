@@ -113,6 +113,8 @@ pub enum Question {
     Purge(Plan),
     /// Carry out a repair.
     Fix(FixPlan),
+    /// Take a model out of the cache.
+    Discard(Discarding),
     /// Go on with pulls of earlier runs.
     Resume(Vec<UnfinishedPull>),
 }
@@ -124,6 +126,15 @@ pub struct AfterPull {
     pub waits: Vec<RepoId>,
     /// The changes.
     pub plan: Plan,
+}
+
+/// Taking models out of the cache: planned first, and for their names only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discarding {
+    /// How often a purge had been planned before this was asked.
+    pub plans_before: usize,
+    /// What was typed.
+    pub typed: String,
 }
 
 /// Adding a model.

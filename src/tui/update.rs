@@ -259,6 +259,7 @@ pub(super) fn act(ui: &mut Ui, view: View<'_>, action: Action) -> Vec<Effect> {
         Action::VerifyAll => wish::verify_all(ui, view),
         Action::Purge => wish::purge(ui, view),
         Action::Fix => mending::fix(ui, view),
+        Action::Undo => wish::undo(view.facts),
         Action::Pause => wish::pause(ui, view),
         Action::Cancel => wish::cancel(ui, view),
         Action::Copy => wish::copy(ui, view),

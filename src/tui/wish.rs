@@ -8,12 +8,13 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use super::facts::Facts;
 use super::pane::Pane;
 use super::rows::{FileItem, ModelItem, Scene};
-use super::ui::{Overlay, Question, Ui};
+use super::ui::{Discarding, Overlay, Question, Ui};
 use super::update::{Effect, View};
 use super::words;
 use crate::domain::{
-    Command, FileId, FileSelection, GuideRequest, JobId, ModelRow, Plan, PlanStep, PullRequest,
-    RepoId, Revision, UnfinishedPull, VerifyTarget, shell_word,
+    Command, DiscardKind, DiscardRequest, FileId, FileSelection, GuideRequest, JobId, ModelRow,
+    Plan, PlanStep, PullRequest, PurgePlan, RepoId, Revision, TrashRequest, UnfinishedPull,
+    VerifyTarget, shell_word,
 };
 use crate::store::{FileStatus, Guided, Phase, Pull, Store, count, size};
 
@@ -245,7 +246,7 @@ pub(super) fn retry(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
                         ..request
                     }),
                     PlanStep::RemovePartial { repo, .. } => request_of(repo, "main"),
-                    PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
+                    PlanStep::Discard(_) | PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
                 })
             });
             if let Some(request) = step {
@@ -453,7 +454,64 @@ pub(super) fn purge(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
         Pane::Health | Pane::Locks | Pane::Log => Vec::new(),
     };
     let plan = view.store.shelf().purge_plan(&repos);
+    // What is unfinished goes first; where there is nothing of that, the models themselves are meant.
+    if plan.removals().next().is_none() && !repos.is_empty() {
+        let request = DiscardRequest {
+            targets: repos.into_iter().map(|repo| (repo, None)).collect(),
+            ..DiscardRequest::default()
+        };
+        return plan_discard(ui, view, request);
+    }
     ask_purge(ui, view, plan)
+}
+
+/// Has it planned what a purge of models would take away; the question shows that when it is there.
+pub(super) fn plan_discard(ui: &mut Ui, view: View<'_>, request: DiscardRequest) -> Vec<Effect> {
+    ui.overlay = Some(Overlay::Ask {
+        question: Question::Discard(Discarding {
+            plans_before: view.store.shelf().plans(),
+            typed: String::new(),
+        }),
+        scroll: 0,
+    });
+    vec![Effect::Send(Command::PlanPurge(request))]
+}
+
+/// What a question about models is about, once it is planned.
+pub(super) fn planned_discard<'a>(store: &'a Store, asked: &Discarding) -> Option<&'a PurgePlan> {
+    let shelf = store.shelf();
+    (shelf.plans() > asked.plans_before)
+        .then(|| shelf.planned())
+        .flatten()
+}
+
+/// What has to be typed for a yes: the name of a whole model; nothing where only parts go.
+pub(super) fn name_of_whole(planned: &PurgePlan) -> Option<String> {
+    let mut whole = planned
+        .plan
+        .discards()
+        .filter(|discard| discard.kind == DiscardKind::Repo)
+        .map(|discard| discard.repo.to_string());
+    let first = whole.next()?;
+    match whole.count() {
+        0 => Some(first),
+        more => Some(count(more + 1, "model")),
+    }
+}
+
+/// `u`: puts back what the last purge moved away.
+pub(super) fn undo(facts: &Facts) -> Vec<Effect> {
+    restore(facts, None)
+}
+
+/// Puts something of the trash back.
+pub(super) fn restore(facts: &Facts, id: Option<String>) -> Vec<Effect> {
+    let words = id.as_deref().unwrap_or("last");
+    let call = facts.call(&format!("trash restore {}", shell_word(words)));
+    vec![
+        Effect::Log(format!("$ {call}")),
+        Effect::Send(Command::Trash(TrashRequest::Restore { id })),
+    ]
 }
 
 /// Opens the question about a purge plan.
@@ -479,12 +537,18 @@ pub(super) fn purged(facts: &Facts, plan: Plan) -> Vec<Effect> {
         .iter()
         .filter_map(|step| match step {
             PlanStep::RemovePartial { repo, .. } => Some(repo.to_string()),
+            PlanStep::Discard(discard) => Some(discard.repo.to_string()),
             PlanStep::Pull { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
         })
         .collect();
     repos.sort();
     repos.dedup();
-    let call = facts.call(&format!("purge --incomplete {} --yes", repos.join(" ")));
+    let flag = if plan.discards().next().is_some() {
+        ""
+    } else {
+        "--incomplete "
+    };
+    let call = facts.call(&format!("purge {flag}{} --yes", repos.join(" ")));
     vec![
         Effect::Log(format!("$ {call}")),
         Effect::Send(Command::Purge(plan)),

@@ -88,7 +88,16 @@ fn steps() -> BTreeMap<&'static str, Vec<Step>> {
             ],
         ),
         ("verify-all", vec![("V", &["$ larder verify"])]),
-        ("purge", vec![("1", &[]), ("p", &["nothing to purge"])]),
+        (
+            "purge",
+            vec![
+                ("1", &[]),
+                ("p", &["A whole model goes. Type"]),
+                ("y", &["> y"]),
+                ("\r", &["nothing was taken away"]),
+            ],
+        ),
+        ("undo", vec![("u", &["nothing can be put back"])]),
         ("pause", vec![("1", &[]), ("s", &["nothing to pause"])]),
         ("cancel", vec![("1", &[]), ("c", &["nothing to cancel"])]),
         (

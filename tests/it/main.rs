@@ -50,6 +50,7 @@ mod stubborn;
 mod support;
 mod survey;
 mod terminal;
+mod trash;
 mod whole;
 mod zoo;
 mod zoo_beside;

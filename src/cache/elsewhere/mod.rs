@@ -470,7 +470,7 @@ fn of_place(mut finding: Finding, root: &Path) -> Finding {
                     bytes: *bytes,
                 });
             }
-            PlanStep::Change(_) | PlanStep::ByHand { .. } => {}
+            PlanStep::Discard(_) | PlanStep::Change(_) | PlanStep::ByHand { .. } => {}
         }
     }
     finding

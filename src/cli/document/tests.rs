@@ -87,6 +87,15 @@ fn every_event() -> Vec<Event> {
             model: Box::new(model_row("a/b", 1)),
             files: vec![file_row("x", 1)],
         },
+        Event::PurgePlanned(crate::store::survey_script::purge_plan()),
+        Event::TrashSeen {
+            rows: crate::store::survey_script::trash_rows(),
+        },
+        Event::Ended(Outcome::Trashed(crate::domain::TrashResult {
+            ids: vec!["6a1f3b20".to_owned()],
+            restored: vec!["/cache/models--org--m".to_owned()],
+            ..crate::domain::TrashResult::default()
+        })),
         Event::Reopened { files: vec![file] },
         Event::Ended(Outcome::Planned),
         Event::Ended(Outcome::Listed),

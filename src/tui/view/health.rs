@@ -83,6 +83,11 @@ fn foot_lines(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize, has_cause: 
             words::bytes(*bytes)
         ),
         PlanStep::Pull { .. } => format!("`{}` pulls it again, which heals it", key(Action::Retry)),
+        PlanStep::Discard(discard) => format!(
+            "`{}` takes it away, {}",
+            key(Action::Purge),
+            words::bytes(discard.bytes)
+        ),
         PlanStep::Change(_) if finding.is_repaired() => format!(
             "`{}` puts it right, in {}, which `{}` shows",
             key(Action::Fix),

@@ -8,11 +8,11 @@ use tui_input::Input;
 
 use super::super::action::Action;
 use super::super::rows::Scene;
-use super::super::ui::{Add, CommandLine, Overlay, Question};
+use super::super::ui::{Add, CommandLine, Discarding, Overlay, Question};
 use super::super::{dialog, fit, mending, wish, words};
 use super::text::{Text, failure_lines};
 use super::{Canvas, Cells, details, help, to_u16};
-use crate::domain::{PlanStep, RepoId, sanitize};
+use crate::domain::{DiscardKind, Plan, PlanStep, RepoId, sanitize};
 use crate::store::{FixPlan, Phase, Pull, count, size};
 
 /// Draws what is open; where the cursor stands.
@@ -164,26 +164,7 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
             let words = format!("This takes away {}:", wish::purge_words(plan));
             text.wrapped(0, &words, theme.text);
             text.blank();
-            for step in &plan.steps {
-                if let PlanStep::RemovePartial {
-                    path,
-                    bytes,
-                    modified_ms,
-                    map,
-                    ..
-                } = step
-                {
-                    let age = words::ago(*modified_ms, canvas.view.now_ms);
-                    let path = canvas.view.facts.short_path(path);
-                    text.wrapped(2, &path, theme.text);
-                    let facts = format!("{}, last written {age}", size(*bytes));
-                    text.wrapped(4, &facts, theme.dim);
-                    if let Some(map) = map {
-                        text.wrapped(2, &canvas.view.facts.short_path(map), theme.text);
-                        text.wrapped(4, "its chunk map", theme.dim);
-                    }
-                }
-            }
+            partial_lines(&mut text, canvas, plan);
             text.blank();
             text.wrapped(
                 0,
@@ -195,6 +176,10 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
         Question::Fix(plan) => {
             fix_lines(&mut text, canvas, plan);
             ("Fix?", "fix")
+        }
+        Question::Discard(asked) => {
+            discarding(&mut text, canvas, asked);
+            ("Purge?", "purge")
         }
         Question::Resume(pulls) => {
             text.wrapped(0, "This was not fetched to the end:", theme.text);
@@ -230,6 +215,20 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
     };
     text.draw(buf, body, scroll.min(most));
     let mut cells = Cells::new(buf, inner.bottom() - 1, inner.x, inner.right());
+    if let Question::Discard(asked) = question {
+        let planned = wish::planned_discard(canvas.view.store, asked);
+        let goes = planned.is_some_and(|planned| !planned.plan.steps.is_empty());
+        if !goes || planned.and_then(wish::name_of_whole).is_some() {
+            if goes {
+                cells.put("> ", theme.accent.add_modifier(bold));
+                cells.put(&asked.typed, theme.text);
+                cells.put("    ", theme.text);
+            }
+            cells.put("Esc", theme.accent.add_modifier(bold));
+            cells.put(" stay as it is", theme.text);
+            return;
+        }
+    }
     cells.put("y", theme.accent.add_modifier(bold));
     cells.put(&format!(" {yes}    "), theme.text);
     cells.put("N", theme.accent.add_modifier(bold));
@@ -262,6 +261,77 @@ fn fix_lines(text: &mut Text, canvas: Canvas<'_>, plan: &FixPlan) {
         "Nothing else is touched; what is not as it was shown, or somebody writes, stays.",
         theme.dim,
     );
+}
+
+/// Unfinished blobs that a plan takes away.
+fn partial_lines(text: &mut Text, canvas: Canvas<'_>, plan: &Plan) {
+    let theme = &canvas.ui.theme;
+    for step in &plan.steps {
+        if let PlanStep::RemovePartial {
+            path,
+            bytes,
+            modified_ms,
+            map,
+            ..
+        } = step
+        {
+            let age = words::ago(*modified_ms, canvas.view.now_ms);
+            let path = canvas.view.facts.short_path(path);
+            text.wrapped(2, &path, theme.text);
+            let facts = format!("{}, last written {age}", size(*bytes));
+            text.wrapped(4, &facts, theme.dim);
+            if let Some(map) = map {
+                text.wrapped(2, &canvas.view.facts.short_path(map), theme.text);
+                text.wrapped(4, "its chunk map", theme.dim);
+            }
+        }
+    }
+}
+
+/// What a purge of models takes away, and what has to be typed for it.
+fn discarding(text: &mut Text, canvas: Canvas<'_>, asked: &Discarding) {
+    let theme = &canvas.ui.theme;
+    let Some(planned) = wish::planned_discard(canvas.view.store, asked) else {
+        let words = "It is being looked at what would go. If that fails, the log says why.";
+        text.wrapped(0, words, theme.dim);
+        return;
+    };
+    if planned.plan.steps.is_empty() {
+        text.wrapped(0, "There is nothing to take away.", theme.text);
+    }
+    for discard in planned.plan.discards() {
+        let what = match discard.kind {
+            DiscardKind::Repo => "all of it".to_owned(),
+            DiscardKind::Revisions => count(discard.what.len(), "snapshot"),
+            DiscardKind::Corrupt => count(discard.what.len(), "wrong blob"),
+        };
+        let end = match &discard.trash {
+            Some(trash) => {
+                let trash = canvas.view.facts.short_path(trash);
+                format!("{} into the trash {trash}", size(discard.bytes))
+            }
+            None => format!("{} freed at once", size(discard.bytes)),
+        };
+        let words = format!("{}: {what}, {end}", discard.repo);
+        text.wrapped(0, &words, theme.text);
+        if let Some(at_ms) = discard.accessed_ms {
+            let used = format!("last used {}", words::ago(at_ms, canvas.view.now_ms));
+            text.wrapped(2, &used, theme.dim);
+        }
+        for path in &discard.paths {
+            text.wrapped(2, &canvas.view.facts.short_path(&path.path), theme.text);
+        }
+    }
+    partial_lines(text, canvas, &planned.plan);
+    for kept in &planned.kept {
+        let words = format!("{} stays: {}", kept.path, kept.why);
+        text.wrapped(0, &words, theme.dim);
+    }
+    if let Some(name) = wish::name_of_whole(planned) {
+        text.blank();
+        let words = format!("A whole model goes. Type {name} and Enter for yes.");
+        text.wrapped(0, &words, theme.accent);
+    }
 }
 
 /// The dialog in which a model is added.

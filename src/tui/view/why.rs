@@ -119,6 +119,11 @@ fn step_lines(text: &mut Text, canvas: Canvas<'_>, number: &str, step: &PlanStep
             let map = map.as_deref();
             (words, std::iter::once(path.as_str()).chain(map).collect())
         }
+        PlanStep::Discard(discard) => {
+            let words = format!("`{}` takes this away", key(Action::Purge));
+            let paths = discard.paths.iter().map(|path| path.path.as_str());
+            (words, paths.collect())
+        }
         PlanStep::Pull {
             repo,
             revision,

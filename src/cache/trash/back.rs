@@ -1,0 +1,295 @@
+//! Owns putting back what lies in an entry of the trash.
+//!
+//! **Law**: nothing is replaced: what is in the cache now stays. Blobs come before the pointers that
+//! lead to them, snapshots before the refs that name them; no pointer is put back that would lead to
+//! nothing, and no ref that would name nothing. Doing it again does no harm.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::super::sight::is_own_folder;
+use super::super::{Error, Layout, Result, prepare_repo};
+use super::entry::Entry;
+use super::goes::{entries, leaves};
+use super::manifest::Manifest;
+use super::moves::{Dirty, rename_new};
+use crate::domain::{Commit, DiscardKind, Kept, RepoId, sanitize};
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Back {
+    /// What was put back, absolute.
+    pub restored: Vec<PathBuf>,
+    /// Bytes of that.
+    pub bytes: u64,
+    /// What was not, and why.
+    pub kept: Vec<Kept>,
+}
+
+const HERE: &str = "something has its place again, and that stays";
+
+/// Puts back what has a place.
+pub(super) fn give_back(entry: &Entry, layout: &Layout, manifest: &Manifest) -> Result<Back> {
+    let Some(repo) = manifest.repo_id() else {
+        return Ok(Back::default());
+    };
+    let content = entry.content().join(&manifest.repo);
+    let folder = layout.repo(&repo);
+    let mut back = Back::default();
+    if !is_own_folder(&content) {
+        return Ok(back);
+    }
+    // A model that nobody has pulled again comes back in one step, as it was.
+    let is_whole = manifest.kind() == Some(DiscardKind::Repo);
+    if is_whole && folder.symlink_metadata().is_err() && !has_lost_payloads(&content, &folder) {
+        let bytes = entry.bytes();
+        match rename_new(&content, &folder) {
+            Ok(_) => {
+                let mut dirty = Dirty::default();
+                dirty.moved(&content, &folder);
+                dirty.sync()?;
+                back.restored.push(folder);
+                back.bytes = bytes;
+                return Ok(back);
+            }
+            // Somebody pulls it just now.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    prepare_repo(layout, &repo)?;
+    let mut merge = Merge {
+        entry,
+        layout,
+        repo,
+        content,
+        folder,
+        back,
+        dirty: Dirty::default(),
+    };
+    merge.blobs()?;
+    merge.others()?;
+    merge.snapshots()?;
+    merge.refs()?;
+    Ok(merge.back)
+}
+
+/// Whether a blob is a link into the shared store to something that is gone there.
+fn has_lost_payloads(content: &Path, folder: &Path) -> bool {
+    let blobs = entries(&content.join("blobs")).unwrap_or_default();
+    blobs.iter().any(|blob| {
+        let name = blob.file_name().unwrap_or_default();
+        let place = folder.join("blobs").join(name);
+        is_link(blob) && !leads_somewhere(blob, &place)
+    })
+}
+
+fn is_link(path: &Path) -> bool {
+    path.symlink_metadata()
+        .is_ok_and(|found| found.is_symlink())
+}
+
+/// Putting a model back beside what is there of it now.
+struct Merge<'a> {
+    entry: &'a Entry,
+    layout: &'a Layout,
+    repo: RepoId,
+    /// The repo's folder in the trash.
+    content: PathBuf,
+    /// The repo's folder in the cache.
+    folder: PathBuf,
+    back: Back,
+    dirty: Dirty,
+}
+
+impl Merge<'_> {
+    fn blobs(&mut self) -> Result<()> {
+        for from in entries(&self.content.join("blobs"))? {
+            let name = from.file_name().unwrap_or_default().to_owned();
+            let to = self.layout.blobs(&self.repo).join(&name);
+            if is_link(&from) && !leads_somewhere(&from, &to) {
+                self.payload(&from, &to)?;
+            } else if is_own_folder(&from) {
+                self.keep(&to, "a folder is no blob");
+            } else {
+                self.one(&from, &to)?;
+            }
+        }
+        self.dirty.sync()
+    }
+
+    /// A blob whose content was in the shared store and is not any more: the second name that the
+    /// trash has for it becomes the blob.
+    fn payload(&mut self, from: &Path, to: &Path) -> Result<()> {
+        let hash = fs::read_link(from).ok();
+        let hash = hash.as_deref().and_then(Path::file_name);
+        let payload = hash.map(|hash| self.entry.payloads().join(hash));
+        let Some(payload) = payload.filter(|path| path.symlink_metadata().is_ok()) else {
+            self.keep(
+                to,
+                "its content is not in the shared store any more: pull the model",
+            );
+            return Ok(());
+        };
+        if to.symlink_metadata().is_ok() {
+            self.keep(to, HERE);
+            return Ok(());
+        }
+        self.one(&payload, to)?;
+        fs::remove_file(from).map_err(Error::at("remove", from))
+    }
+
+    /// Listings, marks of absence, what larder keeps: everything that is no blob, pointer or ref.
+    fn others(&mut self) -> Result<()> {
+        for child in entries(&self.content)? {
+            let name = child.file_name().unwrap_or_default().to_owned();
+            if ["blobs", "snapshots", "refs"].iter().any(|it| name == *it) {
+                continue;
+            }
+            if name == ".manual_download_lock" {
+                // It spoke of a program of that time.
+                fs::remove_file(&child).map_err(Error::at("remove", &child))?;
+                continue;
+            }
+            for from in leaves(&child)? {
+                if is_own_folder(&from) {
+                    continue;
+                }
+                let below = self.below(&from);
+                if name == ".no_exist" {
+                    let path: PathBuf = below.components().skip(1).collect();
+                    let file = self.layout.snapshots(&self.repo).join(path);
+                    if file.symlink_metadata().is_ok() {
+                        self.keep(&self.folder.join(&below), "the file exists now");
+                        continue;
+                    }
+                }
+                let to = self.folder.join(below);
+                self.one(&from, &to)?;
+            }
+        }
+        self.dirty.sync()
+    }
+
+    fn snapshots(&mut self) -> Result<()> {
+        for snapshot in entries(&self.content.join("snapshots"))? {
+            let to = self.folder.join(self.below(&snapshot));
+            let files = leaves(&snapshot)?;
+            let is_whole = files.iter().all(|file| self.has_content(file));
+            if is_whole && to.symlink_metadata().is_err() {
+                self.one(&snapshot, &to)?;
+                continue;
+            }
+            for from in files {
+                if is_own_folder(&from) {
+                    continue;
+                }
+                let to = self.folder.join(self.below(&from));
+                if self.has_content(&from) {
+                    self.one(&from, &to)?;
+                } else {
+                    self.keep(&to, "what it leads to is not here");
+                }
+            }
+        }
+        self.dirty.sync()
+    }
+
+    fn refs(&mut self) -> Result<()> {
+        for from in leaves(&self.content.join("refs"))? {
+            if is_own_folder(&from) {
+                continue;
+            }
+            let to = self.folder.join(self.below(&from));
+            let commit = fs::read_to_string(&from).ok();
+            let commit = commit.and_then(|text| Commit::new(text.trim()).ok());
+            let names_something =
+                commit.is_some_and(|commit| self.layout.snapshot(&self.repo, &commit).is_dir());
+            if names_something {
+                self.one(&from, &to)?;
+            } else {
+                self.keep(&to, "it names no snapshot that is here");
+            }
+        }
+        self.dirty.sync()
+    }
+
+    /// Whether a file of a snapshot in the trash is one itself, or leads to one at its old place.
+    fn has_content(&self, from: &Path) -> bool {
+        !is_link(from) || leads_somewhere(from, &self.folder.join(self.below(from)))
+    }
+
+    /// A path of the trash as it is below the repo's folder.
+    fn below(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.content).unwrap_or(path).to_owned()
+    }
+
+    fn one(&mut self, from: &Path, to: &Path) -> Result<()> {
+        let bytes = |path: &Path| match path.symlink_metadata() {
+            Ok(found) if found.is_file() => found.len(),
+            _ => 0,
+        };
+        let size = if is_own_folder(from) {
+            leaves(from)?.iter().map(|path| bytes(path)).sum()
+        } else {
+            bytes(from)
+        };
+        match rename_new(from, to) {
+            Ok(true) => {
+                self.dirty.moved(from, to);
+                self.back.bytes += size;
+                self.back.restored.push(to.to_owned());
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(Error::Io { source, .. }) if is_taken(&source) => {
+                self.keep(to, HERE);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn keep(&mut self, path: &Path, why: &str) {
+        self.back.kept.push(Kept {
+            path: sanitize(&path.to_string_lossy()),
+            why: why.to_owned(),
+        });
+    }
+}
+
+/// Whether the place is another's: it is there, or a file stands where a folder would have to.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AlreadyExists
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::DirectoryNotEmpty
+            | io::ErrorKind::IsADirectory
+    )
+}
+
+/// Whether a link would lead to something if it stood at `place`.
+fn leads_somewhere(link: &Path, place: &Path) -> bool {
+    let Ok(target) = fs::read_link(link) else {
+        return false;
+    };
+    let folder = place.parent().unwrap_or(place);
+    // The folder may not be there yet, so that `..` cannot be asked of the system.
+    plain(&folder.join(target)).metadata().is_ok()
+}
+
+/// A path without `.` and `..`, by its text alone.
+fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part.as_os_str() {
+            part if part == OsStr::new("..") => drop(out.pop()),
+            part if part == OsStr::new(".") => {}
+            part => out.push(part),
+        }
+    }
+    out
+}

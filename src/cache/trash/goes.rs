@@ -1,0 +1,236 @@
+//! Owns what goes when a model, or a part of one, is taken out of the cache: every path, and the
+//! order in which they go.
+//!
+//! **Law**: refs go before the snapshot they name, pointers before the blobs they lead to, and a
+//! blob only if no snapshot that stays leads to it. Only the first link is looked at: what a blob
+//! that is a link leads to is shared and stays. Changes nothing and follows no link.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::super::partials::since_epoch_ms;
+use super::super::salvage::{etag_of, exact_etag};
+use super::super::sight::is_own_folder;
+use super::super::{Error, Layout, Result, refs_of};
+use crate::domain::{Commit, DiscardKind, DiscardPath, Etag, RepoId};
+use crate::host;
+
+/// What of a repo shall go.
+#[derive(Clone, Copy, Debug)]
+pub enum Selection<'a> {
+    /// All of it.
+    Repo,
+    /// These snapshots, by the names of their folders.
+    Revisions(&'a [String]),
+    /// These blobs, and all pointers to them.
+    Blobs(&'a [Etag]),
+}
+
+impl Selection<'_> {
+    /// Which part of a repo that is.
+    pub const fn kind(self) -> DiscardKind {
+        match self {
+            Self::Repo => DiscardKind::Repo,
+            Self::Revisions(_) => DiscardKind::Revisions,
+            Self::Blobs(_) => DiscardKind::Corrupt,
+        }
+    }
+}
+
+/// What goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Going {
+    /// What is moved, in order, as paths below the cache: files, links and whole folders.
+    pub(super) units: Vec<PathBuf>,
+    /// Every path in them, as it is now.
+    pub paths: Vec<DiscardPath>,
+    /// Bytes of the files among them, each file once.
+    pub bytes: u64,
+    /// The contents among them.
+    pub etags: Vec<Etag>,
+    /// An unfinished blob among them: it has to go, or be finished, first.
+    pub unfinished: Option<PathBuf>,
+}
+
+/// Looks at what goes.
+///
+/// # Errors
+/// If the repo cannot be read as a whole: then nobody can tell what leads where.
+pub fn going(layout: &Layout, repo: &RepoId, selection: Selection<'_>) -> Result<Going> {
+    let folder = layout.repo(repo);
+    if !is_own_folder(&folder) {
+        let error = io::Error::other("it is not a folder of its own");
+        return Err(Error::from_io("look at", &folder, error));
+    }
+    let units = match selection {
+        Selection::Repo => vec![folder],
+        Selection::Revisions(names) => of_revisions(layout, repo, names)?,
+        Selection::Blobs(etags) => of_blobs(layout, repo, etags)?,
+    };
+    let mut going = Going::default();
+    let mut inodes = BTreeSet::new();
+    let blobs = layout.blobs(repo);
+    for unit in &units {
+        for path in leaves(unit)? {
+            let found = match path.symlink_metadata() {
+                Ok(found) => found,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::from_io("look at", &path, error)),
+            };
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            if path.parent() == Some(&blobs) {
+                going.etags.extend(exact_etag(name));
+                if found.is_file() && etag_of(name).is_some() {
+                    going.unfinished.get_or_insert_with(|| path.clone());
+                }
+                // Those that are dead are freed on their own, before.
+                if name.ends_with(".incomplete") || etag_of(name).is_some() {
+                    continue;
+                }
+            }
+            let is_file = found.is_file();
+            let bytes = if is_file { found.len() } else { 0 };
+            if is_file && inodes.insert((found.dev(), found.ino())) {
+                going.bytes += bytes;
+            }
+            going.paths.push(DiscardPath {
+                path: path.to_string_lossy().into_owned(),
+                bytes,
+                // A folder's time changes with what is in it, and that is listed.
+                modified_ms: if found.is_dir() {
+                    0
+                } else {
+                    found.modified().map_or(0, since_epoch_ms)
+                },
+            });
+        }
+    }
+    going.units = units
+        .iter()
+        .filter_map(|unit| unit.strip_prefix(layout.root()).ok().map(Path::to_owned))
+        .collect();
+    Ok(going)
+}
+
+/// Snapshots, with what speaks of them and of nothing else.
+fn of_revisions(layout: &Layout, repo: &RepoId, names: &[String]) -> Result<Vec<PathBuf>> {
+    let mut units = Vec::new();
+    for (name, value) in refs_of(layout, repo)? {
+        let commit = value.commit.map(|commit| commit.to_string());
+        if commit.is_some_and(|commit| names.contains(&commit)) {
+            units.push(layout.refs(repo).join(name));
+        }
+    }
+    let snapshots = layout.snapshots(repo);
+    units.extend(names.iter().map(|name| snapshots.join(name)));
+    for commit in names.iter().filter_map(|name| Commit::new(name).ok()) {
+        units.extend([
+            layout.absences(repo, &commit),
+            layout.tree(repo, &commit),
+            layout.own_tree(repo, &commit),
+            layout.aside(repo, &commit),
+        ]);
+    }
+    let (mut gone, mut stays) = (BTreeSet::new(), BTreeSet::new());
+    for (snapshot, entry) in folders(&snapshots)? {
+        let is_going = snapshot
+            .to_str()
+            .is_some_and(|name| names.iter().any(|going| going == name));
+        let set = if is_going { &mut gone } else { &mut stays };
+        set.extend(targets(&entry)?.into_iter().map(|(_, name)| name));
+    }
+    let blobs = layout.blobs(repo);
+    units.extend(gone.difference(&stays).map(|name| blobs.join(name)));
+    units.retain(|unit| unit.symlink_metadata().is_ok());
+    Ok(units)
+}
+
+/// Blobs and every pointer that leads to one of them.
+fn of_blobs(layout: &Layout, repo: &RepoId, etags: &[Etag]) -> Result<Vec<PathBuf>> {
+    let names: BTreeSet<OsString> = etags.iter().map(|etag| etag.to_string().into()).collect();
+    let mut units = Vec::new();
+    for (_, entry) in folders(&layout.snapshots(repo))? {
+        let pointers = targets(&entry)?.into_iter();
+        units.extend(
+            pointers
+                .filter(|(_, name)| names.contains(name))
+                .map(|(path, _)| path),
+        );
+    }
+    let blobs = layout.blobs(repo);
+    let there = names.iter().map(|name| blobs.join(name));
+    units.extend(there.filter(|blob| blob.symlink_metadata().is_ok()));
+    Ok(units)
+}
+
+/// The snapshots: names and folders.
+fn folders(snapshots: &Path) -> Result<Vec<(OsString, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in entries(snapshots)? {
+        if is_own_folder(&entry) {
+            let name = entry.file_name().unwrap_or_default().to_owned();
+            found.push((name, entry));
+        } else if entry.is_dir() {
+            // Nobody can tell what a folder elsewhere leads to, so nothing here may go.
+            let error = io::Error::other("a snapshot that is a link");
+            return Err(Error::from_io("look at", &entry, error));
+        }
+    }
+    Ok(found)
+}
+
+/// Every link below a folder, with the last name of what it leads to.
+fn targets(folder: &Path) -> Result<Vec<(PathBuf, OsString)>> {
+    let mut found = Vec::new();
+    for path in leaves(folder)? {
+        if path
+            .symlink_metadata()
+            .is_ok_and(|found| found.is_symlink())
+        {
+            let target = fs::read_link(&path).map_err(Error::at("read the link", &path))?;
+            found.extend(target.file_name().map(|name| (path, name.to_owned())));
+        }
+    }
+    Ok(found)
+}
+
+/// The path itself if it is no folder; else everything below that is none, and folders without
+/// anything in them. In the order of names.
+pub(super) fn leaves(path: &Path) -> Result<Vec<PathBuf>> {
+    let is_folder = match path.symlink_metadata() {
+        Ok(found) => found.is_dir(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::from_io("look at", path, error)),
+    };
+    if !is_folder {
+        return Ok(vec![path.to_owned()]);
+    }
+    let inside = entries(path)?;
+    if inside.is_empty() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in inside {
+        found.extend(leaves(&entry)?);
+    }
+    Ok(found)
+}
+
+/// What lies in a folder, in the order of names; nothing if it is not there.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let read = match host::read_dir(folder) {
+        Ok(read) => read,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::from_io("read", folder, error)),
+    };
+    let mut found = Vec::new();
+    for entry in read {
+        found.push(entry.map_err(Error::at("read", folder))?.path());
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,544 @@
+//! Owns the tests of the trash: what goes, what comes back, and a kill after any move.
+//!
+//! Never part of the program.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use super::entry::Entry;
+use super::goes::leaves;
+use super::moves::MOVES_LEFT;
+use super::*;
+use crate::cache::fixture::{self, commit, etag, held, now, path, repo};
+use crate::cache::{Layout, Programs, prepare_repo, write_ref};
+use crate::domain::{Commit, DiscardReason, RepoId, Revision};
+use crate::host::LockTable;
+
+/// A model in two commits that share a file; `main` names the newer, `v1` the older.
+struct Scene {
+    _dir: fixture::Folder,
+    layout: Layout,
+    repo: RepoId,
+    old: Commit,
+    new: Commit,
+}
+
+const SHARED: &[u8] = b"in both commits";
+const OLD: &[u8] = b"only in the older";
+const NEW: &[u8] = b"only in the newer";
+
+impl Scene {
+    fn new() -> Self {
+        let (dir, layout) = fixture::cache();
+        let scene = Self {
+            _dir: dir,
+            repo: repo("org/m"),
+            old: commit('a'),
+            new: commit('b'),
+            layout,
+        };
+        scene.build();
+        scene
+    }
+
+    fn build(&self) {
+        let Self { layout, repo, .. } = self;
+        prepare_repo(layout, repo).unwrap();
+        for (commit, own) in [(self.old, OLD), (self.new, NEW)] {
+            for (file, content) in [("config.json", SHARED), ("sub dir/w.bin", own)] {
+                fs::write(layout.blob(repo, &etag(content)), content).unwrap();
+                let pointer = layout.pointer(repo, &commit, &path(file));
+                fs::create_dir_all(pointer.parent().unwrap()).unwrap();
+                let text = Layout::pointer_text(&path(file), &etag(content));
+                symlink(text, pointer).unwrap();
+            }
+            let absent = layout.no_exist(repo, &commit, &path("absent.json"));
+            fs::create_dir_all(absent.parent().unwrap()).unwrap();
+            fs::write(absent, "").unwrap();
+            let tree = layout.tree(repo, &commit);
+            fs::create_dir_all(tree.parent().unwrap()).unwrap();
+            fs::write(tree, "{}").unwrap();
+        }
+        for (name, commit) in [
+            ("main", self.new),
+            ("v1", self.old),
+            ("refs/pr/1", self.old),
+        ] {
+            write_ref(layout, repo, &Revision::new(name).unwrap(), &commit).unwrap();
+        }
+    }
+
+    fn with_eyes<T>(work: impl FnOnce(&Eyes<'_>) -> T) -> T {
+        work(&Eyes {
+            now: now(),
+            table: LockTable::default(),
+            programs: &Programs::unknown(),
+            ours: &|_, _| None,
+        })
+    }
+
+    fn plan(&self, selection: Selection<'_>, is_now: bool) -> Result<Discard, Stays> {
+        Self::with_eyes(|eyes| {
+            let (layout, reason) = (&self.layout, DiscardReason::Named);
+            plan_discard(layout, &self.repo, selection, reason, is_now, eyes)
+        })
+    }
+
+    fn discard(&self, planned: &Discard) -> Result<Discarded, String> {
+        Self::with_eyes(|eyes| discard(&self.layout, planned, eyes))
+    }
+
+    fn purge(&self, selection: Selection<'_>) -> String {
+        let planned = self.plan(selection, false).unwrap();
+        match self.discard(&planned).unwrap() {
+            Discarded::Moved { id, bytes } => {
+                assert_eq!(bytes, planned.bytes);
+                id
+            }
+            freed @ Discarded::Freed { .. } => panic!("{freed:?}"),
+        }
+    }
+
+    fn repos(&self) -> [RepoId; 1] {
+        [self.repo.clone()]
+    }
+
+    fn settle(&self) -> Vec<String> {
+        settle_trash(&self.layout, &self.repos(), now())
+    }
+
+    fn rows(&self) -> Vec<TrashRow> {
+        trash_rows(&self.layout, &self.repos())
+    }
+
+    /// Every file and link of the repo with its inode and time, without locks.
+    fn tree(&self) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+        tree_of(&self.layout.repo(&self.repo))
+    }
+
+    /// What Python's scan would warn of.
+    #[track_caller]
+    fn assert_python_reads_it(&self, when: &str) {
+        let folder = self.layout.repo(&self.repo);
+        for name in fixture::names(self.layout.root()) {
+            let is_known =
+                name.contains("--") || [".locks", "CACHEDIR.TAG", "blobs"].contains(&&*name);
+            assert!(is_known, "{when}: {name}");
+        }
+        if folder.symlink_metadata().is_err() {
+            return;
+        }
+        assert!(self.layout.snapshots(&self.repo).is_dir(), "{when}");
+        assert!(self.layout.blobs(&self.repo).is_dir(), "{when}");
+        for file in leaves(&self.layout.snapshots(&self.repo)).unwrap() {
+            assert!(file.exists(), "{when}: {} leads nowhere", file.display());
+        }
+        for reference in leaves(&self.layout.refs(&self.repo)).unwrap() {
+            if let Ok(commit) = fs::read_to_string(&reference) {
+                let snapshot = self.layout.snapshots(&self.repo).join(commit);
+                assert!(snapshot.is_dir(), "{when}: {}", reference.display());
+            }
+        }
+    }
+}
+
+fn tree_of(folder: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+    let files = leaves(folder).unwrap();
+    let found = files
+        .into_iter()
+        .filter(|path| path.symlink_metadata().is_ok_and(|found| !found.is_dir()));
+    found
+        .map(|path| {
+            let found = path.symlink_metadata().unwrap();
+            let key = path.strip_prefix(folder).unwrap().to_owned();
+            (key, (found.ino(), found.mtime(), found.mtime_nsec()))
+        })
+        .collect()
+}
+
+/// Runs `work` until it has moved so often, and then as if the process were dead.
+fn killed_after<T>(moves: usize, work: impl FnOnce() -> T) -> T {
+    struct Restore;
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MOVES_LEFT.set(None);
+        }
+    }
+    let _restore = Restore;
+    MOVES_LEFT.set(Some(moves));
+    work()
+}
+
+#[test]
+fn a_whole_model_goes_and_comes_back_as_it_was() {
+    let scene = Scene::new();
+    let before = scene.tree();
+    let id = scene.purge(Selection::Repo);
+    scene.assert_python_reads_it("purged");
+    assert!(scene.tree().is_empty());
+    let rows = scene.rows();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].id.as_str(), rows[0].cut_off.clone()), (&*id, None));
+    assert!(rows[0].bytes >= (SHARED.len() + OLD.len() + NEW.len()) as u64);
+    let back = restore(&scene.layout, &scene.repos(), &id).unwrap();
+    assert!(back.kept.is_empty(), "{back:?}");
+    assert_eq!(scene.tree(), before);
+    assert!(scene.rows().is_empty());
+    assert!(restore(&scene.layout, &scene.repos(), &id).is_err());
+}
+
+#[test]
+fn a_revision_takes_only_what_nothing_else_leads_to() {
+    let scene = Scene::new();
+    let before = scene.tree();
+    let old = scene.old.to_string();
+    let names = [old.clone()];
+    let planned = scene.plan(Selection::Revisions(&names), false).unwrap();
+    assert_eq!(planned.bytes, (OLD.len() + 2 + 40 + 40) as u64);
+    let id = scene.purge(Selection::Revisions(&names));
+    scene.assert_python_reads_it("purged");
+    let after = scene.tree();
+    let gone: Vec<String> = before
+        .keys()
+        .filter(|path| !after.contains_key(*path))
+        .map(|path| path.display().to_string())
+        .collect();
+    assert_eq!(
+        gone,
+        [
+            format!(".no_exist/{old}/absent.json"),
+            format!("blobs/{}", etag(OLD)),
+            "refs/refs/pr/1".to_owned(),
+            "refs/v1".to_owned(),
+            format!("snapshots/{old}/config.json"),
+            format!("snapshots/{old}/sub dir/w.bin"),
+            format!("trees/{old}.json"),
+        ]
+    );
+    assert!(
+        after
+            .iter()
+            .all(|(path, seen)| before.get(path) == Some(seen))
+    );
+    let back = restore(&scene.layout, &scene.repos(), &id).unwrap();
+    assert!(back.kept.is_empty(), "{back:?}");
+    assert_eq!(scene.tree(), before);
+}
+
+/// Everything that could be read before is in the cache or in the trash.
+#[track_caller]
+fn assert_nothing_lost(scene: &Scene, before: &BTreeMap<PathBuf, (u64, i64, i64)>, when: &str) {
+    let mut inodes: Vec<u64> = scene.tree().values().map(|seen| seen.0).collect();
+    for bin in Bin::all(&scene.layout, &scene.repos()) {
+        inodes.extend(tree_of(bin.folder()).values().map(|seen| seen.0));
+    }
+    for (path, seen) in before {
+        assert!(inodes.contains(&seen.0), "{when}: lost {}", path.display());
+    }
+}
+
+#[test]
+fn a_purge_killed_after_any_step_is_finished_or_undone() {
+    let (mut finished, mut undone) = (0, 0);
+    for is_whole in [true, false] {
+        for moves in 0.. {
+            let scene = Scene::new();
+            let before = scene.tree();
+            let names = [scene.old.to_string()];
+            let selection = if is_whole {
+                Selection::Repo
+            } else {
+                Selection::Revisions(&names)
+            };
+            let planned = scene.plan(selection, false).unwrap();
+            let done = killed_after(moves, || scene.discard(&planned));
+            let when = format!("whole {is_whole}, killed after {moves}");
+            scene.assert_python_reads_it(&when);
+            assert_nothing_lost(&scene, &before, &when);
+            if done.is_ok() {
+                break;
+            }
+            let rows = scene.rows();
+            assert!(rows.iter().all(|row| row.cut_off.is_some()), "{when}");
+            scene.settle();
+            scene.assert_python_reads_it(&when);
+            assert_nothing_lost(&scene, &before, &when);
+            match &scene.rows()[..] {
+                [] => {
+                    assert_eq!(scene.tree(), before, "{when}");
+                    undone += 1;
+                }
+                [row] => {
+                    assert_eq!(row.cut_off, None, "{when}");
+                    restore(&scene.layout, &scene.repos(), &row.id).unwrap();
+                    assert_eq!(scene.tree(), before, "{when}");
+                    finished += 1;
+                }
+                more => panic!("{when}: {more:?}"),
+            }
+            assert_eq!(scene.settle(), Vec::<String>::new(), "{when}");
+        }
+    }
+    assert!(finished >= 2 && undone >= 8, "{finished} {undone}");
+}
+
+#[test]
+fn putting_back_killed_after_any_step_goes_on() {
+    for is_whole in [true, false] {
+        for moves in 0.. {
+            let scene = Scene::new();
+            let before = scene.tree();
+            let names = [scene.old.to_string()];
+            let id = scene.purge(if is_whole {
+                Selection::Repo
+            } else {
+                Selection::Revisions(&names)
+            });
+            let done = killed_after(moves, || restore(&scene.layout, &scene.repos(), &id));
+            let when = format!("whole {is_whole}, killed after {moves}");
+            scene.assert_python_reads_it(&when);
+            assert_nothing_lost(&scene, &before, &when);
+            if done.is_ok() {
+                break;
+            }
+            scene.settle();
+            scene.assert_python_reads_it(&when);
+            if moves > 0 {
+                assert_eq!(scene.tree(), before, "{when}");
+                assert!(scene.rows().is_empty(), "{when}");
+            } else {
+                // It had not begun.
+                assert_eq!(scene.rows().len(), 1, "{when}");
+            }
+        }
+    }
+}
+
+#[test]
+fn freeing_killed_after_any_step_goes_on_and_touches_no_cache() {
+    for moves in 0.. {
+        let scene = Scene::new();
+        let names = [scene.old.to_string()];
+        let id = scene.purge(Selection::Revisions(&names));
+        let kept = scene.tree();
+        let done = killed_after(moves, || free(&scene.layout, &scene.repos(), &id));
+        assert_eq!(scene.tree(), kept);
+        if done.is_ok() {
+            break;
+        }
+        scene.settle();
+        assert_eq!(scene.tree(), kept);
+        assert_eq!(scene.rows().len(), usize::from(moves == 0));
+    }
+}
+
+#[test]
+fn with_now_it_is_gone_in_one_step() {
+    for moves in 0.. {
+        let scene = Scene::new();
+        let before = scene.tree();
+        let planned = scene.plan(Selection::Repo, true).unwrap();
+        assert_eq!(planned.freed_bytes(), planned.bytes);
+        match killed_after(moves, || scene.discard(&planned)) {
+            Ok(Discarded::Freed { bytes }) => {
+                assert!(bytes > 0);
+                assert!(scene.tree().is_empty() && scene.rows().is_empty());
+                break;
+            }
+            Ok(moved @ Discarded::Moved { .. }) => panic!("{moved:?}"),
+            Err(_) => {}
+        }
+        scene.assert_python_reads_it("killed");
+        scene.settle();
+        let is_there = scene.tree() == before;
+        assert!(is_there || scene.tree().is_empty());
+    }
+}
+
+#[test]
+fn what_was_pulled_again_stays_and_only_what_is_missing_comes_back() {
+    let scene = Scene::new();
+    let id = scene.purge(Selection::Repo);
+    let Scene { layout, repo, .. } = &scene;
+    // Another commit, with one of the files and other refs.
+    let third = commit('c');
+    prepare_repo(layout, repo).unwrap();
+    fs::write(layout.blob(repo, &etag(SHARED)), SHARED).unwrap();
+    let pointer = layout.pointer(repo, &third, &path("config.json"));
+    fs::create_dir_all(pointer.parent().unwrap()).unwrap();
+    symlink(
+        Layout::pointer_text(&path("config.json"), &etag(SHARED)),
+        pointer,
+    )
+    .unwrap();
+    write_ref(layout, repo, &Revision::main(), &third).unwrap();
+    let present = scene.tree();
+    let back = restore(layout, &scene.repos(), &id).unwrap();
+    scene.assert_python_reads_it("put back");
+    let now_there = scene.tree();
+    for (path, seen) in &present {
+        assert_eq!(now_there.get(path), Some(seen), "{}", path.display());
+    }
+    assert!(layout.blob(repo, &etag(OLD)).is_file());
+    assert!(layout.snapshot(repo, &scene.old).is_dir());
+    assert!(layout.refs(repo).join("v1").is_file());
+    let kept: Vec<&str> = back.kept.iter().map(|kept| kept.path.as_str()).collect();
+    assert_eq!(kept.len(), 2, "{back:?}");
+    assert!(kept.iter().any(|path| path.ends_with("refs/main")));
+    // What found no place is still there.
+    assert_eq!(scene.rows().len(), 1);
+}
+
+#[test]
+fn what_was_not_shown_or_is_written_stays() {
+    let scene = Scene::new();
+    let Scene { layout, repo, .. } = &scene;
+    let planned = scene.plan(Selection::Repo, false).unwrap();
+    let before = scene.tree();
+    let lock = held(layout, repo, &etag(NEW));
+    let why = scene.discard(&planned).unwrap_err();
+    assert!(why.contains("holds"), "{why}");
+    let stays = scene.plan(Selection::Repo, false).unwrap_err();
+    assert!(stays.is_written && stays.why.contains("holds"), "{stays:?}");
+    drop(lock);
+    let marker = fs::File::create(layout.marker(repo)).unwrap();
+    marker.lock().unwrap();
+    let why = scene.discard(&planned).unwrap_err();
+    assert!(
+        why.contains("downloads it") || why.contains("pulled"),
+        "{why}"
+    );
+    drop(marker);
+    fs::remove_file(layout.marker(repo)).unwrap();
+    let partial = layout.partial(repo, &etag(b"more"), 7);
+    fs::write(&partial, "half").unwrap();
+    let why = scene.discard(&planned).unwrap_err();
+    assert!(
+        why.contains("not finished") || why.contains("writes"),
+        "{why}"
+    );
+    fs::remove_file(&partial).unwrap();
+    let more = layout.blob(repo, &etag(b"more"));
+    fs::write(&more, "more").unwrap();
+    let why = scene.discard(&planned).unwrap_err();
+    assert!(why.contains("changed"), "{why}");
+    fs::remove_file(&more).unwrap();
+    assert_eq!(scene.tree(), before);
+    let taken = Bin::for_discard(layout, repo, DiscardKind::Repo).unwrap();
+    let other = taken.take().unwrap().unwrap();
+    let why = scene.discard(&planned).unwrap_err();
+    assert!(why.contains("another larder"), "{why}");
+    drop(other);
+    scene.discard(&planned).unwrap();
+}
+
+#[test]
+fn corrupt_blobs_go_with_their_pointers_and_right_ones_never() {
+    let scene = Scene::new();
+    let Scene { layout, repo, .. } = &scene;
+    let etags = [etag(SHARED)];
+    let planned = scene.plan(Selection::Blobs(&etags), false).unwrap();
+    let why = scene.discard(&planned).unwrap_err();
+    assert!(why.contains("are right"), "{why}");
+    fs::write(layout.blob(repo, &etags[0]), b"in both commitz").unwrap();
+    let id = scene.purge(Selection::Blobs(&etags));
+    scene.assert_python_reads_it("purged");
+    assert!(!layout.blob(repo, &etags[0]).exists());
+    let why = restore(layout, &scene.repos(), &id).unwrap_err();
+    assert!(why.contains("not those of its name"), "{why}");
+    assert_eq!(scene.rows().len(), 1);
+    assert!(layout.blob(repo, &etag(OLD)).exists());
+}
+
+#[test]
+fn where_no_trash_can_be_parts_lie_in_the_repo_and_models_need_now() {
+    let scene = Scene::new();
+    let Scene { layout, repo, .. } = &scene;
+    // Somebody else's folder.
+    let beside = layout.root().parent().unwrap().join(".larder-trash");
+    fs::create_dir(&beside).unwrap();
+    fs::write(beside.join("mine"), "x").unwrap();
+    let before = scene.tree();
+    let names = [scene.old.to_string()];
+    let id = scene.purge(Selection::Revisions(&names));
+    assert!(layout.larder_dir(repo).join("trash").join(&id).is_dir());
+    scene.assert_python_reads_it("purged");
+    let stays = scene.plan(Selection::Repo, false).unwrap_err();
+    assert!(stays.why.contains("--now"), "{stays:?}");
+    let stays = scene.plan(Selection::Repo, true).unwrap_err();
+    assert!(stays.why.contains("its own trash"), "{stays:?}");
+    restore(layout, &scene.repos(), &id).unwrap();
+    let after = scene.tree();
+    assert!(
+        before
+            .iter()
+            .all(|(path, seen)| after.get(path) == Some(seen))
+    );
+    let planned = scene.plan(Selection::Repo, true).unwrap();
+    scene.discard(&planned).unwrap();
+    assert!(!layout.repo(repo).exists());
+    assert_eq!(fixture::names(&beside), ["mine"]);
+}
+
+#[test]
+fn a_content_of_the_shared_store_stays_there_and_is_kept_from_a_prune() {
+    for is_pruned in [false, true] {
+        let scene = Scene::new();
+        let Scene { layout, repo, .. } = &scene;
+        let blob = layout.blob(repo, &etag(NEW));
+        let hash = "ab".repeat(32);
+        let payload = layout.shared_payload(&hash).unwrap();
+        fs::create_dir_all(payload.parent().unwrap()).unwrap();
+        fs::rename(&blob, &payload).unwrap();
+        symlink(format!("../../blobs/ab/{hash}"), &blob).unwrap();
+        let id = scene.purge(Selection::Repo);
+        assert!(payload.is_file(), "other repos may read it");
+        if is_pruned {
+            fs::remove_file(&payload).unwrap();
+        }
+        let back = restore(layout, &scene.repos(), &id).unwrap();
+        assert!(back.kept.is_empty(), "{back:?}");
+        assert_eq!(fs::read(&blob).unwrap(), NEW);
+        assert_eq!(payload.exists(), !is_pruned);
+        scene.assert_python_reads_it("put back");
+        assert!(scene.rows().is_empty());
+    }
+}
+
+#[test]
+fn a_manifest_that_leads_out_of_the_cache_is_not_believed() {
+    let scene = Scene::new();
+    let id = scene.purge(Selection::Repo);
+    let bin = &Bin::all(&scene.layout, &[])[0];
+    let manifest = bin.folder().join(&id).join("manifest.json");
+    let good = fs::read_to_string(&manifest).unwrap();
+    for (from, to) in [
+        ("\"models--org--m\"\n", "\"../outside\"\n"),
+        ("\"models--org--m\"\n", "\"/etc\"\n"),
+        ("\"format\": 1", "\"format\": 2"),
+    ] {
+        let bad = good.replace(from, to);
+        assert_ne!(bad, good);
+        fs::write(&manifest, bad).unwrap();
+        assert!(restore(&scene.layout, &scene.repos(), &id).is_err());
+        assert!(Entry::all(bin)[0].manifest().is_none());
+    }
+    fs::write(&manifest, good).unwrap();
+    restore(&scene.layout, &scene.repos(), &id).unwrap();
+}
+
+#[test]
+fn another_caches_entry_is_left_to_it() {
+    let scene = Scene::new();
+    let id = scene.purge(Selection::Repo);
+    let other = Layout::new(scene.layout.root().parent().unwrap().join("other"));
+    prepare_repo(&other, &scene.repo).unwrap();
+    let why = restore(&other, &scene.repos(), &id).unwrap_err();
+    assert!(why.contains("another cache"), "{why}");
+    let first = id;
+    scene.build();
+    let second = scene.purge(Selection::Repo);
+    assert!(second > first, "ids sort: {first} {second}");
+}

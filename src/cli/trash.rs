@@ -1,0 +1,267 @@
+//! Owns `trash`: what purges moved away, putting it back, and freeing it.
+//!
+//! **Law**: what is freed was shown before, and without a yes nothing is.
+
+use super::args::{TrashArgs, TrashVerb, call_of};
+use super::ask::{Answer, ask};
+use super::discards::rows_text;
+use super::document;
+use super::exit::{Ending, Work, judge};
+use super::follow::{Console, Session, follow};
+use super::look::look;
+use super::output::{Format, Output};
+use super::remedy::Subject;
+use crate::domain::{Command, Failure, FailureCode, TrashRequest, TrashResult, TrashRow, sanitize};
+use crate::store::{Store, count, size};
+
+/// Runs `trash`; the exit code.
+pub async fn trash(session: Session<'_>, args: TrashArgs, output: Output) -> u8 {
+    let mut console = Console::new(output);
+    console.talk = console.talk.without_log();
+    run(session, &args, console).await
+}
+
+async fn run(mut session: Session<'_>, args: &TrashArgs, mut console: Console<'_>) -> u8 {
+    let mut store = Store::default();
+    let mut shown = Vec::new();
+    let ending = match &args.what {
+        None | Some(TrashVerb::Ls) => {
+            let list = Command::Trash(TrashRequest::List);
+            let ending = look(&mut session, &mut console, &mut store, list).await;
+            shown = rows(&store, u64::MAX, 0);
+            ending
+        }
+        Some(TrashVerb::Restore { id }) => {
+            let id = (id != "last").then(|| id.clone());
+            send(
+                &mut session,
+                &mut console,
+                &mut store,
+                TrashRequest::Restore { id },
+            )
+            .await
+        }
+        Some(TrashVerb::Empty { dry_run, yes, .. }) => match args.older_than_ms() {
+            Err(failure) => Ending::refused(*failure),
+            Ok(age_ms) => {
+                let list = Command::Trash(TrashRequest::List);
+                let ending = look(&mut session, &mut console, &mut store, list).await;
+                let now_ms = store.last_ms().unwrap_or(session.started_ms);
+                shown = rows(&store, now_ms, age_ms);
+                if ending.exit_code == 0 {
+                    let how = (*dry_run, *yes);
+                    empty(&mut session, &mut console, &mut store, &shown, how).await
+                } else {
+                    ending
+                }
+            }
+        },
+    };
+    let now_ms = store.last_ms().unwrap_or(session.started_ms);
+    let result = store.shelf().trashed();
+    if console.output.format == Format::Human {
+        if ending.exit_code == 0 && matches!(args.what, None | Some(TrashVerb::Ls)) {
+            if shown.is_empty() {
+                console.talk.remark("the trash is empty");
+            } else {
+                let bytes = shown.iter().map(|row| row.bytes).sum();
+                let text = rows_text(&shown, now_ms);
+                console.printer.text(&text);
+                console.talk.remark(&format!(
+                    "{}, {}; `larder trash restore ID` puts one back",
+                    count(shown.len(), "purge"),
+                    size(bytes)
+                ));
+            }
+        }
+        if let Some(result) = result {
+            let text = result_text(result);
+            console.printer.text(&text);
+        }
+    }
+    let call = call_of(&args.call(), [], &args.places);
+    let subject = Subject {
+        repo: None,
+        command: "trash",
+        call: Some(&call),
+    };
+    let closing = session.closing(&store, &ending, subject);
+    console.finish(&closing, |closing, is_line| {
+        document::trash(&shown, result, closing, is_line)
+    })
+}
+
+/// What has lain there for so long.
+fn rows(store: &Store, now_ms: u64, age_ms: u64) -> Vec<TrashRow> {
+    let rows = store.shelf().trash().unwrap_or_default().iter();
+    rows.filter(|row| now_ms.saturating_sub(row.purged_ms) >= age_ms)
+        .cloned()
+        .collect()
+}
+
+async fn send(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    store: &mut Store,
+    request: TrashRequest,
+) -> Ending {
+    console.work = Work::Removing;
+    (session.commands)(Command::Trash(request));
+    let followed = follow(session, store, console).await;
+    judge(console.work, followed.outcome.as_ref(), followed.caught)
+}
+
+/// Shows what would be freed, gets a yes, and has it freed.
+async fn empty(
+    session: &mut Session<'_>,
+    console: &mut Console<'_>,
+    store: &mut Store,
+    shown: &[TrashRow],
+    (is_dry_run, is_yes): (bool, bool),
+) -> Ending {
+    if shown.is_empty() {
+        console.talk.remark("nothing in the trash is to be freed");
+        return Ending::done("done");
+    }
+    let bytes = shown.iter().map(|row| row.bytes).sum();
+    if console.output.format == Format::Human {
+        let now_ms = store.last_ms().unwrap_or(session.started_ms);
+        console.printer.text(&rows_text(shown, now_ms));
+        if let Some(failure) = console.printer.failure() {
+            // What could not be shown must not be done.
+            return Ending::refused(failure);
+        }
+    }
+    if is_dry_run {
+        return Ending::done("planned");
+    }
+    if !is_yes {
+        let what = count(shown.len(), "purge");
+        let question = format!("free {what}, {}, for good?", size(bytes));
+        match ask(session, console, &question).await {
+            Answer::Yes => {}
+            Answer::No => {
+                console.talk.remark("nothing was freed");
+                return Ending::done("planned");
+            }
+            Answer::Caught(signal) => return judge(Work::Looking, None, Some(signal)),
+            Answer::Nobody => {
+                return Ending::refused(
+                    Failure::new(
+                        FailureCode::Refused,
+                        "nothing is freed without a yes, and nothing was",
+                    )
+                    .because("there is no terminal to ask on, and `--yes` was not given"),
+                );
+            }
+        }
+    }
+    let ids = shown.iter().map(|row| row.id.clone()).collect();
+    send(session, console, store, TrashRequest::Empty { ids }).await
+}
+
+fn result_text(result: &TrashResult) -> String {
+    let mut text = if result.restored.is_empty() && result.restored_bytes == 0 {
+        format!(
+            "freed {} of {}\n",
+            size(result.freed_bytes),
+            count(result.ids.len(), "purge")
+        )
+    } else {
+        format!(
+            "put back {} ({})\n",
+            size(result.restored_bytes),
+            result.ids.join(", ")
+        )
+    };
+    for path in &result.restored {
+        text.extend([sanitize(path).as_str(), "\n"]);
+    }
+    for kept in &result.kept {
+        let line = sanitize(&format!("stays in the trash: {}: {}", kept.path, kept.why));
+        text.extend([line.as_str(), "\n"]);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask::Answers;
+    use super::super::schema::TRASH_SCHEMA;
+    use super::super::stage::{self, Played, play};
+    use super::*;
+    use crate::store::script::Script;
+
+    fn empty_all(yes: bool) -> TrashVerb {
+        TrashVerb::Empty {
+            older_than: None,
+            dry_run: false,
+            yes,
+        }
+    }
+
+    async fn trashed(output: Output, what: Option<TrashVerb>, answers: Answers) -> Played {
+        let script = Script::trashed(TrashResult {
+            ids: vec!["6a1f3b20".to_owned()],
+            freed_bytes: 1_350_000_000,
+            ..TrashResult::default()
+        });
+        let args = TrashArgs {
+            what,
+            ..TrashArgs::default()
+        };
+        play(&script, output, None, async |session, mut console| {
+            console.talk = console.talk.without_log();
+            console.answers = answers;
+            run(session, &args, console).await
+        })
+        .await
+    }
+
+    fn has_freed(played: &Played) -> bool {
+        played
+            .commands
+            .iter()
+            .any(|command| matches!(command, Command::Trash(TrashRequest::Empty { .. })))
+    }
+
+    #[tokio::test]
+    async fn what_it_holds_is_a_table() {
+        let played = trashed(stage::human(), None, Answers::Nobody).await;
+        insta::assert_snapshot!(played.shown());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_freed_without_a_yes() {
+        for (answers, exit, freed) in [
+            (Answers::Given("y\n"), 0, true),
+            (Answers::Given("\n"), 0, false),
+            (Answers::Nobody, 2, false),
+        ] {
+            let played = trashed(stage::human(), Some(empty_all(false)), answers).await;
+            assert_eq!(played.exit_code, exit, "{answers:?}: {}", played.stderr);
+            assert_eq!(has_freed(&played), freed, "{answers:?}");
+            assert!(played.stdout.contains("6a1f3b2b"), "what goes was shown");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_document_keeps_its_schema() {
+        let played = trashed(stage::json(), Some(empty_all(true)), Answers::Nobody).await;
+        let document = played.document(TRASH_SCHEMA);
+        assert_eq!(
+            (played.exit_code, document["outcome"].as_str()),
+            (0, Some("done"))
+        );
+        assert_eq!(document["freed_bytes"], 1_350_000_000_u64);
+        assert_eq!(document["entries"][1]["cut_off"], "a purge was cut off");
+        let old = TrashVerb::Empty {
+            older_than: Some("5d".to_owned()),
+            dry_run: false,
+            yes: true,
+        };
+        let played = trashed(stage::json(), Some(old), Answers::Nobody).await;
+        assert_eq!(played.document(TRASH_SCHEMA)["entries_bytes"], 0);
+        assert!(!has_freed(&played));
+    }
+}

@@ -1,0 +1,365 @@
+//! Owns what a purge would take out of the cache: which models, snapshots and blobs a request is
+//! about, and the plan that names every path of them.
+//!
+//! Never changes anything, and hashes nothing: what is known to be wrong was hashed before.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Shared;
+use super::emit::{Emitter, millis};
+use super::failure::from_cache;
+use super::job::blocking;
+use super::judging::Judging;
+use super::list::absent;
+use super::programs::Observer;
+use crate::cache::{self, Eyes, Layout, Selection};
+use crate::domain::{
+    Commit, DiscardReason, DiscardRequest, Etag, Event, Failure, FailureCode, FileRow, FileState,
+    Kept, ModelRow, Outcome, Plan, PlanStep, PurgePlan, RepoId, TrashRow, sanitize,
+};
+use crate::host::{self, LockTable};
+
+/// Fewer characters than this are no beginning of a commit.
+const SHORT_COMMIT: usize = 7;
+const DAY_MS: u64 = 86_400_000;
+
+/// Says what would go.
+pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, request: DiscardRequest) {
+    let now = emitter.now();
+    let work = Arc::clone(&shared);
+    let planned = blocking(move || plan(&work, &request, now)).await;
+    let outcome = match planned {
+        Ok(Ok(plan)) => {
+            emitter.fact(Event::PurgePlanned(plan)).await;
+            Outcome::Planned
+        }
+        Ok(Err(failures)) => Outcome::Failed { failures },
+        Err(failure) => Outcome::Failed {
+            failures: vec![failure],
+        },
+    };
+    emitter.fact(Event::Ended(outcome)).await;
+}
+
+/// What goes of one repo, and why.
+#[derive(Debug, PartialEq, Eq)]
+enum Choice {
+    Repo(DiscardReason),
+    Revisions(Vec<String>, DiscardReason),
+    Blobs(Vec<Etag>),
+}
+
+fn plan(
+    shared: &Shared,
+    request: &DiscardRequest,
+    now: SystemTime,
+) -> Result<PurgePlan, Vec<Failure>> {
+    let one = |failure| vec![failure];
+    let root =
+        cache::resolve_root(&shared.config.cache_dir).map_err(|error| one(from_cache(error)))?;
+    let layout = Layout::new(root);
+    let here = cache::repos(&layout).map_err(|error| one(from_cache(error)))?;
+    let policy = shared.config.policy;
+    let mut request = request.clone();
+    let days = |days: u32| u64::from(days) * DAY_MS;
+    if request.is_policy {
+        request.unused_ms = policy.unused_days.map(days);
+    }
+    let request = &request;
+    if request.unused_ms.is_some() && !host::records_access(layout.root()) {
+        return Err(one(Failure::new(
+            FailureCode::Refused,
+            "nobody can tell when models were last used",
+        )
+        .because(
+            "this file system is mounted so that reading leaves no trace (`noatime`)",
+        )));
+    }
+    let mut targets = request.targets.clone();
+    if targets.is_empty() {
+        targets = here.iter().map(|repo| (repo.clone(), None)).collect();
+    }
+    let missing: Vec<Failure> = targets
+        .iter()
+        .filter(|(repo, _)| !here.contains(repo))
+        .map(|(repo, _)| absent(repo, shared))
+        .collect();
+    if !missing.is_empty() {
+        return Err(missing);
+    }
+    let programs = Observer::once(layout.root());
+    let ours = |repo: &RepoId, etag: &_| shared.at_work.of(repo, etag);
+    let eyes = Eyes {
+        now,
+        table: LockTable::read(),
+        programs: &programs,
+        ours: &ours,
+    };
+    let judging = Judging::of(&shared.memory, &shared.config, now);
+    let mut planning = Planning {
+        layout: &layout,
+        request,
+        eyes: &eyes,
+        plan: Plan::default(),
+        kept: Vec::new(),
+        failures: Vec::new(),
+    };
+    let mut trash = Vec::new();
+    if request.is_policy {
+        if let Some(days) = policy.partials_days {
+            planning.old_partials(&here, u64::from(days) * DAY_MS, now_ms(now));
+        }
+        if let Some(days) = policy.trash_days {
+            let root = sanitize(&layout.root().to_string_lossy());
+            let is_old = |row: &TrashRow| {
+                row.cache == root
+                    && now_ms(now).saturating_sub(row.purged_ms) >= u64::from(days) * DAY_MS
+            };
+            trash = cache::trash_rows(&layout, &here);
+            trash.retain(is_old);
+        }
+        if request.unused_ms.is_none() {
+            return Ok(PurgePlan {
+                plan: planning.plan,
+                kept: planning.kept,
+                trash,
+            });
+        }
+    }
+    let repos: BTreeSet<&RepoId> = targets.iter().map(|(repo, _)| repo).collect();
+    for repo in repos {
+        let scanned = judging.judge(&|_| false, |judge| cache::scan_repo(&layout, repo, judge));
+        let revisions: Vec<Option<&str>> = targets
+            .iter()
+            .filter(|(named, _)| named == repo)
+            .map(|(_, revision)| revision.as_deref())
+            .collect();
+        match scanned {
+            Ok(rows) => planning.repo(repo, &revisions, &rows, now),
+            // It can still go as a whole, if that is what was asked for.
+            Err(_) if planning.names_repos() && revisions.contains(&None) => {
+                planning.repo(repo, &revisions, &Vec::new(), now);
+            }
+            Err(error) => planning.stays(repo, &error.to_string()),
+        }
+    }
+    if planning.failures.is_empty() {
+        Ok(PurgePlan {
+            plan: planning.plan,
+            kept: planning.kept,
+            trash,
+        })
+    } else {
+        Err(planning.failures)
+    }
+}
+
+struct Planning<'a> {
+    layout: &'a Layout,
+    request: &'a DiscardRequest,
+    eyes: &'a Eyes<'a>,
+    plan: Plan,
+    kept: Vec<Kept>,
+    failures: Vec<Failure>,
+}
+
+impl Planning<'_> {
+    /// Whether targets say what goes, and not only where to look.
+    const fn names_repos(&self) -> bool {
+        !self.request.is_unreferenced
+            && !self.request.is_corrupt
+            && !self.request.targets.is_empty()
+    }
+
+    fn repo(
+        &mut self,
+        repo: &RepoId,
+        revisions: &[Option<&str>],
+        rows: &[(ModelRow, Vec<FileRow>)],
+        now: SystemTime,
+    ) {
+        let folders: Vec<&ModelRow> = rows
+            .iter()
+            .map(|(model, _)| model)
+            .filter(|model| std::path::Path::new(&model.snapshot).is_dir())
+            .filter(|model| model.revision != "unfinished")
+            .collect();
+        let mut wanted: Vec<&ModelRow> = Vec::new();
+        for revision in revisions.iter().copied().flatten() {
+            match named(&folders, revision) {
+                Some(model) if !wanted.iter().any(|it| it.revision == model.revision) => {
+                    wanted.push(model);
+                }
+                Some(_) => {}
+                None => {
+                    let there: Vec<&str> = folders.iter().map(|it| it.revision.as_str()).collect();
+                    self.failures.push(
+                        Failure::new(
+                            FailureCode::Incomplete,
+                            format!("`{repo}` has no `{}` here", sanitize(revision)),
+                        )
+                        .because(format!("there are {}", there.join(", "))),
+                    );
+                }
+            }
+        }
+        let is_whole = revisions.contains(&None);
+        if is_whole {
+            wanted.clone_from(&folders);
+        }
+        let is_due = |model: &&ModelRow| match self.request.unused_ms {
+            None => true,
+            Some(unused_ms) => model
+                .accessed_ms
+                .is_some_and(|at_ms| now_ms(now).saturating_sub(at_ms) >= unused_ms),
+        };
+        let due: Vec<&ModelRow> = wanted.iter().copied().filter(|it| is_due(it)).collect();
+        for choice in self.choices(&due, rows, (is_whole, folders.len())) {
+            self.add(repo, &choice, &due);
+        }
+    }
+
+    /// What goes of the snapshots that are meant.
+    fn choices(
+        &self,
+        due: &[&ModelRow],
+        rows: &[(ModelRow, Vec<FileRow>)],
+        (is_whole, all): (bool, usize),
+    ) -> Vec<Choice> {
+        let mut choices = Vec::new();
+        let of = |models: &[&ModelRow], reason| {
+            if models.len() == all && is_whole {
+                return Some(Choice::Repo(reason));
+            }
+            let names: Vec<String> = models.iter().map(|it| it.revision.clone()).collect();
+            (!names.is_empty()).then_some(if models.len() == all {
+                // Nothing would be left of it.
+                Choice::Repo(reason)
+            } else {
+                Choice::Revisions(names, reason)
+            })
+        };
+        if self.names_repos() {
+            let reason = if self.request.unused_ms.is_some() {
+                DiscardReason::Unused
+            } else {
+                DiscardReason::Named
+            };
+            choices.extend(of(due, reason).filter(|_| {
+                // A repo without a snapshot has no time of its last use.
+                self.request.unused_ms.is_none() || !due.is_empty()
+            }));
+            return choices;
+        }
+        if self.request.is_unreferenced {
+            let free: Vec<&ModelRow> = due
+                .iter()
+                .copied()
+                .filter(|it| it.is_unreferenced)
+                .collect();
+            choices.extend(of(&free, DiscardReason::Unreferenced).filter(|_| !free.is_empty()));
+        } else if self.request.unused_ms.is_some() && !self.request.is_corrupt {
+            choices.extend(of(due, DiscardReason::Unused).filter(|_| !due.is_empty()));
+        }
+        if self.request.is_corrupt {
+            let wrong: BTreeSet<Etag> = rows
+                .iter()
+                .filter(|(model, _)| due.iter().any(|it| it.revision == model.revision))
+                .flat_map(|(_, files)| files)
+                .filter(|file| {
+                    matches!(
+                        file.state,
+                        FileState::WrongHash | FileState::Truncated | FileState::WrongSize
+                    ) && !file.links.is_empty() | file.etag.is_some()
+                })
+                .filter_map(|file| Etag::new(file.etag.as_deref()?).ok())
+                .collect();
+            if !wrong.is_empty() {
+                choices.push(Choice::Blobs(wrong.into_iter().collect()));
+            }
+        }
+        choices
+    }
+
+    fn add(&mut self, repo: &RepoId, choice: &Choice, models: &[&ModelRow]) {
+        let (selection, reason) = match choice {
+            Choice::Repo(reason) => (Selection::Repo, *reason),
+            Choice::Revisions(names, reason) => (Selection::Revisions(names), *reason),
+            Choice::Blobs(etags) => (Selection::Blobs(etags), DiscardReason::Corrupt),
+        };
+        let planned = cache::plan_discard(
+            self.layout,
+            repo,
+            selection,
+            reason,
+            self.request.is_now,
+            self.eyes,
+        );
+        match planned {
+            Ok(mut discard) => {
+                if discard.paths.is_empty() && discard.kind != crate::domain::DiscardKind::Repo {
+                    return;
+                }
+                discard.accessed_ms = models.iter().filter_map(|it| it.accessed_ms).max();
+                if matches!(choice, Choice::Repo(_)) {
+                    for step in cache::abandoned(self.layout, repo, self.eyes) {
+                        if !self.plan.steps.contains(&step) {
+                            self.plan.steps.push(step);
+                        }
+                    }
+                }
+                self.plan.steps.push(PlanStep::Discard(discard));
+            }
+            Err(stays) if self.names_repos() => {
+                let code = if stays.is_written {
+                    FailureCode::LockBusy
+                } else {
+                    FailureCode::Refused
+                };
+                let failure = Failure::new(code, format!("`{repo}` stays")).because(stays.why);
+                self.failures.push(failure);
+            }
+            Err(stays) => self.stays(repo, &stays.why),
+        }
+    }
+
+    /// Unfinished blobs that nobody has written for so long.
+    fn old_partials(&mut self, repos: &[RepoId], least_ms: u64, now_ms: u64) {
+        for repo in repos {
+            let steps = cache::abandoned(self.layout, repo, self.eyes).into_iter();
+            self.plan.steps.extend(steps.filter(|step| {
+                matches!(step, PlanStep::RemovePartial { modified_ms, .. }
+                    if now_ms.saturating_sub(*modified_ms) >= least_ms)
+            }));
+        }
+    }
+
+    fn stays(&mut self, repo: &RepoId, why: &str) {
+        self.kept.push(Kept {
+            path: sanitize(&self.layout.repo(repo).to_string_lossy()),
+            why: sanitize(why),
+        });
+    }
+}
+
+/// The snapshot that a ref, a commit or its beginning, or a folder's name means.
+fn named<'a>(models: &[&'a ModelRow], revision: &str) -> Option<&'a ModelRow> {
+    let by_name = |model: &&&ModelRow| {
+        model.revision == revision || model.refs.iter().any(|name| name == revision)
+    };
+    if let Some(found) = models.iter().find(by_name) {
+        return Some(found);
+    }
+    let is_short = revision.len() >= SHORT_COMMIT && Commit::new(revision).is_err();
+    let mut found = models
+        .iter()
+        .filter(|model| is_short && model.commit.is_some() && model.revision.starts_with(revision));
+    let first = found.next()?;
+    found.next().is_none().then_some(first)
+}
+
+fn now_ms(now: SystemTime) -> u64 {
+    millis(now.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
