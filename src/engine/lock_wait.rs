@@ -62,7 +62,8 @@ impl Attempt<'_> {
                 Some(held) => held,
                 None => self.slot().await?,
             };
-            if !self.job.config.is_offline {
+            // An import asks nobody for bytes.
+            if !self.job.config.is_offline && self.job.offers.is_none() {
                 or_stop(&self.stop, self.job.source.ready()).await?;
             }
             let connection = if self.is_small() && self.job.budget.has_small_lanes {
