@@ -97,6 +97,7 @@ fn steps() -> BTreeMap<&'static str, Vec<Step>> {
                 ("\r", &["nothing was taken away"]),
             ],
         ),
+        ("fix", vec![("1", &[]), ("f", &["nothing to fix here"])]),
         ("undo", vec![("u", &["nothing can be put back"])]),
         ("pause", vec![("1", &[]), ("s", &["nothing to pause"])]),
         ("cancel", vec![("1", &[]), ("c", &["nothing to cancel"])]),
