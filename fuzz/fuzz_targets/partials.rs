@@ -34,8 +34,13 @@ fuzz_target!(|input: &[u8]| {
     cache.clear();
     for (name, bytes) in files(input) {
         // The name of the content that is asked for is long; an `@` stands for it.
-        let name = name.replace('@', &cache.etag.to_string());
-        cache.put_blob(&name, bytes);
+        let etag = cache.etag.to_string();
+        let name = name.replace('@', &etag);
+        if name.contains(".map.") {
+            cache.put_blob(&name, &sealed(bytes, &etag));
+        } else {
+            cache.put_blob(&name, bytes);
+        }
     }
     let before = cache.contents();
     let (layout, repo, etag) = (&cache.layout, &cache.repo, &cache.etag);
