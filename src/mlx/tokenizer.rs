@@ -210,13 +210,13 @@ pub(super) fn count_in_pieces(file: Opened<'_>) -> io::Result<Result<Counted, Un
 
 fn in_pieces(file: Opened<'_>, counted: &mut Counted) -> io::Result<Result<(), Unfit>> {
     let limit = file.size_bytes;
-    let mut reader = io::BufReader::with_capacity(1 << 20, Utf8::of(file.take(limit)));
+    let mut file = file.take(limit);
+    // As it is: a page is one whatever bytes come after its first.
     let mut start = Vec::new();
-    let begun = reader.by_ref().take(START_BYTES).read_to_end(&mut start);
-    if let Err(error) = begun {
-        return no_text(error, &start);
-    }
-    let mut json = serde_json::Deserializer::from_reader(start.chain(reader));
+    file.by_ref().take(START_BYTES).read_to_end(&mut start)?;
+    let checked = Utf8::of(start.as_slice().chain(file));
+    let reader = io::BufReader::with_capacity(1 << 20, checked);
+    let mut json = serde_json::Deserializer::from_reader(reader);
     let read = Whole(counted)
         .deserialize(&mut json)
         .and_then(|()| json.end());
