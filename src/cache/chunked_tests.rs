@@ -387,8 +387,8 @@ fn of_a_damaged_blob_the_right_chunks_are_taken() {
     let (mut chunked, found) = open(CHUNK_BYTES, &digests);
     assert_eq!(found.adopted_bytes, scene.good.len() as u64 - CHUNK_BYTES);
     let all = 0..scene.good.len() as u64;
-    let gaps: Vec<_> = chunked.present().gaps(&all);
-    assert_eq!(gaps, [CHUNK_BYTES..2 * CHUNK_BYTES]);
+    let gaps = chunked.present().gaps(&all);
+    assert_eq!((gaps.len(), &gaps[0]), (1, &(CHUNK_BYTES..2 * CHUNK_BYTES)));
     scene.fill(&mut chunked);
     std::fs::remove_file(&blob).unwrap();
     scene.promote(chunked).unwrap();

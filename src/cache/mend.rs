@@ -98,20 +98,6 @@ impl<'a> Mending<'a> {
         repo.ok_or_else(|| "it is not said of which repo it is".to_owned())
     }
 
-    /// The metadata of what lies at a path itself, directly in a folder that no link leads to.
-    fn seen(self, path: &Path, within: Option<&Path>) -> Result<Metadata, Refusal> {
-        let folder = path.parent().ok_or("it lies in no folder")?;
-        if let Some(within) = within {
-            let is_inside = folder.starts_with(within);
-            if !is_inside || fs::canonicalize(folder).ok().as_deref() != Some(folder) {
-                return Err("it does not lie where such things lie in this cache".to_owned());
-            }
-        } else if !folder.symlink_metadata().is_ok_and(|found| found.is_dir()) {
-            return Err("a folder on the way is a link".to_owned());
-        }
-        path.symlink_metadata().map_err(|error| error.to_string())
-    }
-
     fn age(self, found: &Metadata) -> Duration {
         let changed = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         distance(self.eyes.now, changed)
@@ -139,7 +125,7 @@ impl<'a> Mending<'a> {
         within: Option<&Path>,
         is_meant: &dyn Fn(&str) -> bool,
     ) -> Result<(), Refusal> {
-        let found = self.seen(path, within)?;
+        let found = seen(path, within)?;
         let name = path.file_name().and_then(|name| name.to_str());
         if found.is_dir() || !name.is_some_and(is_meant) {
             return Err("it is not what was shown".to_owned());
@@ -155,7 +141,7 @@ impl<'a> Mending<'a> {
             .file_name()
             .and_then(|name| name.to_str())
             .ok_or("it has no name")?;
-        let found = self.seen(path, Some(root))?;
+        let found = seen(path, Some(root))?;
         if found.is_dir() {
             if !is_probe_folder(name, path) {
                 return Err("it holds more than a probe for links".to_owned());
@@ -183,7 +169,7 @@ impl<'a> Mending<'a> {
                 self.require_no_writer(path)?;
                 return remove(path);
             }
-            self.require_proven(&blob, &etag)?;
+            require_proven(&blob, &etag)?;
             return self.remove_file(path, Some(root), &|_| true);
         }
         self.remove_file(path, Some(root), &|name| {
@@ -193,7 +179,7 @@ impl<'a> Mending<'a> {
 
     fn remove_mark(self, path: &Path) -> Result<(), Refusal> {
         let marks = self.layout.repo(self.repo()?).join(".no_exist");
-        let found = self.seen(path, Some(&marks))?;
+        let found = seen(path, Some(&marks))?;
         if !found.is_file() || found.len() > 0 {
             return Err("it is no mark: it holds something".to_owned());
         }
@@ -215,7 +201,7 @@ impl<'a> Mending<'a> {
 
     /// An unfinished file of another place than the main cache.
     fn remove_abandoned(self, path: &Path, bytes: u64) -> Result<(), Refusal> {
-        let found = self.seen(path, None)?;
+        let found = seen(path, None)?;
         if !found.is_file() || found.len() != bytes {
             return Err("it has changed since the plan was made".to_owned());
         }
@@ -229,7 +215,7 @@ impl<'a> Mending<'a> {
     fn rewrite_ref(self, path: &Path, text: &str) -> Result<(), Refusal> {
         let repo = self.repo()?;
         let refs = self.layout.refs(repo);
-        self.seen(path, Some(&refs))?;
+        seen(path, Some(&refs))?;
         let name = path.strip_prefix(&refs).ok().and_then(Path::to_str);
         let revision = name
             .and_then(|name| Revision::new(name).ok())
@@ -245,14 +231,14 @@ impl<'a> Mending<'a> {
     /// Gives the only copy of a blob its name back, if it is right.
     fn restore(self, from: &Path, to: &Path) -> Result<(), Refusal> {
         let blobs = self.layout.blobs(self.repo()?);
-        let found = self.seen(from, Some(&blobs))?;
+        let found = seen(from, Some(&blobs))?;
         let name = |path: &Path| path.file_name()?.to_str().map(ToOwned::to_owned);
         let etag = name(to).and_then(|name| exact_etag(&name));
         let etag = etag.filter(|_| to.parent() == Some(&blobs) && found.is_file());
         let etag = etag.ok_or("it is not what was shown")?;
         self.require_quiet(from, &found)?;
         let _lock = self.lock(&etag)?;
-        self.require_proven(from, &etag)?;
+        require_proven(from, &etag)?;
         // Fails if something has got the name meanwhile.
         fs::hard_link(from, to).map_err(|error| format!("it cannot get its name back: {error}"))?;
         sync(&blobs);
@@ -263,7 +249,7 @@ impl<'a> Mending<'a> {
     fn link(self, path: &Path, target: &Path) -> Result<(), Refusal> {
         let repo = self.repo()?;
         let snapshots = self.layout.snapshots(repo);
-        let found = self.seen(path, Some(&snapshots))?;
+        let found = seen(path, Some(&snapshots))?;
         let below = path.strip_prefix(&snapshots).ok().and_then(Path::to_str);
         let (commit, file) = below
             .and_then(|below| below.split_once('/'))
@@ -279,8 +265,8 @@ impl<'a> Mending<'a> {
             return Err("no links can be made in this cache".to_owned());
         }
         let _lock = self.lock(&etag)?;
-        self.require_proven(&self.layout.blob(repo, &etag), &etag)?;
-        self.require_proven(path, &etag)?;
+        require_proven(&self.layout.blob(repo, &etag), &etag)?;
+        require_proven(path, &etag)?;
         publish(
             self.layout,
             repo,
@@ -301,7 +287,7 @@ impl<'a> Mending<'a> {
     ) -> Result<(), Refusal> {
         let repo = self.repo()?;
         let snapshots = self.layout.snapshots(repo);
-        let found = self.seen(path, Some(&snapshots))?;
+        let found = seen(path, Some(&snapshots))?;
         if !found.is_file() || found.len() != bytes {
             return Err("it has changed since the plan was made".to_owned());
         }
@@ -318,8 +304,8 @@ impl<'a> Mending<'a> {
             .map_err(|_| kept(&format!("`{file}` of {revision} is not there as a pointer")))?;
         let etag = named_blob(&file, &text).and_then(|name| exact_etag(&name));
         let etag = etag.ok_or_else(|| kept("its pointer names no blob"))?;
-        self.require_proven(&pointer, &etag)?;
-        self.require_proven(path, &etag)
+        require_proven(&pointer, &etag)?;
+        require_proven(path, &etag)
             .map_err(|_| kept(&format!("`{file}` of {revision} is another content")))?;
         remove(path)
     }
@@ -338,19 +324,33 @@ impl<'a> Mending<'a> {
             Err(error) => Err(format!("its lock cannot be taken: {error}")),
         }
     }
+}
 
-    /// Refuses bytes that are not those of the content.
-    fn require_proven(self, path: &Path, etag: &Etag) -> Result<(), Refusal> {
-        let bytes = path.metadata().map_err(|error| error.to_string())?.len();
-        let mut on = |_| ControlFlow::Continue(());
-        match blob::check(path, etag, bytes, Check::Hash, &mut on) {
-            Ok(Verdict::Proven) => Ok(()),
-            Ok(_) => Err(format!(
-                "`{}` does not hold the content {etag}",
-                sanitize(&path.to_string_lossy())
-            )),
-            Err(error) => Err(error.to_string()),
+/// The metadata of what lies at a path itself, directly in a folder that no link leads to.
+fn seen(path: &Path, within: Option<&Path>) -> Result<Metadata, Refusal> {
+    let folder = path.parent().ok_or("it lies in no folder")?;
+    if let Some(within) = within {
+        let is_inside = folder.starts_with(within);
+        if !is_inside || fs::canonicalize(folder).ok().as_deref() != Some(folder) {
+            return Err("it does not lie where such things lie in this cache".to_owned());
         }
+    } else if !folder.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return Err("a folder on the way is a link".to_owned());
+    }
+    path.symlink_metadata().map_err(|error| error.to_string())
+}
+
+/// Refuses bytes that are not those of the content.
+fn require_proven(path: &Path, etag: &Etag) -> Result<(), Refusal> {
+    let bytes = path.metadata().map_err(|error| error.to_string())?.len();
+    let mut on = |_| ControlFlow::Continue(());
+    match blob::check(path, etag, bytes, Check::Hash, &mut on) {
+        Ok(Verdict::Proven) => Ok(()),
+        Ok(_) => Err(format!(
+            "`{}` does not hold the content {etag}",
+            sanitize(&path.to_string_lossy())
+        )),
+        Err(error) => Err(error.to_string()),
     }
 }
 

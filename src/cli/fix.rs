@@ -16,7 +16,7 @@ use crate::domain::{
     Change, Command, Failure, FailureCode, Outcome, Plan, PlanStep, PullRequest, Revision,
     exit_code, sanitize,
 };
-use crate::store::{FixPlan, FixPull, Store, count, short, size};
+use crate::store::{FixPlan, FixPull, Pull, Store, count, short, size};
 
 /// A repair: what was planned, and what came of it.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +116,7 @@ async fn forget_wrong_bytes(
 ) -> Ending {
     let aside: BTreeSet<String> = store
         .pulls()
-        .flat_map(|pull| pull.healed())
+        .flat_map(Pull::healed)
         .filter_map(|healing| healing.set_aside.clone())
         .collect();
     if aside.is_empty() {

@@ -25,7 +25,7 @@ pub(crate) static IMPORT: LazyLock<Validator> = LazyLock::new(|| validator(IMPOR
 pub(crate) fn files_of(catalogue: &larder::serve::Catalogue, name: &str, folder: &Path) {
     let repo = RepoId::new(RepoKind::Model, name).unwrap();
     for (path, _, content) in catalogue.get(&repo).unwrap().files("main") {
-        let path = folder.join(path.to_string());
+        let path = folder.join(&path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content.bytes()).unwrap();
     }
