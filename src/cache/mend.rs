@@ -3,6 +3,7 @@
 //! **Law**: what is no longer as it was shown stays; what a program writes stays; what gets a name was
 //! proven first; and what could be good is not taken away.
 
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,6 +14,7 @@ use super::blob::{self, Check, Verdict};
 use super::holders::marker_row;
 use super::leftovers::{is_probe_folder, is_swapped, is_temp, is_tree_temp};
 use super::lock::{self, BlobLock, LockAttempt};
+use super::loose::pointed;
 use super::marker::remove_stale_marker;
 use super::partials::{Eyes, distance};
 use super::refs::{is_leftover, read_ref, write_ref};
@@ -65,9 +67,15 @@ impl<'a> Mending<'a> {
             (Change::Remove { path, .. }, Rule::StaleNoExist) => self.remove_mark(Path::new(path)),
             (Change::Remove { path, .. }, Rule::StaleMarker) => self.remove_marker(Path::new(path)),
             (Change::Remove { path, .. }, Rule::BranchFolder) => remove_empty(Path::new(path)),
-            (Change::Remove { path, bytes }, Rule::AbandonedPartial) => {
-                self.remove_abandoned(Path::new(path), *bytes)
-            }
+            (
+                Change::Remove { path, .. },
+                Rule::WrongHash
+                | Rule::Truncated
+                | Rule::WrongSize
+                | Rule::EmptyBlob
+                | Rule::LfsPointer
+                | Rule::ErrorPage,
+            ) => self.remove_wrong_orphan(Path::new(path)),
             (Change::Write { path, text }, Rule::MalformedRef) => {
                 self.rewrite_ref(Path::new(path), text)
             }
@@ -77,15 +85,10 @@ impl<'a> Mending<'a> {
             (Change::Link { path, target }, Rule::CopiedFile) => {
                 self.link(Path::new(path), Path::new(target))
             }
-            (
-                Change::RemoveCopy {
-                    path,
-                    bytes,
-                    revision,
-                    file,
-                },
-                Rule::BranchFolder,
-            ) => self.remove_copy((Path::new(path), *bytes), revision, file),
+            (Change::RemoveCopy { path, .. }, Rule::BranchFolder) => {
+                self.require_needless(change)?;
+                remove(Path::new(path))
+            }
             (Change::Remove { .. }, Rule::OrphanBlob | Rule::UnusedPayload) => {
                 Err("its bytes may be good, and a repair takes nothing good away".to_owned())
             }
@@ -164,12 +167,12 @@ impl<'a> Mending<'a> {
                 return Err("it is a second name of the blob".to_owned());
             }
             let _lock = self.lock(&etag)?;
+            require_proven(&blob, &etag)?;
             if set_aside.is_some() {
                 // However new: it has lost its name, and nobody reads it.
                 self.require_no_writer(path)?;
                 return remove(path);
             }
-            require_proven(&blob, &etag)?;
             return self.remove_file(path, Some(root), &|_| true);
         }
         self.remove_file(path, Some(root), &|name| {
@@ -199,16 +202,26 @@ impl<'a> Mending<'a> {
         }
     }
 
-    /// An unfinished file of another place than the main cache.
-    fn remove_abandoned(self, path: &Path, bytes: u64) -> Result<(), Refusal> {
-        let found = seen(path, None)?;
-        if !found.is_file() || found.len() != bytes {
-            return Err("it has changed since the plan was made".to_owned());
+    /// A blob with wrong bytes that no pointer leads to.
+    fn remove_wrong_orphan(self, path: &Path) -> Result<(), Refusal> {
+        let repo = self.repo()?;
+        let blobs = self.layout.blobs(repo);
+        let found = seen(path, Some(&blobs))?;
+        let name = path.file_name().and_then(|name| name.to_str());
+        let etag = name.and_then(exact_etag).filter(|_| found.is_file());
+        let etag = etag.ok_or("it is not what was shown")?;
+        let _lock = self.lock(&etag)?;
+        self.require_no_writer(path)?;
+        match pointed(self.layout, repo) {
+            None => return Err("not every pointer of the repo can be read".to_owned()),
+            Some(pointed) if pointed.contains(OsStr::new(&etag.to_string())) => {
+                return Err("a pointer leads to it".to_owned());
+            }
+            Some(_) => {}
         }
-        if found.nlink() != 1 {
-            return Err("it has a second name, so nothing would be freed".to_owned());
+        if require_proven(path, &etag).is_ok() {
+            return Err("its bytes are right".to_owned());
         }
-        self.require_quiet(path, &found)?;
         remove(path)
     }
 
@@ -278,13 +291,21 @@ impl<'a> Mending<'a> {
         .map_err(|error| error.to_string())
     }
 
-    /// Takes a copy away that a snapshot has made needless.
-    fn remove_copy(
-        self,
-        (path, bytes): (&Path, u64),
-        revision: &str,
-        file: &str,
-    ) -> Result<(), Refusal> {
+    /// Whether a copy is needless: a snapshot holds the same bytes.
+    ///
+    /// # Errors
+    /// Why it is not, in a sentence.
+    pub fn require_needless(self, change: &Change) -> Result<(), Refusal> {
+        let Change::RemoveCopy {
+            path,
+            bytes,
+            revision,
+            file,
+        } = change
+        else {
+            return Ok(());
+        };
+        let (path, bytes) = (Path::new(path), *bytes);
         let repo = self.repo()?;
         let snapshots = self.layout.snapshots(repo);
         let found = seen(path, Some(&snapshots))?;
@@ -306,8 +327,7 @@ impl<'a> Mending<'a> {
         let etag = etag.ok_or_else(|| kept("its pointer names no blob"))?;
         require_proven(&pointer, &etag)?;
         require_proven(path, &etag)
-            .map_err(|_| kept(&format!("`{file}` of {revision} is another content")))?;
-        remove(path)
+            .map_err(|_| kept(&format!("`{file}` of {revision} is another content")))
     }
 
     fn lock(self, etag: &Etag) -> Result<BlobLock, Refusal> {

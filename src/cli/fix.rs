@@ -52,8 +52,8 @@ pub(super) async fn repair(
     if console.output.format == Format::Human {
         let text = plan_text(&plan, args, console.output.stdout.columns);
         console.printer.text(&console.output.drawn(&text));
-        if let Some(failure) = console.printer.failure() {
-            // What could not be shown must not be done.
+        // What could not be shown must not be done, also where only the reader went away.
+        if let Some(failure) = console.printer.unshown() {
             return Ending::refused(failure);
         }
     }
@@ -96,7 +96,7 @@ pub(super) async fn repair(
     }
     let mut ending = changes(session, console, store, &plan.last).await;
     if ending.exit_code == 0 {
-        ending = forget_wrong_bytes(session, console, store).await;
+        ending = forget_wrong_bytes(session, console, store, &plan).await;
     }
     if ending.exit_code != 0 || failures.is_empty() {
         return ending;
@@ -113,11 +113,13 @@ async fn forget_wrong_bytes(
     session: &mut Session<'_>,
     console: &mut Console<'_>,
     store: &mut Store,
+    plan: &FixPlan,
 ) -> Ending {
     let aside: BTreeSet<String> = store
         .pulls()
         .flat_map(Pull::healed)
         .filter_map(|healing| healing.set_aside.clone())
+        .filter(|aside| is_of(aside, &plan.replaced))
         .collect();
     if aside.is_empty() {
         return Ending::done("fixed");
@@ -137,6 +139,13 @@ async fn forget_wrong_bytes(
             .collect(),
     };
     changes(session, console, store, &plan).await
+}
+
+/// Whether a file that was put aside, `<blob>.<number>.corrupt`, had the name of one of these blobs.
+fn is_of(aside: &str, blobs: &BTreeSet<String>) -> bool {
+    let stem = aside.strip_suffix(".corrupt");
+    let blob = stem.and_then(|stem| stem.rsplit_once('.'));
+    blob.is_some_and(|(blob, _)| blobs.contains(blob))
 }
 
 /// Has the changes of a plan carried out.
@@ -219,17 +228,18 @@ fn plan_text(plan: &FixPlan, args: &DoctorArgs, columns: Option<u16>) -> String 
             size(plan.freed_bytes()),
             size(plan.fetched_bytes()),
         );
-        let aside = "wrong bytes are put aside, and removed once the right ones are proven";
-        let lines = [
-            Some(sum.as_str()),
-            (!plan.pulls.is_empty()).then_some(aside),
-        ];
-        for line in lines
-            .into_iter()
-            .flatten()
-            .flat_map(|line| wrapped(line, room))
-        {
+        for line in wrapped(&sum, room) {
             text.extend([&line, "\n"]);
+        }
+        if !plan.replaced.is_empty() {
+            let aside = "the wrong bytes of these get a name that ends in `.corrupt`, and are \
+                         removed once the right ones are proven:";
+            for line in wrapped(aside, room) {
+                text.extend([&line, "\n"]);
+            }
+            for path in &plan.replaced {
+                text.extend(["  ", &sanitize(path), "\n"]);
+            }
         }
     }
     if !plan.left.is_empty() {

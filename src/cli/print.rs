@@ -46,6 +46,18 @@ impl<'a> Printer<'a> {
         self.text(&format!("{text}\n"));
     }
 
+    /// Why not all was shown, a reader that had read enough included.
+    pub(super) fn unshown(&self) -> Option<Failure> {
+        let kind = self.ended?;
+        Some(self.failure().unwrap_or_else(|| {
+            Failure::new(
+                FailureCode::Refused,
+                "what is to be done could not be shown, so nothing was done",
+            )
+            .because(kind.to_string())
+        }))
+    }
+
     /// What went wrong, if it was more than a reader that had read enough.
     pub(super) fn failure(&self) -> Option<Failure> {
         match self.ended {

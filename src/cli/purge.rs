@@ -155,7 +155,7 @@ async fn carry_out(
     if console.output.format == Format::Human {
         let now_ms = store.last_ms().unwrap_or(session.started_ms);
         console.printer.text(&plan_text(planned, now_ms));
-        if let Some(failure) = console.printer.failure() {
+        if let Some(failure) = console.printer.unshown() {
             // What could not be shown must not be done.
             return Ending::refused(failure);
         }

@@ -3,7 +3,7 @@
 //! **Law**: it is looked again first, and what no finding proposes any more stays as it is. Bytes are
 //! never fetched here: that is for the pulls of the plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,6 +70,7 @@ fn fix(
     let ours = |repo: &RepoId, etag: &_| shared.at_work.of(repo, etag);
     let mut result = FixResult::default();
     let mut repos = BTreeSet::new();
+    let mut needless: BTreeMap<usize, Result<(), String>> = BTreeMap::new();
     for step in &plan.steps {
         let eyes = Eyes {
             now: clock.now(),
@@ -79,14 +80,21 @@ fn fix(
         };
         let proposed = findings
             .iter()
-            .find(|finding| finding.plan.steps.contains(step));
+            .enumerate()
+            .find(|(_, finding)| finding.plan.steps.contains(step));
         let done = match proposed {
-            Some(finding) => carry_out(shared, &layout, finding, step, &eyes),
+            // All copies or none: a folder that holds half of a model loads no more.
+            Some((at, finding)) if is_copy(step) => needless
+                .entry(at)
+                .or_insert_with(|| all_needless(&layout, finding, plan, &eyes))
+                .clone()
+                .and_then(|()| carry_out(shared, &layout, finding, step, &eyes)),
+            Some((_, finding)) => carry_out(shared, &layout, finding, step, &eyes),
             None => Err(OUTDATED.to_owned()),
         };
         match done {
             Ok(freed_bytes) => {
-                repos.extend(proposed.and_then(|finding| finding.repo.clone()));
+                repos.extend(proposed.and_then(|(_, finding)| finding.repo.clone()));
                 result.freed_bytes += freed_bytes;
                 result.done.push(step.clone());
             }
@@ -97,6 +105,39 @@ fn fix(
         }
     }
     Ok((result, repos))
+}
+
+const fn is_copy(step: &PlanStep) -> bool {
+    matches!(step, PlanStep::Change(change) if change.is_after_pull())
+}
+
+/// Whether every copy that a finding names was shown, and is needless.
+fn all_needless(
+    layout: &Layout,
+    finding: &Finding,
+    plan: &Plan,
+    eyes: &Eyes<'_>,
+) -> Result<(), String> {
+    let mending = Mending {
+        layout,
+        finding,
+        eyes,
+    };
+    for step in finding.plan.steps.iter().filter(|step| is_copy(step)) {
+        let PlanStep::Change(copy) = step else {
+            continue;
+        };
+        if !plan.steps.contains(step) {
+            return Err(format!(
+                "the plan does not name all of them: {}",
+                copy.words()
+            ));
+        }
+        mending
+            .require_needless(copy)
+            .map_err(|why| format!("{}: {why}", sanitize(place_of(step))))?;
+    }
+    Ok(())
 }
 
 /// Carries one step out; the bytes that it frees, or why everything stays.

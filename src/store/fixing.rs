@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::shelf::Shelf;
-use crate::domain::{Finding, Plan, PlanStep, RepoId, Severity};
+use crate::domain::{Finding, Plan, PlanStep, RepoId, Rule, Severity};
 
 /// What a repair would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct FixPlan {
     pub last: Plan,
     /// What is left for a person, a sentence each.
     pub left: Vec<String>,
+    /// Blobs with wrong bytes that the pulls replace.
+    pub replaced: BTreeSet<String>,
     /// The repos whose findings it puts right.
     pub about: BTreeSet<RepoId>,
 }
@@ -121,6 +123,10 @@ impl Shelf {
                 continue;
             }
             plan.about.extend(finding.repo.clone());
+            if is_replaced(finding) {
+                plan.replaced
+                    .extend(finding.evidence.iter().map(|fact| fact.path.clone()));
+            }
             let place = finding.evidence.first().map(|fact| fact.path.as_str());
             let is_new = place.is_none_or(|place| fetched.insert(place));
             let steps = &finding.plan.steps;
@@ -169,6 +175,24 @@ fn add(plan: &mut Plan, step: &PlanStep) {
     if !plan.steps.contains(step) {
         plan.steps.push(step.clone());
     }
+}
+
+/// Whether a pull puts other bytes in the place of what is there.
+fn is_replaced(finding: &Finding) -> bool {
+    let is_wrong = matches!(
+        finding.rule,
+        Rule::WrongHash
+            | Rule::Truncated
+            | Rule::WrongSize
+            | Rule::EmptyBlob
+            | Rule::LfsPointer
+            | Rule::ErrorPage
+    );
+    let steps = &finding.plan.steps;
+    is_wrong
+        && steps
+            .iter()
+            .any(|step| matches!(step, PlanStep::Pull { .. }))
 }
 
 /// Why a repair does not touch what a finding is about; `None` if it does.

@@ -88,15 +88,20 @@ pub(super) fn fixed(ui: &mut Ui, facts: &Facts, plan: &FixPlan) -> Vec<Effect> {
 
 /// What follows an event: changes that rested on a pull that has ended well.
 pub(super) fn heed(ui: &mut Ui, store: &Store, stamped: &Stamped) -> Vec<Effect> {
-    let Event::Ended(Outcome::Complete(_)) = &stamped.event else {
+    let Event::Ended(outcome) = &stamped.event else {
         return Vec::new();
     };
+    let is_complete = matches!(outcome, Outcome::Complete(_));
     let pull = store.pulls().find(|pull| pull.job() == stamped.job);
     let Some(repo) = pull.map(|pull| &pull.target().repo) else {
         return Vec::new();
     };
     let mut effects = Vec::new();
     ui.after_pulls.retain_mut(|after| {
+        if !is_complete && after.waits.contains(repo) {
+            // What rests on it is not done; the finding stays, and with it the key.
+            return false;
+        }
         if let Some(at) = after.waits.iter().position(|waited| waited == repo) {
             after.waits.remove(at);
         }

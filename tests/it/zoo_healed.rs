@@ -60,7 +60,10 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
 /// Every path that a plan names, or that a finding rests on which a pull puts right.
 fn named(document: &Value) -> BTreeSet<PathBuf> {
     let mut named = BTreeSet::new();
-    let mut open = vec![document];
+    let mut open = vec![&document["repair"]];
+    for finding in document["findings"].as_array().unwrap() {
+        open.extend([&finding["plan"], &finding["evidence"]]);
+    }
     while let Some(value) = open.pop() {
         match value {
             Value::String(text) if text.starts_with('/') => {
@@ -72,6 +75,14 @@ fn named(document: &Value) -> BTreeSet<PathBuf> {
         }
     }
     named
+}
+
+/// What a pull writes beside blobs and pointers: refs it moves, listings, its own folder, marks of
+/// absence that are not true any more.
+fn is_bookkeeping(path: &Path) -> bool {
+    let folders = ["refs", "trees", ".larder", ".no_exist"];
+    path.components()
+        .any(|part| folders.iter().any(|folder| part.as_os_str() == *folder))
 }
 
 /// What is wrong after a repair.
@@ -86,7 +97,7 @@ fn heal(zoo: &Zoo, hub: &Serving, members: &[Member]) -> Vec<String> {
     let named: BTreeSet<PathBuf> = named(&seen).union(&named(&fixed)).cloned().collect();
     for (path, hash) in &before {
         let now = after.get(path);
-        if now != Some(hash) && !named.iter().any(|place| path.starts_with(place)) {
+        if now != Some(hash) && !named.contains(path) && !is_bookkeeping(path) {
             wrong.push(format!("{} was {hash} and is {now:?}", path.display()));
         }
     }

@@ -36,7 +36,7 @@ use super::sight::Print;
 use super::{Census, Judge, Layout, Programs};
 use crate::config;
 use crate::domain::{
-    CacheKind, CacheRow, Change, FileRow, Finding, ModelRow, PartialRow, PlanStep, RepoId, sanitize,
+    CacheKind, CacheRow, FileRow, Finding, ModelRow, PartialRow, PlanStep, RepoId, sanitize,
 };
 use crate::host;
 
@@ -464,15 +464,21 @@ fn of_place(mut finding: Finding, root: &Path) -> Finding {
                     "`larder pull {repo} --revision {revision} --cache-dir '{root}'`"
                 ));
             }
-            PlanStep::RemovePartial { path, bytes, .. } => {
-                *step = PlanStep::Change(Change::Remove {
-                    path: std::mem::take(path),
-                    bytes: *bytes,
-                });
+            // A pull goes on with it; whoever does not want that takes it away there.
+            PlanStep::RemovePartial { repo, .. } => {
+                *step = words::by_hand(format!(
+                    "`larder pull {repo} --cache-dir '{root}'` goes on with it, `larder purge \
+                     --incomplete {repo} --cache-dir '{root}'` takes it away"
+                ));
             }
-            PlanStep::Discard(_) | PlanStep::Change(_) | PlanStep::ByHand { .. } => {}
+            // A repair changes the cache that it is for, under the locks of that.
+            PlanStep::Change(_) => {
+                *step = words::by_hand(format!("`larder doctor --fix --cache-dir '{root}'`"));
+            }
+            PlanStep::Discard(_) | PlanStep::ByHand { .. } => {}
         }
     }
+    finding.plan.steps.dedup();
     finding
 }
 

@@ -9,7 +9,7 @@ use humansize::{DECIMAL, format_size};
 use super::homes::Home;
 use super::unfinished::Unfinished;
 use crate::cache::diagnosis::cause;
-use crate::domain::{CacheKind, Change, Finding, PlanStep, Rule, sanitize};
+use crate::domain::{CacheKind, Finding, PlanStep, Rule, sanitize};
 
 /// Two loads of one model at once, as hub.md 3.3 has it.
 pub(super) const RACED: &str = "two loads raced, swift-transformers 0.1.21–1.1.9: the second one \
@@ -107,10 +107,11 @@ pub(super) fn abandoned(home: &Home, partial: &Unfinished, is_file_there: bool) 
         row.expected_bytes,
         "nobody holds a lock of it, and it has not changed for a minute",
     )
-    .step(PlanStep::Change(Change::Remove {
-        path: row.path.clone(),
-        bytes: row.bytes,
-    }));
+    // The folder is an app's: whether it comes back to the file only its user knows.
+    .step(by_hand(format!(
+        "once no app loads the model, remove `{}`: that frees {} bytes",
+        row.path, row.bytes
+    )));
     if let Some(file) = &row.file {
         finding = finding.of_file(file);
     }
