@@ -58,7 +58,7 @@ async fn run(
         repair = Some(begun.0);
     }
     let findings = store.shelf().findings_in(scope);
-    heed(&mut ending, counts_of(&findings), args.strict);
+    heed(&mut ending, &findings, args.strict);
     let (shown, hidden): (Vec<&Finding>, Vec<&Finding>) = findings
         .iter()
         .partition(|finding| finding.severity >= args.severity);

@@ -7,8 +7,8 @@ use super::exit::{Ending, Work, judge};
 use super::finding::counts_words;
 use super::follow::{Console, Session, follow};
 use super::output::Output;
-use crate::domain::{Command, Failure, FailureCode, RepoId, VerifyTarget};
-use crate::store::{FindingCounts, Store};
+use crate::domain::{Command, Failure, FailureCode, Finding, RepoId, VerifyTarget};
+use crate::store::{FindingCounts, Store, counts_of, harms_of};
 
 impl Console<'static> {
     /// The process's own streams for a command that looks: its log would say everything twice.
@@ -68,18 +68,19 @@ pub(super) fn has_looked(store: &Store) -> bool {
 }
 
 /// Makes findings the end of a look that found nothing else wrong.
-pub(super) fn heed(ending: &mut Ending, counts: FindingCounts, is_strict: bool) {
+pub(super) fn heed(ending: &mut Ending, findings: &[&Finding], is_strict: bool) {
     if ending.exit_code != 0 {
         return;
     }
-    if let Some(failure) = found(counts, is_strict) {
+    if let Some(failure) = found(findings, is_strict) {
         ending.exit_code = failure.code.exit_code();
         ending.failures.push(failure);
     }
 }
 
 /// What findings make of a look.
-fn found(counts: FindingCounts, is_strict: bool) -> Option<Failure> {
+fn found(findings: &[&Finding], is_strict: bool) -> Option<Failure> {
+    let counts = counts_of(findings);
     let FindingCounts {
         errors, warnings, ..
     } = counts;
@@ -88,7 +89,9 @@ fn found(counts: FindingCounts, is_strict: bool) -> Option<Failure> {
     }
     let failure = Failure::new(FailureCode::Findings, counts_words(counts));
     Some(if errors > 0 {
-        failure.because("a reader gets wrong or missing bytes")
+        harms_of(findings)
+            .into_iter()
+            .fold(failure, Failure::because)
     } else {
         failure.because("something is wasted or surprising")
     })

@@ -39,8 +39,8 @@ async fn run(
         }
     };
     if args.check {
-        let counts = store.shelf().finding_counts(repo.as_ref());
-        heed(&mut ending, counts, args.strict);
+        let findings = store.shelf().findings_about(repo.as_ref());
+        heed(&mut ending, &findings, args.strict);
     }
     let look = Look {
         shelf: store.shelf(),

@@ -239,6 +239,52 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// What it comes to for who reads the model, in a few words.
+    pub const fn harm(self) -> &'static str {
+        match self {
+            Self::DanglingPointer
+            | Self::WrongPointer
+            | Self::Truncated
+            | Self::WrongSize
+            | Self::EmptyBlob
+            | Self::WrongHash
+            | Self::LfsPointer
+            | Self::ErrorPage
+            | Self::MissingFiles
+            | Self::HalfWritten => "a reader gets wrong or missing bytes",
+            Self::MalformedRef | Self::RefToNowhere => {
+                "who asks for the model by that ref's name does not find it"
+            }
+            Self::AbsentVolume | Self::Evicted => "bytes are not on this machine now",
+            Self::WouldNotLoad | Self::NoModelType => {
+                "a program that loads the model stops with an error, whatever its bytes are"
+            }
+            Self::Unreadable => "something cannot be read, and nobody can say what is in it",
+            Self::AbandonedPartial
+            | Self::EscapingPointer
+            | Self::LeftoverRef
+            | Self::OrphanBlob
+            | Self::LeftoverTemp
+            | Self::StaleNoExist
+            | Self::StaleMarker
+            | Self::RegularFile
+            | Self::CopiedFile
+            | Self::BranchFolder
+            | Self::UnmarkedStore
+            | Self::UnusedPayload
+            | Self::MissingMetadata
+            | Self::DuplicateModel
+            | Self::SplitCaches
+            | Self::MixedPermissions
+            | Self::CaseCollision
+            | Self::PurgeableFolder
+            | Self::StrayWeights
+            | Self::NoChatTemplate => "something is wasted or surprising",
+        }
+    }
+}
+
 /// A fact that a finding rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Evidence {

@@ -97,10 +97,10 @@ impl Idle {
             let key = (repo.clone(), target.revision.clone().unwrap_or_default());
             let checked = verify::quietly(&shared, &emitter, target, is_deep, &stop).await;
             match &checked {
-                Ok(true) => {}
-                Ok(false) => {
-                    let note = format!("{repo}: the check in idle time found damage");
-                    emitter.fact(Event::Noted { note }).await;
+                Ok(wrong) => {
+                    if let Some(note) = note_of(&repo, wrong) {
+                        emitter.fact(Event::Noted { note }).await;
+                    }
                 }
                 // Broken off, or not to be read: the next look tells what is wrong.
                 Err(_) => tracing::debug!(%repo, "the check in idle time did not end"),
@@ -147,4 +147,38 @@ impl Drop for Idle {
 /// Whether somebody downloads, or has a model in memory that hashing would push out.
 fn is_at_work(lock: &LockRow) -> bool {
     lock.state == LockState::Held || lock.is_program()
+}
+
+/// What is said of a model in which something is wrong: the first of it, and how much more there is.
+fn note_of(repo: &RepoId, wrong: &[String]) -> Option<String> {
+    let (first, more) = wrong.split_first()?;
+    let more = match more.len() {
+        0 => String::new(),
+        more => format!(", and {more} more; Health lists them"),
+    };
+    Some(format!("{repo}: checked in idle time: {first}{more}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::RepoKind;
+
+    #[test]
+    fn what_the_check_found_is_said() {
+        let repo = RepoId::new(RepoKind::Model, "org/m").unwrap();
+        let wrong = |sentences: &[&str]| {
+            let sentences: Vec<String> = sentences.iter().map(ToString::to_string).collect();
+            note_of(&repo, &sentences)
+        };
+        assert_eq!(wrong(&[]), None);
+        assert_eq!(
+            wrong(&["`a` is cut off"]).unwrap(),
+            "org/m: checked in idle time: `a` is cut off"
+        );
+        assert_eq!(
+            wrong(&["`a` is cut off", "`b` is empty", "`c` is empty"]).unwrap(),
+            "org/m: checked in idle time: `a` is cut off, and 2 more; Health lists them"
+        );
+    }
 }

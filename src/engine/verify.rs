@@ -25,7 +25,8 @@ use crate::cache::{
     self, Eyes, Inspection, Judge, Layout, Names, Programs, Proofs, ProvenContent, WrongContent,
 };
 use crate::domain::{
-    Command, Event, Failure, FailureCode, Outcome, RepoId, RepoPath, Verification, VerifyTarget,
+    Command, Event, Failure, FailureCode, Outcome, RepoId, RepoPath, Severity, Verification,
+    VerifyTarget,
 };
 use crate::host::LockTable;
 use crate::ledger::{Proven, Stamp, Wrong};
@@ -188,14 +189,14 @@ async fn verify(
     Ok((good, broken))
 }
 
-/// Verifies one snapshot slowly and says nothing of it; whether it is good.
+/// Verifies one snapshot slowly and says nothing of it; what is wrong in it.
 pub(super) async fn quietly(
     shared: &Arc<Shared>,
     emitter: &Emitter,
     target: VerifyTarget,
     is_deep: bool,
     stop: &CancellationToken,
-) -> Result<bool, Halt> {
+) -> Result<Vec<String>, Halt> {
     let (gathering, halt, now) = (Arc::clone(shared), stop.clone(), emitter.now());
     let Wanted {
         placed,
@@ -206,14 +207,18 @@ pub(super) async fn quietly(
         rest: UNHURRIED,
         ..Progress::default()
     });
-    let mut is_good = true;
+    let mut wrong = Vec::new();
     for one in placed {
         let verification;
         let known = (proofs, &names);
         (verification, proofs) = prove(shared, emitter, one, known, &progress, stop).await?;
-        is_good &= verification.is_good();
+        if !verification.is_good() {
+            let errors = verification.findings.into_iter();
+            let errors = errors.filter(|finding| finding.severity == Severity::Error);
+            wrong.extend(errors.map(|finding| finding.summary));
+        }
     }
-    Ok(is_good)
+    Ok(wrong)
 }
 
 /// Looks at what is to be verified, and what is known of it.

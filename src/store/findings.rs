@@ -147,6 +147,19 @@ pub fn counts_of(findings: &[&Finding]) -> FindingCounts {
     counts
 }
 
+/// What the errors among them come to for who reads the models, each sentence once, the first
+/// finding's first.
+pub fn harms_of(findings: &[&Finding]) -> Vec<&'static str> {
+    let mut harms: Vec<&'static str> = Vec::new();
+    for finding in findings {
+        let harm = finding.rule.harm();
+        if finding.severity == Severity::Error && !harms.contains(&harm) {
+            harms.push(harm);
+        }
+    }
+    harms
+}
+
 /// What healing all of them takes and gives.
 pub fn healing_of(findings: &[&Finding]) -> Healing {
     let (mut freed, mut fetched) = (BTreeSet::new(), BTreeSet::new());
@@ -319,6 +332,25 @@ mod tests {
         );
         assert_eq!(counts_of(&twice).errors, 4);
         assert_eq!(grouped(&twice)[0].steps(), groups[0].steps());
+    }
+
+    #[test]
+    fn errors_say_what_they_come_to_by_their_rule() {
+        let of = |rule| Finding::new(rule, "x", "y");
+        let bytes = "a reader gets wrong or missing bytes";
+        let (cut, name, load) = (truncated(), of(Rule::MalformedRef), of(Rule::WouldNotLoad));
+        let note = of(Rule::NoChatTemplate);
+        assert_eq!(harms_of(&[&cut, &cut, &note]), [bytes]);
+        let without = harms_of(&[&name, &load, &note]);
+        assert_eq!(without.len(), 2, "{without:?}");
+        assert!(!without.contains(&bytes), "{without:?}");
+        for rule in Rule::ALL {
+            let is_surprise = rule.harm() == "something is wasted or surprising";
+            assert!(
+                !is_surprise || rule.severity() < Severity::Error,
+                "{rule:?}"
+            );
+        }
     }
 
     #[test]
