@@ -192,6 +192,14 @@ impl Shelf {
         self.verified.get(snapshot)
     }
 
+    /// How many models were hashed in this run, right or wrong.
+    pub fn hashed(&self) -> usize {
+        let models = self.models.iter().flatten();
+        models
+            .filter(|model| self.verified.contains_key(&model.snapshot))
+            .count()
+    }
+
     /// When anything was last verified in this run, milliseconds since the Unix epoch.
     pub fn last_verified_ms(&self) -> Option<u64> {
         self.verified.values().map(|verified| verified.at_ms).max()

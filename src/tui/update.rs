@@ -79,6 +79,8 @@ pub(super) fn unfinished(
 
 /// A key was pressed.
 pub fn press(ui: &mut Ui, view: View<'_>, key: Key) -> Vec<Effect> {
+    // What the last key came to was read by whoever presses the next one.
+    ui.message = None;
     // Whoever presses Ctrl-C twice wants to leave, whatever is open.
     if key == Key::ctrl('c')
         && let Some(Overlay::Ask {

@@ -194,7 +194,8 @@ pub(super) fn story(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>) {
     }
 }
 
-/// The last row: a message, else the keys of the focused pane.
+/// The last row: a message, else the keys of the focused pane. How to leave what lies over the panes
+/// is said beside a message, too.
 pub(super) fn footer(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) {
     let area = buf.area;
     let (ui, theme) = (canvas.ui, &canvas.ui.theme);
@@ -206,6 +207,20 @@ pub(super) fn footer(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) {
         } else {
             theme.note
         };
+        let hints = ui
+            .overlay
+            .as_ref()
+            .map(|overlay| overlay_hints(overlay, canvas, scene));
+        let leave = hints
+            .into_iter()
+            .flatten()
+            .find(|(key, _)| matches!(key.as_str(), "Esc" | "n"));
+        if let Some((key, hint)) = leave {
+            cells.put(&key, theme.accent.add_modifier(Modifier::BOLD));
+            cells.skip(1);
+            cells.put(&hint, theme.dim);
+            cells.skip(2);
+        }
         cells.put_cut(&fit::clean(&message.text), style, canvas.glyphs.cut);
         return;
     }

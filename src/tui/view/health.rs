@@ -183,24 +183,54 @@ fn row_of(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, finding: &Finding, i
     let room = cells.room();
     // The model's name comes where there is room for all three.
     let model_room = if finding.file.is_some() && room >= 44 {
-        fit::width(&model).min(room / 3) + 2
+        let left = room.saturating_sub(fit::width(&subject) + fit::width(&what) + 3);
+        left.clamp(WORDS_ROOM, room / 3).min(fit::width(&model)) + 2
     } else {
         0
     };
-    let what_room = fit::width(&what).min(room.saturating_sub(model_room + 10));
-    let subject_room = room.saturating_sub(what_room + 1 + model_room);
+    let room = room.saturating_sub(model_room);
+    let subject = fit::clean(&subject);
+    let subject = match finding.file {
+        Some(_) => name_in(&subject, room.saturating_sub(1 + WORDS_ROOM)),
+        None => &subject,
+    };
+    // The name first: the words get what it leaves, and not less than can be read.
+    let rest = room
+        .saturating_sub(1 + fit::width(subject))
+        .max(WORDS_ROOM.min(room));
+    let what = match (finding.rule, &what) {
+        (Rule::AbandonedPartial, what) if fit::width(what) > rest => "unfinished",
+        (_, what) => what,
+    };
+    let what_room = fit::width(what).min(rest);
+    let subject_room = room.saturating_sub(what_room + 1);
     let style = if is_selected {
         theme.text.add_modifier(Modifier::BOLD)
     } else {
         theme.text
     };
-    cells.left_middle(&fit::clean(&subject), subject_room, style, glyphs.cut);
+    if finding.file.is_some() {
+        cells.left(subject, subject_room, style, glyphs.cut);
+    } else {
+        cells.left_middle(subject, subject_room, style, glyphs.cut);
+    }
     cells.skip(1);
-    cells.left(&what, what_room, sign.1, glyphs.cut);
+    cells.left(what, what_room, sign.1, glyphs.cut);
     if model_room > 0 {
         cells.skip(2);
         cells.left_middle(&fit::clean(&model), model_room - 2, theme.dim, glyphs.cut);
     }
+}
+
+/// Columns that a row leaves to what is wrong, however long the name is.
+const WORDS_ROOM: usize = 10;
+
+/// A name for so many columns: where a path does not fit, its last part tells most.
+fn name_in(path: &str, columns: usize) -> &str {
+    if fit::width(path) <= columns {
+        return path;
+    }
+    words::split_name(path).1
 }
 
 /// How much there is, and when it was last proven.
@@ -225,30 +255,41 @@ fn summary(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) 
     };
     cells.put(sign.0, sign.1);
     cells.skip(1);
-    let looked = shelf.looked_at(Scope::default());
-    let ago = |then| words::ago(then, canvas.view.now_ms);
-    let verified = match (looked.verified, looked.verified_ms) {
-        (all, Some(then)) if all == looked.models => format!("verified {}", ago(then)),
-        (some, Some(_)) => format!("{some} verified"),
-        _ => match shelf.last_verified_ms() {
-            Some(then) => format!("verified {}", ago(then)),
-            None => "not verified".to_owned(),
-        },
-    };
-    let dot = glyphs.dot;
-    let parts = [
-        count(models.len(), "model"),
-        words::bytes(shelf.size_bytes()),
-        verified,
+    let (proven, age) = proven_words(canvas);
+    let dot = format!(" {} ", glyphs.dot);
+    let many = count(models.len(), "model");
+    let bytes = words::bytes(shelf.size_bytes());
+    let texts = [
+        [many.as_str(), &bytes, &format!("{proven}{age}")].join(&dot),
+        [many.as_str(), &format!("{proven}{age}")].join(&dot),
     ];
-    let long = parts.join(&format!(" {dot} "));
-    let short = [parts[0].as_str(), &parts[2]].join(&format!(" {dot} "));
-    let text = if fit::width(&long) <= cells.room() {
-        long
-    } else {
-        short
-    };
+    let fits = texts
+        .into_iter()
+        .find(|text| fit::width(text) <= cells.room());
+    let text = fits.unwrap_or_else(|| [many.as_str(), &proven].join(&dot));
     cells.put_cut(&text, theme.dim, glyphs.cut);
+}
+
+/// How many models were found right, or at least hashed in this run, and when that was.
+fn proven_words(canvas: Canvas<'_>) -> (String, String) {
+    let shelf = canvas.view.store.shelf();
+    let looked = shelf.looked_at(Scope::default());
+    let age = |then: Option<u64>| {
+        then.map(|then| format!(" {}", words::ago(then, canvas.view.now_ms)))
+            .unwrap_or_default()
+    };
+    let of = |some: usize, word: &str| match looked.models {
+        all if all == some => word.to_owned(),
+        all => format!("{some} of {all} {word}"),
+    };
+    if looked.verified > 0 {
+        return (of(looked.verified, "verified"), age(looked.verified_ms));
+    }
+    match shelf.hashed() {
+        // What was hashed and is wrong was not found right.
+        0 => ("not verified".to_owned(), String::new()),
+        some => (of(some, "hashed"), age(shelf.last_verified_ms())),
+    }
 }
 
 /// Verifying as it goes on.
