@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::findings::is_at;
 use crate::domain::{
     CacheKind, CacheRow, Disk, Failure, Finding, FixResult, JobId, LockRow, ModelRow, Network,
     PartialRow, PurgePlan, PurgeResult, RepoId, Rule, TrashResult, TrashRow, Verification,
@@ -105,10 +106,14 @@ impl Shelf {
 
     /// The place a model lies in; `None` if no place is known to hold it.
     pub fn place_of(&self, model: &ModelRow) -> Option<&CacheRow> {
-        let snapshot = Path::new(&model.snapshot);
+        self.place_at(&model.snapshot)
+    }
+
+    /// The place that a path lies in.
+    fn place_at(&self, path: &str) -> Option<&CacheRow> {
         let holders = self.caches.iter();
         holders
-            .filter(|place| snapshot.starts_with(&place.path))
+            .filter(|place| Path::new(path).starts_with(&place.path))
             .max_by_key(|place| place.path.len())
     }
 
@@ -287,6 +292,34 @@ impl Shelf {
             .into_iter()
             .filter(|finding| finding.repo.as_ref() == Some(repo))
             .collect()
+    }
+
+    /// Findings about one copy of a model: about its snapshot, or its repo as a whole, in the place
+    /// that it lies in.
+    pub fn findings_of_copy(&self, model: &ModelRow) -> Vec<&Finding> {
+        let own = self.place_of(model);
+        let is_own = |finding: &&Finding| {
+            let paths = finding.evidence.iter().map(|fact| fact.path.as_str());
+            if paths
+                .clone()
+                .any(|path| Path::new(path).starts_with(&model.snapshot))
+            {
+                return true;
+            }
+            let is_meant = finding
+                .revision
+                .as_deref()
+                .is_none_or(|name| is_at(model, name));
+            let mut places = paths.filter_map(|path| self.place_at(path)).peekable();
+            // What tells no place is about the main cache.
+            let is_here = match places.peek() {
+                Some(_) => places.any(|place| Some(place) == own),
+                None => !self.is_elsewhere(model),
+            };
+            is_meant && is_here
+        };
+        let findings = self.findings_of(&model.repo).into_iter();
+        findings.filter(is_own).collect()
     }
 
     /// Bytes on disk of all models.

@@ -19,7 +19,9 @@ pub(super) fn fix(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
     let scene = Scene::build(ui, view.store, view.now_ms);
     let shelf = view.store.shelf();
     let findings: Vec<&Finding> = match ui.focus {
-        Pane::Health => scene.finding(ui).into_iter().collect(),
+        Pane::Health => scene
+            .finding_row(ui)
+            .map_or_else(Vec::new, |group| group.all.clone()),
         Pane::Models | Pane::Files | Pane::Locks | Pane::Log => {
             let targets: Vec<VerifyTarget> = wish::chosen_models(ui, &scene)
                 .into_iter()

@@ -14,6 +14,7 @@
 //! ```
 
 mod action;
+mod copy;
 mod dialog;
 mod facts;
 mod filter;

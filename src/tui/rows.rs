@@ -10,7 +10,7 @@ use crate::domain::{
     CacheRow, Etag, FileRow, FileState, Finding, LockRow, LockState, ModelRow, ModelState,
     PartialRow, RepoId, Rule, Severity,
 };
-use crate::store::{FileView, LogLine, Phase, Pull, Store, Verified};
+use crate::store::{FileView, FindingGroup, LogLine, Phase, Pull, Store, Verified, grouped};
 
 /// Which model a row is about, also when it is fetched afresh or takes another commit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,9 +160,9 @@ pub(super) struct Scene<'a> {
     pub files: Vec<FileItem<'a>>,
     /// How many there are without the filter.
     pub files_total: usize,
-    /// Findings.
-    pub findings: Vec<&'a Finding>,
-    /// How many there are without the filter.
+    /// Findings, a row each; what is unfinished of one model is one.
+    pub findings: Vec<FindingGroup<'a>>,
+    /// How many findings there are without the filter, each for itself.
     pub findings_total: usize,
     /// Locks.
     pub locks: Vec<&'a LockRow>,
@@ -217,8 +217,9 @@ impl<'a> Scene<'a> {
                 filter.takes(&text)
             });
         }
+        let findings = gathered(&findings);
         ui.health.settle(findings.len(), |at| {
-            findings.get(at).map(|finding| finding_key(finding))
+            findings.get(at).map(|group| finding_key(group.first))
         });
 
         let mut locks: Vec<&LockRow> = store.shelf().locks().iter().collect();
@@ -291,9 +292,20 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The selected finding.
+    /// The selected finding; the first of them where the row is of several.
     pub(super) fn finding(&self, ui: &Ui) -> Option<&'a Finding> {
-        self.findings.get(ui.health.index).copied()
+        self.finding_row(ui).map(|group| group.first)
+    }
+
+    /// The selected findings.
+    pub(super) fn finding_row(&self, ui: &Ui) -> Option<&FindingGroup<'a>> {
+        self.findings.get(ui.health.index)
+    }
+
+    /// The row of findings with that key, and its place.
+    pub(super) fn finding_with(&self, key: &str) -> Option<(usize, &FindingGroup<'a>)> {
+        let mut rows = self.findings.iter().enumerate();
+        rows.find(|(_, group)| finding_key(group.first) == key)
     }
 
     /// The selected lock.
@@ -318,8 +330,36 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// What tells a finding from the others.
+/// Findings as rows: what is unfinished of one model stands together, the others each for itself.
+fn gathered<'a>(findings: &[&'a Finding]) -> Vec<FindingGroup<'a>> {
+    let is_unfinished = |finding: &Finding| finding.rule == Rule::AbandonedPartial;
+    let unfinished = findings.iter().copied();
+    let unfinished: Vec<&Finding> = unfinished.filter(|one| is_unfinished(one)).collect();
+    // In the order of the first of each, as they come below.
+    let mut groups = grouped(&unfinished).into_iter().peekable();
+    let mut rows = Vec::new();
+    for finding in findings {
+        if is_unfinished(finding) {
+            rows.extend(groups.next_if(|group| std::ptr::eq(group.first, *finding)));
+        } else {
+            rows.push(FindingGroup {
+                first: finding,
+                all: vec![finding],
+            });
+        }
+    }
+    rows
+}
+
+/// What tells a row of findings from the others. What is unfinished of a model stays one row when
+/// one of it is gone.
 pub(super) fn finding_key(finding: &Finding) -> String {
+    if finding.rule == Rule::AbandonedPartial {
+        let repo = finding.repo.as_ref().map(ToString::to_string);
+        let revision = finding.revision.as_deref().unwrap_or_default();
+        let (repo, rule) = (repo.unwrap_or_default(), finding.rule.name());
+        return format!("{repo}|{revision}|{rule}|{}", finding.cause);
+    }
     format!(
         "{}|{}|{}|{}|{}",
         finding

@@ -96,8 +96,13 @@ pub enum Subject {
     Model,
     /// The selected file.
     File,
-    /// The selected finding.
-    Finding,
+    /// A row of findings, whatever is selected since.
+    Finding {
+        /// Its key.
+        key: String,
+        /// What it said when it was opened.
+        words: String,
+    },
     /// The selected lock.
     Lock,
     /// A line of the log.

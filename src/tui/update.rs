@@ -10,7 +10,7 @@ use super::action::Action;
 use super::facts::Facts;
 use super::keymap::Key;
 use super::pane::Pane;
-use super::rows::{ModelKey, Scene};
+use super::rows::{ModelKey, Scene, finding_key};
 use super::ui::{Add, CommandLine, Overlay, Question, Subject, Ui};
 use super::{dialog, mending, wish};
 use crate::domain::{Command, RepoId, UnfinishedPull};
@@ -423,7 +423,10 @@ fn open_details(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
     let of = match ui.focus {
         Pane::Models => scene.model(ui).map(|_| Subject::Model),
         Pane::Files => scene.file(ui).map(|_| Subject::File),
-        Pane::Health => scene.finding(ui).map(|_| Subject::Finding),
+        Pane::Health => scene.finding(ui).map(|finding| Subject::Finding {
+            key: finding_key(finding),
+            words: finding.summary.clone(),
+        }),
         Pane::Locks => scene.lock(ui).map(|_| Subject::Lock),
         Pane::Log => scene.line(ui).map(|line| Subject::Line(line.text.clone())),
     };
@@ -445,7 +448,14 @@ fn details_key(ui: &mut Ui, view: View<'_>, of: Subject, scroll: usize, key: Key
         | Action::Cancel),
     ) = action
     {
+        let is_there = is_still_there(ui, view, &of);
         ui.overlay = Some(Overlay::Details { of, scroll });
+        if !is_there {
+            // The key was meant for what is gone, and not for the row that has taken its place.
+            let words = "nothing was done: what this was about is not found any more";
+            ui.refuse(words, view.now_ms);
+            return Vec::new();
+        }
         return act(ui, view, action);
     }
     if key == Key::of(KeyCode::Enter) {
@@ -453,6 +463,19 @@ fn details_key(ui: &mut Ui, view: View<'_>, of: Subject, scroll: usize, key: Key
     }
     ui.overlay = scrolled(scroll, key).map(|scroll| Overlay::Details { of, scroll });
     Vec::new()
+}
+
+/// Whether what the details are of is there, and selected again if it is.
+fn is_still_there(ui: &mut Ui, view: View<'_>, of: &Subject) -> bool {
+    let Subject::Finding { key, .. } = of else {
+        return true;
+    };
+    let scene = Scene::build(ui, view.store, view.now_ms);
+    let place = scene.finding_with(key).map(|(at, _)| at);
+    if let Some(at) = place {
+        ui.health.go(at);
+    }
+    place.is_some()
 }
 
 /// A key while a guide is open: it may be copied, as a script or as addresses alone.

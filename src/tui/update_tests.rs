@@ -20,15 +20,15 @@ use crate::store::Store;
 use crate::store::script::{Script, commit, repo};
 
 /// A dashboard on a story.
-struct Desk {
-    ui: Ui,
-    store: Store,
-    facts: Facts,
-    now_ms: u64,
+pub(super) struct Desk {
+    pub(super) ui: Ui,
+    pub(super) store: Store,
+    pub(super) facts: Facts,
+    pub(super) now_ms: u64,
 }
 
 impl Desk {
-    fn on(script: &Script) -> Self {
+    pub(super) fn on(script: &Script) -> Self {
         let facts = facts();
         let mut desk = Self {
             ui: Ui::new(&facts),
@@ -40,7 +40,7 @@ impl Desk {
         desk
     }
 
-    fn look(&mut self, width: u16, height: u16) -> Buffer {
+    pub(super) fn look(&mut self, width: u16, height: u16) -> Buffer {
         let view = View {
             store: &self.store,
             facts: &self.facts,
@@ -51,7 +51,7 @@ impl Desk {
         buffer
     }
 
-    fn act(&mut self, action: Action) -> Vec<Effect> {
+    pub(super) fn act(&mut self, action: Action) -> Vec<Effect> {
         let view = View {
             store: &self.store,
             facts: &self.facts,
@@ -60,7 +60,7 @@ impl Desk {
         act(&mut self.ui, view, action)
     }
 
-    fn press(&mut self, key: Key) -> Vec<Effect> {
+    pub(super) fn press(&mut self, key: Key) -> Vec<Effect> {
         let view = View {
             store: &self.store,
             facts: &self.facts,
@@ -69,11 +69,11 @@ impl Desk {
         press(&mut self.ui, view, key)
     }
 
-    fn key(&mut self, code: KeyCode) -> Vec<Effect> {
+    pub(super) fn key(&mut self, code: KeyCode) -> Vec<Effect> {
         self.press(Key::of(code))
     }
 
-    fn types(&mut self, text: &str) -> Vec<Effect> {
+    pub(super) fn types(&mut self, text: &str) -> Vec<Effect> {
         text.chars()
             .flat_map(|c| {
                 let key = if c == '\n' {
@@ -86,7 +86,7 @@ impl Desk {
             .collect()
     }
 
-    fn paste(&mut self, text: &str) {
+    pub(super) fn paste(&mut self, text: &str) {
         let view = View {
             store: &self.store,
             facts: &self.facts,
@@ -95,7 +95,7 @@ impl Desk {
         paste(&mut self.ui, view, text);
     }
 
-    fn follow(&mut self) -> Vec<Effect> {
+    pub(super) fn follow(&mut self) -> Vec<Effect> {
         let view = View {
             store: &self.store,
             facts: &self.facts,
@@ -104,14 +104,14 @@ impl Desk {
         follow(&mut self.ui, view)
     }
 
-    fn refused(&self) -> Option<&str> {
+    pub(super) fn refused(&self) -> Option<&str> {
         let message = self.ui.message.as_ref()?;
         message.is_refusal.then_some(message.text.as_str())
     }
 }
 
 /// Commands sent, without the lines beside them.
-fn sent(effects: &[Effect]) -> Vec<Command> {
+pub(super) fn sent(effects: &[Effect]) -> Vec<Command> {
     effects
         .iter()
         .filter_map(|effect| match effect {
@@ -132,7 +132,7 @@ fn told(effects: &[Effect]) -> Vec<&str> {
         .collect()
 }
 
-fn sick() -> Script {
+pub(super) fn sick() -> Script {
     stage::zoo(Script::new())
         .then(
             1,

@@ -10,7 +10,7 @@ use super::pane::Pane;
 use super::rows::{FileItem, ModelItem, Scene};
 use super::ui::{Discarding, Overlay, Question, Ui};
 use super::update::{Effect, View};
-use super::words;
+use super::{copy, words};
 use crate::domain::{
     Command, DiscardKind, DiscardRequest, FileId, FileSelection, GuideRequest, JobId, ModelRow,
     Plan, PlanStep, PullRequest, PurgePlan, RepoId, Revision, TrashRequest, UnfinishedPull,
@@ -266,10 +266,15 @@ pub(super) fn retry(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
         let words = words::not_yet(finding).unwrap_or("there is nothing to fetch");
         ui.refuse(format!("no pull puts that right: {words}"), view.now_ms);
     } else if effects.is_empty() {
-        ui.refuse(
-            "nothing to retry: nothing failed here and nothing is missing",
-            view.now_ms,
+        let chosen = chosen_models(ui, &scene).into_iter();
+        let instead = chosen
+            .filter_map(|item| copy::instead(item, view.store))
+            .next();
+        let words = instead.map_or_else(
+            || "nothing to retry: nothing failed here and nothing is missing".to_owned(),
+            |words| view.facts.short_text(&words).into_owned(),
         );
+        ui.refuse(words, view.now_ms);
     } else {
         ui.marked_files.clear();
         ui.marked_models.clear();
@@ -281,19 +286,7 @@ pub(super) fn retry(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
 fn retry_model(facts: &Facts, item: &ModelItem<'_>) -> Vec<Effect> {
     if let Some(pull) = item.pull {
         if pull.phase() != Phase::Ended {
-            let waiting: Vec<FileId> = pull
-                .files()
-                .filter(|file| {
-                    matches!(
-                        file.status,
-                        FileStatus::Failed { .. }
-                            | FileStatus::Cancelled
-                            | FileStatus::Retrying { .. }
-                    )
-                })
-                .map(|file| file.file)
-                .collect();
-            return retried(facts, pull, waiting);
+            return retried(facts, pull, to_retry(pull));
         }
         if pull.result().is_none() {
             return vec![
@@ -306,6 +299,27 @@ fn retry_model(facts: &Facts, item: &ModelItem<'_>) -> Vec<Effect> {
         return request_of_item(item).map_or_else(Vec::new, |request| self::pull(facts, request));
     }
     Vec::new()
+}
+
+/// Files of a running pull that can be tried again at once.
+fn to_retry(pull: &Pull) -> Vec<FileId> {
+    let is_meant = |status: &FileStatus| {
+        matches!(
+            status,
+            FileStatus::Failed { .. } | FileStatus::Cancelled | FileStatus::Retrying { .. }
+        )
+    };
+    let files = pull.files().filter(|file| is_meant(file.status));
+    files.map(|file| file.file).collect()
+}
+
+/// Whether `r` on a model does something.
+pub(super) fn can_retry(item: &ModelItem<'_>) -> bool {
+    match item.pull {
+        Some(pull) if pull.phase() != Phase::Ended => !to_retry(pull).is_empty(),
+        Some(pull) if pull.result().is_none() => true,
+        Some(_) | None => item.needs_pull(),
+    }
 }
 
 fn call_of(facts: &Facts, pull: &Pull) -> String {
@@ -430,14 +444,14 @@ pub(super) fn start_verify(ui: &mut Ui, view: View<'_>, targets: Vec<VerifyTarge
 pub(super) fn purge(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
     let scene = Scene::build(ui, view.store, view.now_ms);
     if ui.focus == Pane::Health
-        && let Some(finding) = scene.finding(ui)
+        && let Some(group) = scene.finding_row(ui)
     {
         // What is selected is meant, and not what else could be taken away.
-        if finding.plan.removals().next().is_some() {
-            let plan = finding.plan.clone();
+        let plan = words::group_plan(group);
+        if plan.removals().next().is_some() {
             return ask_purge(ui, view, plan);
         }
-        let words = words::not_yet(finding).unwrap_or("it is put right by a pull");
+        let words = words::not_yet(group.first).unwrap_or("it is put right by a pull");
         ui.refuse(format!("no purge puts that right: {words}"), view.now_ms);
         return Vec::new();
     }
@@ -711,10 +725,11 @@ pub(super) fn copy(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
             failure.or_else(|| item.snapshot().map(str::to_owned))
         }),
         Pane::Files => scene.file(ui).map(|item| file_text(&item, scene.model(ui))),
-        Pane::Health => scene.finding(ui).map(|finding| {
-            let paths = finding.evidence.iter().map(|fact| fact.path.as_str());
-            std::iter::once(finding.summary.as_str())
-                .chain(paths)
+        Pane::Health => scene.finding_row(ui).map(|group| {
+            let summary = words::group_summary(group);
+            let facts = group.all.iter().flat_map(|finding| &finding.evidence);
+            std::iter::once(summary.as_str())
+                .chain(facts.map(|fact| fact.path.as_str()))
                 .collect::<Vec<_>>()
                 .join("\n")
         }),

@@ -10,9 +10,11 @@ use super::theme::Theme;
 use super::view::Canvas;
 use crate::domain::{
     FileRow, FileState, Finding, LockKind, LockRow, LockState, LockWait, ModelState, Outcome,
-    PartialRow, PartialState, PlanStep, Rule, Severity, sanitize_line,
+    PartialRow, PartialState, Plan, PlanStep, Rule, Severity, sanitize_line,
 };
-use crate::store::{FileStatus, FileView, Phase, Pull, Store, duration, short, size};
+use crate::store::{
+    FileStatus, FileView, FindingGroup, Phase, Pull, Store, count, duration, short, size,
+};
 use humansize::{DECIMAL, format_size};
 use ratatui::style::Style;
 
@@ -314,6 +316,28 @@ pub(super) fn can_act(finding: Option<&Finding>, action: Action) -> bool {
                 && steps().any(|step| matches!(step, PlanStep::Change(_) | PlanStep::Pull { .. }))
         }
         _ => true,
+    }
+}
+
+/// What a row of findings says: of several, how many and how much.
+pub(super) fn group_summary(group: &FindingGroup<'_>) -> String {
+    match group.all.len() {
+        1 => group.first.summary.clone(),
+        many => format!(
+            "{} of unfinished downloads, {}, and nobody is fetching the rest",
+            count(many, "file"),
+            size(group_plan(group).freed_bytes())
+        ),
+    }
+}
+
+/// The plan of a row of findings: all that puts all of them right.
+pub(super) fn group_plan(group: &FindingGroup<'_>) -> Plan {
+    match group.all.as_slice() {
+        [one] => one.plan.clone(),
+        _ => Plan {
+            steps: group.steps(),
+        },
     }
 }
 

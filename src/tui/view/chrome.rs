@@ -11,7 +11,7 @@ use super::super::pane::Pane;
 use super::super::rows::Scene;
 use super::super::story;
 use super::super::ui::{Add, Overlay, Subject};
-use super::super::wish::is_first_run;
+use super::super::wish::{can_retry, is_first_run};
 use super::super::words;
 use super::{Canvas, Cells};
 use crate::store::{Phase, Verdict, short};
@@ -305,8 +305,12 @@ fn overlay_hints(
 fn details_hints(of: &Subject, canvas: Canvas<'_>, scene: &Scene<'_>) -> Vec<(String, String)> {
     let ui = canvas.ui;
     let can = |action| match of {
-        Subject::Model | Subject::File => action == Action::Retry,
-        Subject::Finding => words::can_act(scene.finding(ui), action),
+        Subject::Model | Subject::File => {
+            action == Action::Retry && scene.model(ui).is_some_and(can_retry)
+        }
+        Subject::Finding { key, .. } => scene
+            .finding_with(key)
+            .is_some_and(|(_, group)| words::can_act(Some(group.first), action)),
         Subject::Lock | Subject::Line(_) => false,
     };
     let mut hints = vec![

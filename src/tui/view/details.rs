@@ -3,6 +3,7 @@
 use ratatui::style::{Modifier, Style};
 
 use super::super::action::Action;
+use super::super::copy;
 use super::super::rows::{FileItem, Hashed, ModelItem, Scene};
 use super::super::ui::Subject;
 use super::super::words;
@@ -43,10 +44,19 @@ pub(super) fn text(
             }
             item.name().to_owned()
         }),
-        Subject::Finding => scene.finding(canvas.ui).map(|finding| {
-            why::lines(&mut text, canvas, finding);
-            finding.rule.name().to_owned()
-        }),
+        Subject::Finding { key, words } => match scene.finding_with(key) {
+            Some((_, group)) => {
+                why::lines(&mut text, canvas, group);
+                Some(group.first.rule.name().to_owned())
+            }
+            None => {
+                text.wrapped(0, words, canvas.ui.theme.dim);
+                text.blank();
+                let gone = "not found any more: it was put right, or what it was about is gone";
+                text.wrapped(0, gone, canvas.ui.theme.good);
+                Some("Healed or gone".to_owned())
+            }
+        },
         Subject::Lock => scene.lock(canvas.ui).map(|lock| {
             self::lock(&mut text, canvas, lock);
             words::lock_name(lock)
@@ -136,7 +146,11 @@ fn model(text: &mut Text, canvas: Canvas<'_>, item: &ModelItem<'_>) {
         }
     }
     if let Some(repo) = item.repo() {
-        let findings = view.store.shelf().findings_of(repo);
+        let shelf = view.store.shelf();
+        let findings = match item.row {
+            Some(row) => shelf.findings_of_copy(row),
+            None => shelf.findings_of(repo),
+        };
         let hashed: Vec<_> = findings
             .iter()
             .filter(|finding| !problems.contains(&finding.summary))
@@ -149,6 +163,10 @@ fn model(text: &mut Text, canvas: Canvas<'_>, item: &ModelItem<'_>) {
                 text.wrapped(2, &words, theme.text);
             }
         }
+    }
+    if let Some(instead) = copy::instead(item, view.store) {
+        text.blank();
+        text.wrapped(0, &facts.short_text(&instead), theme.accent);
     }
 }
 

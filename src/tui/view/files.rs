@@ -7,7 +7,7 @@ use ratatui::style::Modifier;
 use super::super::action::Action;
 use super::super::pane::Pane;
 use super::super::rows::{FileItem, Hashed, Scene};
-use super::super::{fit, words};
+use super::super::{copy, fit, words};
 use super::text::Text;
 use super::{Canvas, Cells, row_style, to_u16};
 use crate::domain::{FileState, RefMove};
@@ -125,7 +125,9 @@ pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize) -> Tex
         for problem in problems.iter().take(2) {
             text.wrapped(0, problem, theme.warning);
         }
-        if !problems.is_empty() && !facts.is_read_only {
+        if let Some(instead) = copy::instead(item, canvas.view.store) {
+            text.wrapped(0, &facts.short_text(&instead), theme.accent);
+        } else if !problems.is_empty() && !facts.is_read_only && item.needs_pull() {
             let words = format!(
                 "`{}` pulls it again: what is right is reused, the rest fetched and proven",
                 key(Action::Retry)

@@ -11,8 +11,8 @@ use super::super::update::View;
 use super::super::{fit, words};
 use super::text::Text;
 use super::{Canvas, Cells, row_style, to_u16};
-use crate::domain::{Finding, PlanStep, Rule, Severity};
-use crate::store::{Scope, count};
+use crate::domain::{PlanStep, Rule, Severity};
+use crate::store::{FindingGroup, Scope, count};
 
 /// Rows above the findings.
 pub(super) fn head(pane: Pane, view: View<'_>) -> usize {
@@ -25,15 +25,15 @@ pub(super) fn head(pane: Pane, view: View<'_>) -> usize {
 /// Title: how many problems.
 pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>) -> String {
     let filter = canvas.ui.filter(Pane::Health);
-    let problems = scene
-        .findings
-        .iter()
+    let findings = scene.findings.iter().flat_map(|group| &group.all);
+    let shown = findings.clone().count();
+    let problems = findings
         .filter(|finding| finding.severity == Severity::Error)
         .count();
     if !filter.is_empty() {
         return format!(
             "Health\u{0}{} of {} /{}",
-            scene.findings.len(),
+            shown,
             scene.findings_total,
             fit::clean(filter.text())
         );
@@ -64,24 +64,29 @@ pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, area: Rect) -> Text {
 fn foot_lines(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize, has_cause: bool) -> Text {
     let theme = &canvas.ui.theme;
     let mut text = Text::new(columns);
-    let Some(finding) = scene
-        .finding(canvas.ui)
+    let Some(group) = scene
+        .finding_row(canvas.ui)
         .filter(|_| canvas.ui.focus == Pane::Health)
     else {
         return text;
     };
-    text.wrapped(0, &finding.summary, theme.text);
+    let finding = group.first;
+    let plan = words::group_plan(group);
+    text.wrapped(0, &words::group_summary(group), theme.text);
     if has_cause {
         text.wrapped(0, &finding.cause, theme.dim);
     }
     let key = |action| canvas.ui.keymap.key_of(action);
-    let next = finding.plan.steps.first().map(|step| match step {
-        PlanStep::RemovePartial { bytes, .. } => format!(
-            "`{}` goes on with it, `{}` takes it away and frees {}",
-            key(Action::Retry),
-            key(Action::Purge),
-            words::bytes(*bytes)
-        ),
+    let next = plan.steps.first().map(|step| match step {
+        PlanStep::RemovePartial { .. } => {
+            let it = if group.all.len() == 1 { "it" } else { "them" };
+            format!(
+                "`{}` goes on with {it}, `{}` takes {it} away and frees {}",
+                key(Action::Retry),
+                key(Action::Purge),
+                words::bytes(plan.freed_bytes())
+            )
+        }
         PlanStep::Pull { .. } => format!("`{}` pulls it again, which heals it", key(Action::Retry)),
         PlanStep::Discard(discard) => format!(
             "`{}` takes it away, {}",
@@ -91,7 +96,7 @@ fn foot_lines(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize, has_cause: 
         PlanStep::Change(_) if finding.is_repaired() => format!(
             "`{}` puts it right, in {}, which `{}` shows",
             key(Action::Fix),
-            count(finding.plan.steps.len(), "step"),
+            count(plan.steps.len(), "step"),
             key(Action::Details)
         ),
         PlanStep::Change(_) => "its bytes may be good, so no repair takes them away".to_owned(),
@@ -146,14 +151,21 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
             buf,
             row,
             canvas,
-            scene.findings[at],
+            &scene.findings[at],
             at == canvas.ui.health.index,
         );
     }
 }
 
 /// What it is about, what is wrong, and of which model.
-fn row_of(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, finding: &Finding, is_selected: bool) {
+fn row_of(
+    buf: &mut Buffer,
+    area: Rect,
+    canvas: Canvas<'_>,
+    group: &FindingGroup<'_>,
+    is_selected: bool,
+) {
+    let finding = group.first;
     let (theme, glyphs) = (&canvas.ui.theme, canvas.glyphs);
     buf.set_style(area, row_style(canvas, Pane::Health, is_selected));
     let mut cells = Cells::new(buf, area.y, area.x, area.right());
@@ -166,23 +178,27 @@ fn row_of(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, finding: &Finding, i
         .as_ref()
         .map(|repo| words::split_name(repo.name()).1.to_owned())
         .unwrap_or_default();
-    let Some(subject) = finding
-        .file
-        .clone()
-        .or_else(|| (!model.is_empty()).then(|| model.clone()))
-    else {
+    // Of several files of a model the model is what they have in common.
+    let file = finding.file.clone().filter(|_| group.all.len() == 1);
+    let is_file = file.is_some();
+    let Some(subject) = file.or_else(|| (!model.is_empty()).then(|| model.clone())) else {
         cells.put_cut(&finding.summary, theme.text, glyphs.cut);
         return;
     };
+    let unfinished = match group.all.len() {
+        1 => "unfinished".to_owned(),
+        many => format!("{many} unfinished"),
+    };
     let what = match finding.rule {
         Rule::AbandonedPartial => {
-            format!("unfinished {}", words::bytes(finding.reclaimable_bytes()))
+            let bytes = words::bytes(words::group_plan(group).freed_bytes());
+            format!("{unfinished} {bytes}")
         }
         rule => words::rule_word(rule).to_owned(),
     };
     let room = cells.room();
     // The model's name comes where there is room for all three.
-    let model_room = if finding.file.is_some() && room >= 44 {
+    let model_room = if is_file && room >= 44 {
         let left = room.saturating_sub(fit::width(&subject) + fit::width(&what) + 3);
         left.clamp(WORDS_ROOM, room / 3).min(fit::width(&model)) + 2
     } else {
@@ -190,16 +206,17 @@ fn row_of(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, finding: &Finding, i
     };
     let room = room.saturating_sub(model_room);
     let subject = fit::clean(&subject);
-    let subject = match finding.file {
-        Some(_) => name_in(&subject, room.saturating_sub(1 + WORDS_ROOM)),
-        None => &subject,
+    let subject = if is_file {
+        name_in(&subject, room.saturating_sub(1 + WORDS_ROOM))
+    } else {
+        &subject
     };
     // The name first: the words get what it leaves, and not less than can be read.
     let rest = room
         .saturating_sub(1 + fit::width(subject))
         .max(WORDS_ROOM.min(room));
     let what = match (finding.rule, &what) {
-        (Rule::AbandonedPartial, what) if fit::width(what) > rest => "unfinished",
+        (Rule::AbandonedPartial, what) if fit::width(what) > rest => &unfinished,
         (_, what) => what,
     };
     let what_room = fit::width(what).min(rest);
@@ -209,7 +226,7 @@ fn row_of(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, finding: &Finding, i
     } else {
         theme.text
     };
-    if finding.file.is_some() {
+    if is_file {
         cells.left(subject, subject_room, style, glyphs.cut);
     } else {
         cells.left_middle(subject, subject_room, style, glyphs.cut);
@@ -248,7 +265,11 @@ fn summary(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Scene<'_>) 
         cells.put_cut("reading the cache", theme.dim, glyphs.cut);
         return;
     };
-    let worst = scene.findings.iter().map(|finding| finding.severity).max();
+    let worst = scene
+        .findings
+        .iter()
+        .map(|group| group.first.severity)
+        .max();
     let sign = match worst {
         None => (glyphs.good, theme.good),
         Some(severity) => words::severity_sign(severity, glyphs, theme),

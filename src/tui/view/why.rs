@@ -9,15 +9,17 @@ use super::super::words;
 use super::Canvas;
 use super::details::{exact, heading, plain};
 use super::text::Text;
-use crate::domain::{Change, Evidence, Finding, PlanStep};
-use crate::store::{short, size};
+use crate::domain::{Change, Evidence, PlanStep};
+use crate::store::{FindingGroup, short, size};
 
 /// All of it.
-pub(super) fn lines(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
+pub(super) fn lines(text: &mut Text, canvas: Canvas<'_>, group: &FindingGroup<'_>) {
+    let finding = group.first;
     let (theme, glyphs, styles) = (&canvas.ui.theme, canvas.glyphs, plain(canvas));
     let facts = canvas.view.facts;
     let sign = words::severity_sign(finding.severity, glyphs, theme);
-    text.wrapped(0, &finding.summary, theme.text.add_modifier(Modifier::BOLD));
+    let bold = theme.text.add_modifier(Modifier::BOLD);
+    text.wrapped(0, &words::group_summary(group), bold);
     text.blank();
     text.field("severity", finding.severity.name(), (theme.dim, sign.1));
     if let Some(repo) = &finding.repo {
@@ -28,13 +30,14 @@ pub(super) fn lines(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
             .unwrap_or_default();
         text.field("model", &format!("{repo}{revision}"), styles);
     }
-    if let Some(file) = &finding.file {
+    for file in group.all.iter().filter_map(|one| one.file.as_ref()) {
         text.field("file", file, styles);
     }
-    if !finding.evidence.is_empty() {
+    let mut facts_seen = group.all.iter().flat_map(|one| &one.evidence).peekable();
+    if facts_seen.peek().is_some() {
         text.blank();
         heading(text, canvas, "Evidence");
-        for fact in &finding.evidence {
+        for fact in facts_seen {
             text.wrapped(2, &facts.short_path(&fact.path), theme.text);
             let words = fact_words(fact);
             if !words.is_empty() {
@@ -47,10 +50,11 @@ pub(super) fn lines(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
     text.wrapped(2, &finding.cause, theme.text);
     text.blank();
     heading(text, canvas, "Plan");
-    if finding.plan.steps.is_empty() {
+    let plan = words::group_plan(group);
+    let steps = &plan.steps;
+    if steps.is_empty() {
         text.wrapped(2, "nothing to do", theme.dim);
     }
-    let steps = &finding.plan.steps;
     for (at, step) in steps.iter().enumerate() {
         let number = match steps.len() {
             1 => String::new(),
@@ -58,7 +62,7 @@ pub(super) fn lines(text: &mut Text, canvas: Canvas<'_>, finding: &Finding) {
         };
         step_lines(text, canvas, &number, step);
     }
-    let (freed, fetched) = (finding.plan.freed_bytes(), finding.plan.fetched_bytes());
+    let (freed, fetched) = (plan.freed_bytes(), plan.fetched_bytes());
     let sum = match (freed, fetched) {
         (0, 0) => None,
         (freed, 0) => Some(format!("frees {}", exact(freed))),
