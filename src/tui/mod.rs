@@ -42,6 +42,8 @@ mod words;
 #[cfg(test)]
 mod health_screens;
 #[cfg(test)]
+mod health_tests;
+#[cfg(test)]
 mod pictures;
 #[cfg(test)]
 mod screens;
