@@ -260,6 +260,7 @@ fn what_is_unfinished_of_a_model_is_one_row_and_keys_mean_all_of_it() {
             "{at}: {details}"
         );
     }
+    assert!(details.contains("`p` takes these away, 8 MB"), "{details}");
     let pulled = sent(&desk.key(KeyCode::Char('r')));
     assert!(
         matches!(&pulled[..], [Command::Pull(request)] if request.repo.name() == "rig/sharded-8x64"),

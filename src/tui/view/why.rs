@@ -9,7 +9,7 @@ use super::super::words;
 use super::Canvas;
 use super::details::{exact, heading, plain};
 use super::text::Text;
-use crate::domain::{Change, Evidence, PlanStep};
+use crate::domain::{Change, Evidence, Plan, PlanStep};
 use crate::store::{FindingGroup, short, size};
 
 /// All of it.
@@ -55,7 +55,11 @@ pub(super) fn lines(text: &mut Text, canvas: Canvas<'_>, group: &FindingGroup<'_
     if steps.is_empty() {
         text.wrapped(2, "nothing to do", theme.dim);
     }
-    for (at, step) in steps.iter().enumerate() {
+    let are_unfinished = steps.len() > 1 && plan.removals().count() == steps.len();
+    if are_unfinished {
+        unfinished_lines(text, canvas, &plan);
+    }
+    for (at, step) in steps.iter().enumerate().filter(|_| !are_unfinished) {
         let number = match steps.len() {
             1 => String::new(),
             _ => format!("{}. ", at + 1),
@@ -73,7 +77,7 @@ pub(super) fn lines(text: &mut Text, canvas: Canvas<'_>, group: &FindingGroup<'_
             exact(fetched)
         )),
     };
-    if let Some(sum) = sum.filter(|_| steps.len() > 1) {
+    if let Some(sum) = sum.filter(|_| steps.len() > 1 && !are_unfinished) {
         text.wrapped(2, &sum, theme.dim);
     }
     if words::can_act(Some(finding), Action::Fix) {
@@ -102,6 +106,23 @@ fn fact_words(fact: &Evidence) -> String {
         bytes
     } else {
         format!("{bytes}; {}", fact.seen)
+    }
+}
+
+/// Unfinished blobs of one model: what is done with all of them, and each with its bytes.
+fn unfinished_lines(text: &mut Text, canvas: Canvas<'_>, plan: &Plan) {
+    let theme = &canvas.ui.theme;
+    let key = |action| canvas.ui.keymap.key_of(action);
+    let words = format!(
+        "`{}` takes these away, {}; `{}` pulls the model and goes on with them",
+        key(Action::Purge),
+        exact(plan.freed_bytes()),
+        key(Action::Retry),
+    );
+    text.wrapped(2, &words, theme.text);
+    for (path, bytes) in plan.removals() {
+        let words = format!("{}, {}", canvas.view.facts.short_path(path), size(bytes));
+        text.wrapped(5, &words, theme.dim);
     }
 }
 
