@@ -266,10 +266,8 @@ pub(super) fn retry(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
         let words = words::not_yet(finding).unwrap_or("there is nothing to fetch");
         ui.refuse(format!("no pull puts that right: {words}"), view.now_ms);
     } else if effects.is_empty() {
-        let chosen = chosen_models(ui, &scene).into_iter();
-        let instead = chosen
-            .filter_map(|item| copy::instead(item, view.store))
-            .next();
+        let mut chosen = chosen_models(ui, &scene).into_iter();
+        let instead = chosen.find_map(|item| copy::instead(item, view.store));
         let words = instead.map_or_else(
             || "nothing to retry: nothing failed here and nothing is missing".to_owned(),
             |words| view.facts.short_text(&words).into_owned(),

@@ -10,8 +10,8 @@ use super::super::fit;
 use super::super::pane::Pane;
 use super::super::rows::Scene;
 use super::super::story;
-use super::super::ui::{Add, Overlay, Subject};
-use super::super::wish::{can_retry, is_first_run};
+use super::super::ui::{Add, Overlay, Question, Subject};
+use super::super::wish::{can_retry, is_first_run, name_of_whole, planned_discard};
 use super::super::words;
 use super::{Canvas, Cells};
 use crate::store::{Phase, Verdict, short};
@@ -282,6 +282,17 @@ fn overlay_hints(
             ("y", "copy the script"),
             ("Y", "the addresses"),
         ],
+        Overlay::Ask {
+            question: Question::Discard(asked),
+            ..
+        } => match planned_discard(canvas.view.store, asked) {
+            Some(planned) if planned.plan.steps.is_empty() => &[("Esc", "close")],
+            Some(planned) if name_of_whole(planned).is_some() => {
+                &[("Esc", "no"), ("Enter", "yes, once the name is typed")]
+            }
+            Some(_) => &[("y", "yes"), ("n", "no"), ("Esc", "no")],
+            None => &[("Esc", "close")],
+        },
         Overlay::Ask { .. } => &[("y", "yes"), ("n", "no"), ("Enter", "no")],
         Overlay::Add(add) if add.planning.is_some() && !is_planned(add) => {
             &[("Backspace", "change"), ("Esc", "close")]
