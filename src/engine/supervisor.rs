@@ -17,7 +17,7 @@ use super::{
 };
 use crate::domain::{
     Command, Event, Failure, FailureCode, FileSelection, JobId, Outcome, PullRequest, RepoId,
-    Stamped,
+    Stamped, TrashRequest,
 };
 
 /// Commands that may wait for one job.
@@ -89,6 +89,11 @@ impl Supervisor {
     }
 
     async fn hear(&mut self, command: Command) {
+        // Whoever asks may have forgotten to look: what changes a cache is refused here too.
+        if self.shared.config.is_read_only && changes_a_cache(&command) {
+            self.start(Kind::Other, |_, emitter, _| refuse(emitter));
+            return;
+        }
         match command {
             Command::Pull(request) => self.pull(request).await,
             Command::List(repo) => {
@@ -301,6 +306,25 @@ impl Supervisor {
     }
 }
 
+/// Whether a command takes away, moves or repairs something.
+const fn changes_a_cache(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Purge(_)
+            | Command::Fix(_)
+            | Command::Trash(TrashRequest::Restore { .. } | TrashRequest::Empty { .. })
+    )
+}
+
+async fn refuse(emitter: Emitter) {
+    let failure = Failure::new(FailureCode::Refused, "nothing was changed")
+        .because("this larder is read-only (`--read-only`, or the setting)");
+    let failures = vec![failure];
+    emitter
+        .fact(Event::Ended(Outcome::Failed { failures }))
+        .await;
+}
+
 /// Whether two pulls would fetch the same snapshot. One that only plans fetches nothing.
 fn is_same(one: &PullRequest, other: &PullRequest) -> bool {
     !one.dry_run
@@ -315,7 +339,7 @@ fn is_same(one: &PullRequest, other: &PullRequest) -> bool {
 mod tests {
     use super::*;
     use crate::config::{Config, Environment, Flags};
-    use crate::domain::{RepoId, RepoKind, Revision};
+    use crate::domain::{Plan, RepoId, RepoKind, Revision};
 
     #[test]
     fn only_pulls_that_fetch_the_same_are_the_same() {
@@ -332,6 +356,39 @@ mod tests {
             ..one.clone()
         };
         assert!(!is_same(&one, &planned) && !is_same(&planned, &planned));
+    }
+
+    #[tokio::test]
+    async fn a_read_only_engine_takes_nothing_away_and_repairs_nothing() {
+        let env = Environment::from_pairs([("HOME", "/nowhere")]);
+        let flags = Flags {
+            is_read_only: true,
+            ..Flags::default()
+        };
+        let config = Config::load(&flags, &env).unwrap();
+        let shared = Arc::new(Shared::new(config).unwrap());
+        for command in [
+            Command::Purge(Plan::default()),
+            Command::Fix(Plan::default()),
+            Command::Trash(TrashRequest::Restore { id: None }),
+        ] {
+            let (events, mut heard) = mpsc::channel(8);
+            let clock = Arc::new(Clock::start());
+            let supervisor = Supervisor::new(Arc::clone(&shared), events, clock);
+            let (handle, commands) = mpsc::channel(1);
+            let mut tasks = JoinSet::new();
+            tasks.spawn(supervisor.run(commands));
+            handle.send(command.clone()).await.unwrap();
+            let first = heard.recv().await.unwrap().event;
+            assert!(
+                matches!(
+                    &first,
+                    Event::Ended(Outcome::Failed { failures })
+                        if failures[0].code == FailureCode::Refused
+                ),
+                "{command:?}: {first:?}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -471,7 +471,10 @@ fn run(ui: &mut Ui, view: View<'_>, text: &str) -> Result<Vec<Effect>, String> {
         _ => {}
     }
     let wish = (view.facts.interpret)(text)?;
-    let is_writing = matches!(wish, Wish::Pull(_) | Wish::PurgeIncomplete(_));
+    let is_writing = matches!(
+        wish,
+        Wish::Pull(_) | Wish::PurgeIncomplete(_) | Wish::Discard(_) | Wish::Undo(_)
+    );
     if is_writing && view.facts.is_read_only {
         return Err("this dashboard is read-only".to_owned());
     }

@@ -3,8 +3,9 @@
 use super::facts::{Facts, Offered, Verb, Wish};
 use super::theme::{Depth, ThemeName};
 use crate::domain::{
-    CacheKind, Disk, Event, Finding, LockKind, LockRow, LockState, ModelState, Network, PartialRow,
-    PartialState, PlanStep, PullRequest, RepoId, RepoKind, RepoReference, Revision, Rule,
+    CacheKind, DiscardRequest, Disk, Event, Finding, LockKind, LockRow, LockState, ModelState,
+    Network, PartialRow, PartialState, PlanStep, PullRequest, RepoId, RepoKind, RepoReference,
+    Revision, Rule,
 };
 use crate::store::Level;
 use crate::store::script::{self, START_MS, Script, commit, model_row};
@@ -65,7 +66,15 @@ fn interpret(line: &str) -> Result<Wish, String> {
             ))))
         }
         "verify" => Ok(Wish::Verify(Vec::new())),
+        "purge" if rest.contains('/') => {
+            let reference = RepoReference::parse(rest).map_err(|error| error.to_string())?;
+            Ok(Wish::Discard(Box::new(DiscardRequest {
+                targets: vec![(reference.repo, reference.revision.map(|it| it.to_string()))],
+                ..DiscardRequest::default()
+            })))
+        }
         "purge" => Ok(Wish::PurgeIncomplete(Vec::new())),
+        "trash" => Ok(Wish::Undo(None)),
         "ls" => Ok(Wish::Models),
         "status" | "doctor" => Ok(Wish::Health),
         "locks" => Ok(Wish::Locks),

@@ -399,7 +399,13 @@ fn read_only_writes_nothing() {
         assert!(desk.refused().unwrap().contains("read-only"));
         assert!(desk.ui.overlay.is_none());
     }
-    for line in ["pull org/m", "purge --incomplete", "add org/m"] {
+    for line in [
+        "pull org/m",
+        "purge --incomplete",
+        "purge org/m",
+        "trash restore last",
+        "add org/m",
+    ] {
         desk.act(Action::Command);
         let effects = desk.types(&format!("{line}\n"));
         assert!(sent(&effects).is_empty(), "{line}");
