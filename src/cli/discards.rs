@@ -99,7 +99,9 @@ pub(super) fn rows_text(rows: &[TrashRow], now_ms: u64) -> String {
         .numbers("SIZE")
         .numbers("AGE")
         .column("MODEL")
-        .column("WHAT");
+        .column("WHAT")
+        .column("CACHE")
+        .column("LIES IN");
     for row in rows {
         let what = match row.kind {
             DiscardKind::Repo => "all of it".to_owned(),
@@ -119,6 +121,8 @@ pub(super) fn rows_text(rows: &[TrashRow], now_ms: u64) -> String {
             duration(now_ms.saturating_sub(row.purged_ms)),
             row.repo.to_string(),
             what,
+            row.cache.clone(),
+            row.path.clone(),
         ]);
     }
     table.render(None)

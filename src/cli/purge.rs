@@ -190,8 +190,8 @@ async fn carry_out(
         return ending;
     }
     if !planned.trash.is_empty() {
-        let ids = planned.trash.iter().map(|row| row.id.clone()).collect();
-        (session.commands)(Command::Trash(TrashRequest::Empty { ids }));
+        let rows = planned.trash.clone();
+        (session.commands)(Command::Trash(TrashRequest::Empty { rows }));
         let followed = follow(session, store, console).await;
         let emptied = judge(console.work, followed.outcome.as_ref(), followed.caught);
         if emptied.exit_code != 0 {

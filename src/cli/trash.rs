@@ -44,7 +44,7 @@ async fn run(mut session: Session<'_>, args: &TrashArgs, mut console: Console<'_
         Some(TrashVerb::Empty { dry_run, yes, .. }) => match args.older_than_ms() {
             Err(failure) => Ending::refused(*failure),
             Ok(age_ms) => {
-                let list = Command::Trash(TrashRequest::List);
+                let list = Command::Trash(TrashRequest::ListOwn);
                 let ending = look(&mut session, &mut console, &mut store, list).await;
                 let now_ms = store.last_ms().unwrap_or(session.started_ms);
                 shown = rows(&store, now_ms, age_ms);
@@ -156,8 +156,8 @@ async fn empty(
             }
         }
     }
-    let ids = shown.iter().map(|row| row.id.clone()).collect();
-    send(session, console, store, TrashRequest::Empty { ids }).await
+    let rows = shown.to_vec();
+    send(session, console, store, TrashRequest::Empty { rows }).await
 }
 
 fn result_text(result: &TrashResult) -> String {

@@ -164,17 +164,20 @@ pub struct TrashRow {
 /// A wish about the trash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrashRequest {
-    /// What it holds.
+    /// What it holds, also of other caches that lie in the same folder.
     List,
+    /// What it holds of this cache.
+    ListOwn,
     /// Put one back; the last one if none is named.
     Restore {
-        /// Its id, or the beginning of one.
+        /// Its id, the beginning of one, or its path.
         id: Option<String>,
     },
     /// Free what was shown.
     Empty {
-        /// Which; what is not there any more is left out.
-        ids: Vec<String>,
+        /// Which, as they were shown: ids alone may be those of two in different folders. What is
+        /// not there any more is left out.
+        rows: Vec<TrashRow>,
     },
 }
 

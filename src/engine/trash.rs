@@ -3,6 +3,7 @@
 //!
 //! **Law**: nothing that was put into the trash is freed before its time without a plan that named it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,7 @@ use super::failure::from_cache;
 use super::history;
 use super::job::blocking;
 use crate::cache::{self, Layout};
+use crate::config::TrashSettings;
 use crate::domain::{
     Event, Failure, FailureCode, Kept, Outcome, RepoId, TrashRequest, TrashResult, TrashRow,
     sanitize,
@@ -23,7 +25,7 @@ const DAY_MS: u64 = 86_400_000;
 /// Carries a wish out.
 pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, request: TrashRequest) {
     let started = emitter.now();
-    let is_look = request == TrashRequest::List;
+    let is_look = matches!(request, TrashRequest::List | TrashRequest::ListOwn);
     if !is_look {
         // What was begun must be over; what is old may be what is wanted back.
         settle(&shared, &emitter, None, Expiry::Keep).await;
@@ -63,12 +65,14 @@ enum Done {
 
 fn carry_out(shared: &Shared, request: &TrashRequest) -> Result<Done, Failure> {
     let (layout, repos) = place(shared)?;
-    let rows = cache::trash_rows(&layout, &repos);
+    // Only what is this cache's can be put back or freed by it.
+    let rows = own_rows(&layout, &repos);
     match request {
-        TrashRequest::List => Ok(Done::Seen(rows)),
+        TrashRequest::List => Ok(Done::Seen(cache::trash_rows(&layout, &repos))),
+        TrashRequest::ListOwn => Ok(Done::Seen(rows)),
         TrashRequest::Restore { id } => {
             let row = find(&rows, id.as_deref())?;
-            let back = cache::restore(&layout, &repos, &row.id).map_err(|why| {
+            let back = cache::restore(&layout, &repos, row).map_err(|why| {
                 Failure::new(
                     FailureCode::Refused,
                     format!("`{}` stays in the trash", row.id),
@@ -88,10 +92,11 @@ fn carry_out(shared: &Shared, request: &TrashRequest) -> Result<Done, Failure> {
             };
             Ok(Done::Changed(result, vec![row.repo.clone()]))
         }
-        TrashRequest::Empty { ids } => {
+        TrashRequest::Empty { rows: shown } => {
             let mut result = TrashResult::default();
-            for row in rows.iter().filter(|row| ids.contains(&row.id)) {
-                match cache::free(&layout, &repos, &row.id) {
+            let was_shown = |row: &&TrashRow| shown.iter().any(|shown| is_same(row, shown));
+            for row in rows.iter().filter(was_shown) {
+                match cache::free(&layout, &repos, row) {
                     Ok(bytes) => {
                         result.ids.push(row.id.clone());
                         result.freed_bytes += bytes;
@@ -107,7 +112,15 @@ fn carry_out(shared: &Shared, request: &TrashRequest) -> Result<Done, Failure> {
     }
 }
 
-/// The entry of that id, or whose id begins so; the newest if none is named.
+/// Whether two rows are of one entry: the end of its name changes with what is done with it.
+fn is_same(one: &TrashRow, other: &TrashRow) -> bool {
+    let place = |row: &TrashRow| Path::new(&row.path).parent().map(Path::to_owned);
+    one.id == other.id
+        && place(one) == place(other)
+        && (&one.repo, one.purged_ms, &one.cache) == (&other.repo, other.purged_ms, &other.cache)
+}
+
+/// The entry of that id or path, or whose id begins so; the newest if none is named.
 fn find<'a>(rows: &'a [TrashRow], id: Option<&str>) -> Result<&'a TrashRow, Failure> {
     let absent = |what: &str| {
         let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
@@ -121,13 +134,21 @@ fn find<'a>(rows: &'a [TrashRow], id: Option<&str>) -> Result<&'a TrashRow, Fail
     let Some(id) = id else {
         return rows.last().ok_or_else(|| absent("nothing can be put back"));
     };
-    let exact = rows.iter().find(|row| row.id == id);
+    let mut exact = rows.iter().filter(|row| row.id == id || row.path == id);
+    let first = exact.next();
+    if let (Some(first), Some(second)) = (first, exact.next()) {
+        let why = format!(
+            "name one by its path: `{}` or `{}`",
+            first.path, second.path
+        );
+        return Err(absent(&format!("two purges are called `{}`", sanitize(id))).because(why));
+    }
     let mut alike = rows.iter().filter(|row| row.id.starts_with(id));
     let only = || {
         let first = alike.next()?;
         alike.next().is_none().then_some(first)
     };
-    exact
+    first
         .or_else(only)
         .ok_or_else(|| absent(&format!("there is no `{}` in the trash", sanitize(id))))
 }
@@ -178,49 +199,111 @@ pub(super) async fn settle(
     }
 }
 
-/// Frees what has lain there for too long, and the oldest while all of it is too much.
+/// Frees what is due; what was freed, a sentence each.
 fn expire(shared: &Shared, layout: &Layout, repos: &[RepoId], now: SystemTime) -> Vec<String> {
     let settings = shared.config.trash;
-    let rows = cache::trash_rows(layout, repos);
-    let root = sanitize(&layout.root().to_string_lossy());
-    let mut rows: Vec<TrashRow> = rows
-        .into_iter()
-        .filter(|row| row.cut_off.is_none() && row.cache == root)
-        .collect();
+    let rows = own_rows(layout, repos);
     if rows.is_empty() {
         return Vec::new();
     }
     let total = host::disk(layout.root()).map_or(u64::MAX, |disk| disk.total_bytes);
     let most = total / 100 * u64::from(settings.percent);
     let now_ms = millis(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-    let mut sum: u64 = rows.iter().map(|row| row.bytes).sum();
     let mut notes = Vec::new();
-    // The oldest first.
-    rows.retain(|row| {
-        let age_ms = now_ms.saturating_sub(row.purged_ms);
-        let is_old = age_ms >= u64::from(settings.days).saturating_mul(DAY_MS);
-        let is_too_much = sum > most;
-        if !is_old && !is_too_much {
-            return true;
-        }
-        match cache::free(layout, repos, &row.id) {
-            Ok(_) => {
-                sum = sum.saturating_sub(row.bytes);
-                let why = if is_old {
-                    format!("it had been in the trash for {} days", age_ms / DAY_MS)
-                } else {
-                    format!(
-                        "the trash held more than {} % of the disk",
-                        settings.percent
-                    )
-                };
-                notes.push(format!("`{}` ({}) was freed: {why}", row.repo, row.id));
-            }
+    for (row, why) in due(&rows, settings, most, now_ms) {
+        match cache::free(layout, repos, row) {
+            Ok(_) => notes.push(format!("`{}` ({}) was freed: {why}", row.repo, row.id)),
             Err(why) => {
                 tracing::debug!(id = row.id, why, "an old entry of the trash stays");
             }
         }
-        false
-    });
+    }
     notes
+}
+
+/// What has lain there for too long, and the oldest while all of it is more than `most` bytes, with
+/// why. For its size alone never the newest, nor what has not lain there for a day: whoever purged it
+/// was told just now that it can be put back. Of `rows` the oldest comes first.
+fn due(
+    rows: &[TrashRow],
+    settings: TrashSettings,
+    most: u64,
+    now_ms: u64,
+) -> Vec<(&TrashRow, String)> {
+    let mut sum: u64 = rows.iter().map(|row| row.bytes).sum();
+    let mut found = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        if row.cut_off.is_some() {
+            continue;
+        }
+        let age_ms = now_ms.saturating_sub(row.purged_ms);
+        let is_old = age_ms >= u64::from(settings.days).saturating_mul(DAY_MS);
+        let may_be_missed = age_ms < DAY_MS || at + 1 == rows.len();
+        if !is_old && (sum <= most || may_be_missed) {
+            continue;
+        }
+        sum = sum.saturating_sub(row.bytes);
+        let why = if is_old {
+            format!("it had been in the trash for {} days", age_ms / DAY_MS)
+        } else {
+            let percent = settings.percent;
+            format!("the trash held more than {percent} % of the disk")
+        };
+        found.push((row, why));
+    }
+    found
+}
+
+/// What the trash holds of this cache: what another cache in the same folder purged is its own.
+fn own_rows(layout: &Layout, repos: &[RepoId]) -> Vec<TrashRow> {
+    let root = sanitize(&layout.root().to_string_lossy());
+    let mut rows = cache::trash_rows(layout, repos);
+    rows.retain(|row| row.cache == root);
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{DiscardKind, RepoKind};
+
+    fn row(id: &str, purged_ms: u64) -> TrashRow {
+        TrashRow {
+            id: id.to_owned(),
+            repo: RepoId::new(RepoKind::Model, "org/m").unwrap(),
+            kind: DiscardKind::Repo,
+            what: Vec::new(),
+            reason: String::new(),
+            purged_ms,
+            bytes: 100,
+            path: format!("/t/{id}"),
+            cache: "/c".to_owned(),
+            cut_off: None,
+        }
+    }
+
+    #[test]
+    fn for_its_size_alone_neither_the_newest_nor_a_purge_of_today_is_freed() {
+        let settings = TrashSettings {
+            days: 7,
+            percent: 10,
+        };
+        let now_ms = 100 * DAY_MS;
+        let ids = |rows: &[TrashRow], most| {
+            let found = due(rows, settings, most, now_ms);
+            found
+                .iter()
+                .map(|(row, _)| row.id.clone())
+                .collect::<Vec<_>>()
+        };
+        let at = |days: u64| now_ms - days * DAY_MS;
+        let alone = [row("a", at(3))];
+        assert!(ids(&alone, 1).is_empty(), "the newest stays");
+        let today = [row("a", now_ms - 5), row("b", now_ms - 1)];
+        assert!(ids(&today, 1).is_empty(), "a purge of today stays");
+        let mixed = [row("a", at(4)), row("b", at(3)), row("c", at(2))];
+        assert_eq!(ids(&mixed, 1), ["a", "b"]);
+        assert_eq!(ids(&mixed, 200), ["a"]);
+        assert_eq!(ids(&[row("a", at(8))], 1_000), ["a"], "old is old");
+    }
 }

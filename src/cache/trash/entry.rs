@@ -111,10 +111,16 @@ impl Entry {
         })
     }
 
-    /// A new one, with its manifest; nothing is in it. Its id sorts behind all that are there.
-    pub(super) fn make(taken: &Taken, manifest: &Manifest, now: SystemTime) -> Result<Self> {
-        let known = Self::all(&taken.bin);
-        let last = known.iter().filter_map(|entry| number_of(&entry.id)).max();
+    /// A new one, with its manifest; nothing is in it. Its id sorts behind all that are in any of
+    /// `bins`, every trash of the cache.
+    pub(super) fn make(
+        taken: &Taken,
+        bins: &[Bin],
+        manifest: &Manifest,
+        now: SystemTime,
+    ) -> Result<Self> {
+        let known = bins.iter().chain([&taken.bin]).flat_map(Self::all);
+        let last = known.filter_map(|entry| number_of(&entry.id)).max();
         let seconds = since_epoch_ms(now) / 1_000;
         let number = last.map_or(seconds, |last| seconds.max(last + 1));
         let mut entry = Self {

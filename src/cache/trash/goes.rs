@@ -75,7 +75,13 @@ pub fn going(layout: &Layout, repo: &RepoId, selection: Selection<'_>) -> Result
     let mut inodes = BTreeSet::new();
     let blobs = layout.blobs(repo);
     for unit in &units {
-        for path in leaves(unit)? {
+        let inside = leaves(unit)?;
+        let maps: BTreeSet<PathBuf> = inside
+            .iter()
+            .filter(|path| path.parent() == Some(&blobs) && is_partial(path))
+            .filter_map(|path| Layout::map_of(path))
+            .collect();
+        for path in inside {
             let found = match path.symlink_metadata() {
                 Ok(found) => found,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -84,11 +90,13 @@ pub fn going(layout: &Layout, repo: &RepoId, selection: Selection<'_>) -> Result
             let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
             if path.parent() == Some(&blobs) {
                 going.etags.extend(exact_etag(name));
-                if found.is_file() && etag_of(name).is_some() {
-                    going.unfinished.get_or_insert_with(|| path.clone());
+                // Those that are dead are freed on their own, before; everything else is named.
+                if is_partial(&path) {
+                    going.unfinished.get_or_insert(path);
+                    continue;
                 }
-                // Those that are dead are freed on their own, before.
-                if name.ends_with(".incomplete") || etag_of(name).is_some() {
+                // With one of those goes the map of what it has.
+                if maps.contains(&path) {
                     continue;
                 }
             }
@@ -114,6 +122,13 @@ pub fn going(layout: &Layout, repo: &RepoId, selection: Selection<'_>) -> Result
         .filter_map(|unit| unit.strip_prefix(layout.root()).ok().map(Path::to_owned))
         .collect();
     Ok(going)
+}
+
+/// Whether a file is an unfinished blob, as those that look for such see it.
+fn is_partial(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str);
+    name.is_some_and(|name| etag_of(name).is_some())
+        && path.symlink_metadata().is_ok_and(|found| found.is_file())
 }
 
 /// Snapshots, with what speaks of them and of nothing else.

@@ -234,7 +234,9 @@ fn move_all(
         ),
         moved,
     };
-    let entry = Entry::make(taken, &manifest, now)?;
+    // Whoever names an id means one, wherever it lies.
+    let bins = Bin::all(layout, &super::repos(layout).unwrap_or_default());
+    let entry = Entry::make(taken, &bins, &manifest, now)?;
     if planned.trash.is_some() {
         keep_payloads(layout, &planned.repo, going, &entry);
     }
@@ -390,21 +392,13 @@ pub(super) fn cut_off_rows(layout: &Layout, repos: &[RepoId]) -> Vec<TrashRow> {
         .collect()
 }
 
-/// Puts back what lies under an id.
+/// Puts back what a row names.
 ///
 /// # Errors
 /// Why it stays in the trash, in a sentence.
-pub fn restore(layout: &Layout, repos: &[RepoId], id: &str) -> Result<Back, String> {
-    let (taken, entry) = take_entry(layout, repos, id)?;
-    let manifest = entry
-        .manifest()
-        .ok_or("its manifest cannot be read, so that nobody knows where it belongs")?;
-    if Path::new(&manifest.cache) != layout.root() {
-        let cache = sanitize(&manifest.cache);
-        return Err(format!(
-            "it belongs to another cache: `--cache-dir {cache}`"
-        ));
-    }
+pub fn restore(layout: &Layout, repos: &[RepoId], row: &TrashRow) -> Result<Back, String> {
+    let (taken, entry) = take_entry(layout, repos, row)?;
+    let manifest = manifest_of(&entry, layout)?;
     if manifest.kind() == Some(DiscardKind::Corrupt) {
         let blobs = entry.content().join(&manifest.repo).join("blobs");
         for blob in entries(&blobs).unwrap_or_default() {
@@ -426,35 +420,53 @@ pub fn restore(layout: &Layout, repos: &[RepoId], id: &str) -> Result<Back, Stri
     Ok(back)
 }
 
-/// Frees what lies under an id; the bytes that are free now.
+/// Frees what a row names; the bytes that are free now.
 ///
 /// # Errors
 /// Why it stays, in a sentence.
-pub fn free(layout: &Layout, repos: &[RepoId], id: &str) -> Result<u64, String> {
-    let (taken, entry) = take_entry(layout, repos, id)?;
+pub fn free(layout: &Layout, repos: &[RepoId], row: &TrashRow) -> Result<u64, String> {
+    let (taken, entry) = take_entry(layout, repos, row)?;
+    manifest_of(&entry, layout)?;
     let bytes = entry.free().map_err(|error| with_causes(&error))?;
     drop(taken);
     Ok(bytes)
 }
 
-fn take_entry(layout: &Layout, repos: &[RepoId], id: &str) -> Result<(Taken, Entry), String> {
+/// Takes the entry that a row names: by its folder and its id, since ids of two trashes may be alike.
+fn take_entry(layout: &Layout, repos: &[RepoId], row: &TrashRow) -> Result<(Taken, Entry), String> {
+    let folder = Path::new(&row.path).parent();
     for bin in Bin::all(layout, repos) {
-        if !Entry::all(&bin).iter().any(|entry| entry.id == id) {
+        // A row's path is as it is shown.
+        if folder != Some(Path::new(&sanitize(&bin.folder().to_string_lossy()))) {
             continue;
         }
         let taken = bin
             .take()
             .map_err(|error| with_causes(&error))?
             .ok_or("another larder works on the trash")?;
-        // Looked for again: another larder may have been at it meanwhile.
-        let found = Entry::all(&bin).into_iter().find(|entry| entry.id == id);
+        // Looked for only now: another larder may have been at it meanwhile.
+        let found = Entry::all(&bin).into_iter().find(|it| it.id == row.id);
         match found {
             Some(entry) if entry.state == State::Resting => return Ok((taken, entry)),
             Some(_) => return Err("what was begun with it is not finished".to_owned()),
             None => break,
         }
     }
-    Err(format!("there is no `{}` in the trash", sanitize(id)))
+    Err(format!("there is no `{}` in the trash", sanitize(&row.id)))
+}
+
+/// What an entry says of itself, if it is this cache's: nothing of another's is touched.
+fn manifest_of(entry: &Entry, layout: &Layout) -> Result<Manifest, String> {
+    let manifest = entry
+        .manifest()
+        .ok_or("its manifest cannot be read, so that nobody knows where it belongs")?;
+    if Path::new(&manifest.cache) != layout.root() {
+        let cache = sanitize(&manifest.cache);
+        return Err(format!(
+            "it belongs to another cache: `--cache-dir {cache}`"
+        ));
+    }
+    Ok(manifest)
 }
 
 /// Goes on where larders died: what was done, a sentence each. A trash that another larder has is

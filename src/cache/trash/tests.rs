@@ -52,6 +52,7 @@ impl Scene {
                 let pointer = layout.pointer(repo, &commit, &path(file));
                 fs::create_dir_all(pointer.parent().unwrap()).unwrap();
                 let text = Layout::pointer_text(&path(file), &etag(content));
+                drop(fs::remove_file(&pointer));
                 symlink(text, pointer).unwrap();
             }
             let absent = layout.no_exist(repo, &commit, &path("absent.json"));
@@ -107,6 +108,16 @@ impl Scene {
 
     fn settle(&self) -> Vec<String> {
         settle_trash(&self.layout, &self.repos(), now())
+    }
+
+    fn row(&self, id: &str) -> TrashRow {
+        let rows = self.rows();
+        let found = rows.into_iter().find(|row| row.id == id);
+        found.unwrap_or_else(|| panic!("no {id} in the trash"))
+    }
+
+    fn restore(&self, id: &str) -> Result<Back, String> {
+        restore(&self.layout, &self.repos(), &self.row(id))
     }
 
     fn rows(&self) -> Vec<TrashRow> {
@@ -182,11 +193,11 @@ fn a_whole_model_goes_and_comes_back_as_it_was() {
     assert_eq!(rows.len(), 1);
     assert_eq!((rows[0].id.as_str(), rows[0].cut_off.clone()), (&*id, None));
     assert!(rows[0].bytes >= (SHARED.len() + OLD.len() + NEW.len()) as u64);
-    let back = restore(&scene.layout, &scene.repos(), &id).unwrap();
+    let back = scene.restore(&id).unwrap();
     assert!(back.kept.is_empty(), "{back:?}");
     assert_eq!(scene.tree(), before);
     assert!(scene.rows().is_empty());
-    assert!(restore(&scene.layout, &scene.repos(), &id).is_err());
+    assert!(restore(&scene.layout, &scene.repos(), &rows[0]).is_err());
 }
 
 #[test]
@@ -222,7 +233,7 @@ fn a_revision_takes_only_what_nothing_else_leads_to() {
             .iter()
             .all(|(path, seen)| before.get(path) == Some(seen))
     );
-    let back = restore(&scene.layout, &scene.repos(), &id).unwrap();
+    let back = scene.restore(&id).unwrap();
     assert!(back.kept.is_empty(), "{back:?}");
     assert_eq!(scene.tree(), before);
 }
@@ -272,7 +283,7 @@ fn a_purge_killed_after_any_step_is_finished_or_undone() {
                 }
                 [row] => {
                     assert_eq!(row.cut_off, None, "{when}");
-                    restore(&scene.layout, &scene.repos(), &row.id).unwrap();
+                    restore(&scene.layout, &scene.repos(), row).unwrap();
                     assert_eq!(scene.tree(), before, "{when}");
                     finished += 1;
                 }
@@ -296,7 +307,8 @@ fn putting_back_killed_after_any_step_goes_on() {
             } else {
                 Selection::Revisions(&names)
             });
-            let done = killed_after(moves, || restore(&scene.layout, &scene.repos(), &id));
+            let row = scene.row(&id);
+            let done = killed_after(moves, || restore(&scene.layout, &scene.repos(), &row));
             let when = format!("whole {is_whole}, killed after {moves}");
             scene.assert_python_reads_it(&when);
             assert_nothing_lost(&scene, &before, &when);
@@ -323,7 +335,8 @@ fn freeing_killed_after_any_step_goes_on_and_touches_no_cache() {
         let names = [scene.old.to_string()];
         let id = scene.purge(Selection::Revisions(&names));
         let kept = scene.tree();
-        let done = killed_after(moves, || free(&scene.layout, &scene.repos(), &id));
+        let row = scene.row(&id);
+        let done = killed_after(moves, || free(&scene.layout, &scene.repos(), &row));
         assert_eq!(scene.tree(), kept);
         if done.is_ok() {
             break;
@@ -375,7 +388,7 @@ fn what_was_pulled_again_stays_and_only_what_is_missing_comes_back() {
     .unwrap();
     write_ref(layout, repo, &Revision::main(), &third).unwrap();
     let present = scene.tree();
-    let back = restore(layout, &scene.repos(), &id).unwrap();
+    let back = scene.restore(&id).unwrap();
     scene.assert_python_reads_it("put back");
     let now_there = scene.tree();
     for (path, seen) in &present {
@@ -446,7 +459,7 @@ fn corrupt_blobs_go_with_their_pointers_and_right_ones_never() {
     let id = scene.purge(Selection::Blobs(&etags));
     scene.assert_python_reads_it("purged");
     assert!(!layout.blob(repo, &etags[0]).exists());
-    let why = restore(layout, &scene.repos(), &id).unwrap_err();
+    let why = scene.restore(&id).unwrap_err();
     assert!(why.contains("not those of its name"), "{why}");
     assert_eq!(scene.rows().len(), 1);
     assert!(layout.blob(repo, &etag(OLD)).exists());
@@ -469,7 +482,7 @@ fn where_no_trash_can_be_parts_lie_in_the_repo_and_models_need_now() {
     assert!(stays.why.contains("--now"), "{stays:?}");
     let stays = scene.plan(Selection::Repo, true).unwrap_err();
     assert!(stays.why.contains("its own trash"), "{stays:?}");
-    restore(layout, &scene.repos(), &id).unwrap();
+    scene.restore(&id).unwrap();
     let after = scene.tree();
     assert!(
         before
@@ -498,7 +511,7 @@ fn a_content_of_the_shared_store_stays_there_and_is_kept_from_a_prune() {
         if is_pruned {
             fs::remove_file(&payload).unwrap();
         }
-        let back = restore(layout, &scene.repos(), &id).unwrap();
+        let back = scene.restore(&id).unwrap();
         assert!(back.kept.is_empty(), "{back:?}");
         assert_eq!(fs::read(&blob).unwrap(), NEW);
         assert_eq!(payload.exists(), !is_pruned);
@@ -511,6 +524,7 @@ fn a_content_of_the_shared_store_stays_there_and_is_kept_from_a_prune() {
 fn a_manifest_that_leads_out_of_the_cache_is_not_believed() {
     let scene = Scene::new();
     let id = scene.purge(Selection::Repo);
+    let row = scene.row(&id);
     let bin = &Bin::all(&scene.layout, &[])[0];
     let manifest = bin.folder().join(&id).join("manifest.json");
     let good = fs::read_to_string(&manifest).unwrap();
@@ -522,11 +536,11 @@ fn a_manifest_that_leads_out_of_the_cache_is_not_believed() {
         let bad = good.replace(from, to);
         assert_ne!(bad, good);
         fs::write(&manifest, bad).unwrap();
-        assert!(restore(&scene.layout, &scene.repos(), &id).is_err());
+        assert!(restore(&scene.layout, &scene.repos(), &row).is_err());
         assert!(Entry::all(bin)[0].manifest().is_none());
     }
     fs::write(&manifest, good).unwrap();
-    restore(&scene.layout, &scene.repos(), &id).unwrap();
+    scene.restore(&id).unwrap();
 }
 
 #[test]
@@ -535,10 +549,91 @@ fn another_caches_entry_is_left_to_it() {
     let id = scene.purge(Selection::Repo);
     let other = Layout::new(scene.layout.root().parent().unwrap().join("other"));
     prepare_repo(&other, &scene.repo).unwrap();
-    let why = restore(&other, &scene.repos(), &id).unwrap_err();
-    assert!(why.contains("another cache"), "{why}");
+    let row = scene.row(&id);
+    for why in [
+        restore(&other, &scene.repos(), &row).map(drop).unwrap_err(),
+        free(&other, &scene.repos(), &row).map(drop).unwrap_err(),
+    ] {
+        assert!(why.contains("another cache"), "{why}");
+    }
+    assert_eq!(scene.rows().len(), 1);
     let first = id;
     scene.build();
     let second = scene.purge(Selection::Repo);
     assert!(second > first, "ids sort: {first} {second}");
+}
+
+#[test]
+fn everything_that_goes_with_a_model_is_named() {
+    let scene = Scene::new();
+    let blobs = scene.layout.blobs(&scene.repo);
+    let dead = format!("{}.0123abcd", etag(b"dead"));
+    for name in [
+        "W-weird-etag.incomplete",
+        "my-notes.incomplete",
+        "0123abcd.map.incomplete",
+    ] {
+        fs::write(blobs.join(name), name).unwrap();
+    }
+    fs::create_dir(blobs.join("folder.incomplete")).unwrap();
+    fs::write(blobs.join("folder.incomplete/inside"), "x").unwrap();
+    symlink("nowhere", blobs.join("link.incomplete")).unwrap();
+    let planned = scene.plan(Selection::Repo, true).unwrap();
+    let there = scene.tree();
+    let named = planned.paths.iter().map(|it| it.path.as_str());
+    // A folder with nothing in it is no file.
+    let mut named: Vec<&str> = named.filter(|path| !path.ends_with("/.larder")).collect();
+    named.sort_unstable();
+    let folder = scene.layout.repo(&scene.repo);
+    let mut all: Vec<String> = there
+        .keys()
+        .map(|path| folder.join(path).display().to_string())
+        .collect();
+    all.sort_unstable();
+    assert_eq!(named, all);
+    let bytes = planned.paths.iter().map(|it| it.bytes).sum::<u64>();
+    assert_eq!(bytes, planned.bytes);
+    // An unfinished blob and its map go by a step of their own.
+    fs::write(blobs.join(format!("{dead}.incomplete")), "half").unwrap();
+    fs::write(blobs.join(format!("{dead}.map.incomplete")), "{}").unwrap();
+    let again = going(&scene.layout, &scene.repo, Selection::Repo).unwrap();
+    assert_eq!(again.paths, planned.paths);
+    assert!(again.unfinished.is_some());
+}
+
+#[test]
+fn ids_differ_over_all_trashes_and_an_entry_is_its_folders() {
+    let scene = Scene::new();
+    let names = [scene.old.to_string()];
+    let first = scene.purge(Selection::Revisions(&names));
+    scene.row(&first);
+    // From now on parts lie in the repo.
+    let beside = scene.layout.root().parent().unwrap().join(".larder-trash");
+    let away = beside.with_file_name("away");
+    fs::rename(&beside, &away).unwrap();
+    fs::write(&beside, "in the way").unwrap();
+    scene.build();
+    let alike = scene.purge(Selection::Revisions(&names));
+    assert_eq!(alike, first, "only one trash was there");
+    fs::remove_file(&beside).unwrap();
+    fs::rename(&away, &beside).unwrap();
+    let rows = scene.rows();
+    assert_eq!(rows.len(), 2);
+    let is_inside = |row: &&TrashRow| !row.path.starts_with(beside.to_str().unwrap());
+    let inside = rows.iter().find(is_inside).unwrap();
+    free(&scene.layout, &scene.repos(), inside).unwrap();
+    let left = scene.rows();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].path.starts_with(beside.to_str().unwrap()));
+    // Now that both are there, the next is called otherwise.
+    fs::rename(&beside, &away).unwrap();
+    fs::write(&beside, "in the way").unwrap();
+    scene.build();
+    let inside = scene.purge(Selection::Revisions(&names));
+    fs::remove_file(&beside).unwrap();
+    fs::rename(&away, &beside).unwrap();
+    free(&scene.layout, &scene.repos(), &left[0]).unwrap();
+    scene.build();
+    let next = scene.purge(Selection::Revisions(&names));
+    assert!(next > inside && next > first, "{next} {inside} {first}");
 }
