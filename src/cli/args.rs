@@ -473,9 +473,17 @@ pub(super) fn call_of<'a>(
 }
 
 impl Globals {
-    /// The flags that say which cache and which Hub, as typed.
+    /// The flags that say which cache and which Hub. The folder is told from the root on: advice and
+    /// scripts are run elsewhere than where the call was typed.
     pub fn places(&self) -> Vec<String> {
-        let cache_dir = self.cache_dir.as_ref().map(|dir| dir.to_string_lossy());
+        let placed = |dir: &PathBuf| {
+            // A leading `~` is the home, as the configuration reads it.
+            let is_home = dir.starts_with("~");
+            let absolute = (!is_home).then(|| std::path::absolute(dir).ok()).flatten();
+            let dir = absolute.as_ref().unwrap_or(dir);
+            dir.to_string_lossy().into_owned()
+        };
+        let cache_dir = self.cache_dir.as_ref().map(placed);
         [
             ("--cache-dir", cache_dir.as_deref()),
             ("--endpoint", self.endpoint.as_deref()),

@@ -296,6 +296,19 @@ mod tests {
             panic!("not a status");
         };
         assert_eq!(status.places, ["--cache-dir '/my disk'"]);
+        // Wherever advice or a script is run, it is the same cache.
+        let here = std::env::current_dir().unwrap();
+        let below = format!("--cache-dir {}", here.join("seven/hub").display());
+        for (typed, told) in [
+            ("seven/hub", below.as_str()),
+            ("~/hub", "--cache-dir '~/hub'"),
+        ] {
+            let args = parsed(&["guide", "org/m", "--script", "--cache-dir", typed]);
+            let Some(super::super::args::Verb::Guide(guide)) = args.verb else {
+                panic!("not a guide");
+            };
+            assert_eq!(guide.places, [told]);
+        }
     }
 
     #[test]

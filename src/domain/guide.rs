@@ -136,7 +136,8 @@ impl Guide {
             lines.push(format!(
                 "   For curl, make a token that may read it at {TOKENS}, and put it into a variable:"
             ));
-            lines.push("     read -rs HF_TOKEN".to_owned());
+            // Not `read -s`: a POSIX shell has no such flag.
+            lines.push("     stty -echo; read -r HF_TOKEN; stty echo".to_owned());
         }
         step(
             &mut lines,
@@ -203,7 +204,7 @@ impl Guide {
         };
         let name = format!("./{}", file.path);
         format!(
-            "{token}-fL -C - --create-dirs -o {} {}",
+            "{token}-fL --globoff -C - --create-dirs -o {} {}",
             quoted(&name),
             quoted(&file.url)
         )
@@ -325,7 +326,10 @@ mod tests {
         assert!(!text.contains("HF_TOKEN"), "{text}");
         let text = steps(&guide("a.json", true));
         assert!(text.contains("https://huggingface.co/org/m\n"), "{text}");
-        assert!(text.contains("read -rs HF_TOKEN"), "{text}");
+        assert!(
+            text.contains("stty -echo; read -r HF_TOKEN; stty echo"),
+            "{text}"
+        );
         let mut at_commit = guide("a.json", false);
         at_commit.revision = Revision::new(&"ab".repeat(20)).unwrap();
         let call = at_commit.import_call(&[]);

@@ -110,7 +110,8 @@ fi
 case ${HF_TOKEN:-} in
 *[!A-Za-z0-9_.-]*) fail 'HF_TOKEN holds characters that no token has' ;;
 esac
-mkdir -p "$folder"
-cd "$folder"
+mkdir -p -- "$folder"
+# With CDPATH, cd may go to a folder of that name elsewhere.
+CDPATH='' cd -- "$folder"
 say "$total bytes are to be fetched into $folder"
 
