@@ -147,12 +147,27 @@ fn guide_call(repo: &str, pull: Option<&str>) -> String {
         .join(" ")
 }
 
+/// The pull of what a call was about. Only a pull can take what MLX does not read.
+fn pull_call(call: &str, repo: &str) -> String {
+    if call.starts_with("larder pull ") {
+        return call.to_owned();
+    }
+    let guide = call.strip_prefix("larder guide ");
+    guide.map_or_else(
+        || format!("larder pull {repo}"),
+        |rest| format!("larder pull {}", rest.replacen(" --script", "", 1)),
+    )
+}
+
 fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
     let repo = subject.repo.unwrap_or("ORG/NAME");
     let again = call_again(subject, repo);
     match failure.help() {
         Remedy::FixCall => right_call(failure, subject, repo, &again),
-        Remedy::FetchAll => format!("fetch it anyway with `{again} --all`, or choose another repo"),
+        Remedy::FetchAll => format!(
+            "fetch it anyway with `{} --all`, or choose another repo",
+            pull_call(&again, repo)
+        ),
         Remedy::PullAgain => pull_again(failure, subject),
         Remedy::WaitForLock => wait(subject, repo, &again),
         Remedy::CheckNetwork => {
@@ -402,8 +417,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_guide_leaves_out_is_fetched_by_a_pull_into_the_same_cache() {
+        let failure = Failure::new(FailureCode::NoWeights, "x");
+        let subject = Subject {
+            repo: Some("org/m"),
+            command: "guide",
+            call: Some("larder guide org/m --revision v2 --script --cache-dir /c"),
+        };
+        let next = tell(&failure, subject).next;
+        let call = "`larder pull org/m --revision v2 --cache-dir /c --all`";
+        assert!(next.contains(call), "{next}");
+    }
+
+    #[test]
     fn commands_in_the_advice_exist() {
-        use clap::CommandFactory as _;
+        use clap::{CommandFactory as _, Parser as _};
         let command = super::super::args::Args::command();
         let verbs: Vec<&str> = command
             .get_subcommands()
@@ -420,8 +448,8 @@ mod tests {
         flags.push("help".to_owned());
         for code in FailureCode::ALL {
             for place in [
-                "pull", "ls", "status", "verify", "doctor", "locks", "purge", "trash", "report",
-                "demo", "",
+                "pull", "guide", "import", "ls", "status", "verify", "doctor", "locks", "purge",
+                "trash", "report", "demo", "",
             ] {
                 let subject = Subject {
                     repo: None,
@@ -429,6 +457,13 @@ mod tests {
                     call: None,
                 };
                 let next = tell(&Failure::new(code, "x"), subject).next;
+                for call in next.split('`').skip(1).step_by(2) {
+                    if call.starts_with("larder ") {
+                        let parsed = super::super::args::Args::try_parse_from(call.split(' '));
+                        let is_help = parsed.as_ref().is_err_and(|error| !error.use_stderr());
+                        assert!(parsed.is_ok() || is_help, "{call}: {next}");
+                    }
+                }
                 for word in next.split("larder ").skip(1) {
                     let verb = word.split([' ', '`']).next().unwrap();
                     assert!(verb.starts_with("--") || verbs.contains(&verb), "{next}");
