@@ -11,7 +11,7 @@ use super::look::learn;
 use super::output::{Format, Output};
 use super::remedy::Subject;
 use super::table::{Table, cut};
-use crate::domain::{Bundle, Command, Finding, Verification, VerifyTarget, sanitize};
+use crate::domain::{Bundle, Command, Finding, Verdict, VerifyTarget, sanitize};
 use crate::store::{Shelf, Store, count, grouped, short, size};
 
 /// Runs `verify`; the exit code.
@@ -95,30 +95,25 @@ fn summary(store: &Store) -> String {
         .iter()
         .filter(|seen| seen.repo.is_none() || seen.what == Bundle::Orphans)
         .count();
+    // Of these, nothing says what some of the files should be.
+    let unproven = shelf
+        .verifications()
+        .iter()
+        .filter(|seen| seen.is_good() && seen.verdict() != Verdict::Good)
+        .count();
     let all = good + broken;
+    let good = good.saturating_sub(unproven);
     let snapshots = count(all.saturating_sub(others), "snapshot");
     let verdict = match others {
         0 => format!("{good} of {snapshots} good"),
         1 => format!("{snapshots} and 1 group of other contents, {good} of {all} good"),
         more => format!("{snapshots} and {more} groups of other contents, {good} of {all} good"),
     };
-    format!("{} hashed: {verdict}{unread}", size(bytes))
-}
-
-/// What is said of a snapshot in a word or two.
-fn verdict(model: &Verification) -> &'static str {
-    if !model.is_good() {
-        "broken"
-    } else if model.files_good > 0 || model.files_total == 0 {
-        "good"
-    } else if model.files_hashed > 0 {
-        // Nothing says what its files should be.
-        "hashed only"
-    } else if model.files_unknown == model.files_total {
-        "unknown"
-    } else {
-        "good"
-    }
+    let unproven = match unproven {
+        0 => String::new(),
+        some => format!(", {some} with files of which nothing says what they should be"),
+    };
+    format!("{} hashed: {verdict}{unproven}{unread}", size(bytes))
 }
 
 /// One row per snapshot, what its verdict rests on and what is wrong below.
@@ -144,7 +139,7 @@ fn verdicts(shelf: &Shelf, columns: Option<u16>, places: &[String]) -> String {
         let mut cells = vec![model.name(), short(&model.revision)];
         cells.extend(has_caches.then_some(cache));
         cells.extend([
-            verdict(model).to_owned(),
+            model.verdict().words().to_owned(),
             format!(
                 "{} of {}{hashed}{unknown}",
                 model.files_good, model.files_total

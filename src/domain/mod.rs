@@ -40,7 +40,7 @@ pub use repo::{Commit, RepoId, RepoKind, RepoReference, Revision};
 pub use report::{Basis, CacheKind, CacheRow, FileRow, FileState, ModelRow, ModelState, Setting};
 pub use survey::{
     Bundle, Disk, FixResult, Kept, LockKind, LockRow, LockState, Network, PartialRow, PartialState,
-    PurgeResult, Verification,
+    PurgeResult, Verdict, Verification,
 };
 pub use terminal::{Level, TerminalFacts, ThemeChoice};
 pub use text::{sanitize, sanitize_line, shell_word};

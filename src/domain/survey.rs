@@ -266,11 +266,55 @@ impl Verification {
         }
     }
 
-    /// Whether every file is there and right.
+    /// Whether nothing was found wrong; how much was proven, its verdict says.
     pub fn is_good(&self) -> bool {
         self.findings
             .iter()
             .all(|finding| finding.severity < super::finding::Severity::Error)
+    }
+
+    /// What may be said of it as a whole.
+    pub fn verdict(&self) -> Verdict {
+        if !self.is_good() {
+            Verdict::Broken
+        } else if self.files_unknown == 0 {
+            Verdict::Good
+        } else if self.files_good > 0 {
+            Verdict::Partly
+        } else if self.files_hashed > 0 {
+            Verdict::Hashed
+        } else {
+            Verdict::Unknown
+        }
+    }
+}
+
+/// What verifying may say of files as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every file is what it should be.
+    Good,
+    /// Some are; nothing says what the others should be, and the weights may be among those.
+    Partly,
+    /// They were read, and nothing says what any of them should be.
+    Hashed,
+    /// Nothing is known of any of them.
+    Unknown,
+    /// Something is wrong.
+    Broken,
+}
+
+impl Verdict {
+    /// In a word or two, for people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Partly => "partly good",
+            Self::Hashed => "hashed only",
+            Self::Unknown => "unknown",
+            Self::Broken => "broken",
+        }
     }
 }
 

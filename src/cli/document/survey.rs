@@ -10,7 +10,7 @@ use crate::domain::{
     CacheKind, CacheRow, Discard, DiscardKind, DiscardReason, Disk, Failure, FailureCode, Finding,
     FixResult, Kept, LockKind, LockRow, LockState, ModelRow, ModelState, Network, PartialRow,
     PartialState, PlanStep, PurgePlan, PurgeResult, RepoId, Rule, Setting, TerminalFacts,
-    TrashResult, TrashRow, Verification,
+    TrashResult, TrashRow, Verdict, Verification,
 };
 use crate::store::{FindingCounts, Healing, Looked, Scope, Shelf, Store};
 
@@ -235,6 +235,7 @@ struct VerifiedDocument<'a> {
     #[serde(flatten)]
     seen: &'a Verification,
     is_good: bool,
+    verdict: Verdict,
 }
 
 #[derive(Serialize)]
@@ -458,6 +459,7 @@ pub(in super::super) fn verify(store: &Store, closing: &Closing<'_>, is_line: bo
             .map(|seen| VerifiedDocument {
                 seen,
                 is_good: seen.is_good(),
+                verdict: seen.verdict(),
             })
             .collect(),
         good: last.map_or(0, |verifying| verifying.good),
