@@ -145,7 +145,11 @@ pub(super) fn paths_below(root: &Path) -> Result<Vec<RepoPath>> {
     let mut found = Vec::new();
     let mut open = vec![String::new()];
     while let Some(folder) = open.pop() {
-        let dir = root.join(&folder);
+        // Joined with nothing it would end in a slash, and be told so.
+        let dir = match folder.as_str() {
+            "" => root.to_owned(),
+            folder => root.join(folder),
+        };
         let entries = match host::read_dir(&dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -597,7 +597,8 @@ async fn unfinished_files_of_both_programs_are_live_or_abandoned() {
     let etag = machine.files["tokenizer.json"].1.clone();
     let notes = |folder: &Path| folder.join(".cache/huggingface/download");
     // The seed's error: the file is gone, and a start of it is there.
-    fs::remove_file(swift.join("tokenizer.json")).unwrap();
+    let gone = swift.join("tokenizer.json");
+    fs::remove_file(&gone).unwrap();
     let raced = notes(&swift).join(format!("tokenizer.json.{etag}.incomplete"));
     let newest = notes(&python).join(format!("{PYTHONS_TOKENIZER}.{etag}.0a1b2c3d.incomplete"));
     let older = notes(&python).join(format!("{PYTHONS_TOKENIZER}.{etag}.incomplete"));
@@ -606,6 +607,19 @@ async fn unfinished_files_of_both_programs_are_live_or_abandoned() {
         make_old(path);
     }
     let seen = machine.survey().await;
+    // What is gone is not to be removed: its note is.
+    let missing = seen.of(Rule::MissingFiles);
+    let missing = missing
+        .iter()
+        .find(|finding| finding.evidence[0].path == gone.to_string_lossy())
+        .unwrap();
+    let advice = format!("{:?}", missing.plan.steps);
+    let note = notes(&swift).join("tokenizer.json.metadata");
+    assert!(advice.contains(&*note.to_string_lossy()), "{advice}");
+    assert!(
+        !advice.contains(&format!("{}`", gone.display())),
+        "{advice}"
+    );
     let told: BTreeMap<u64, &PartialRow> =
         seen.partials.iter().map(|row| (row.bytes, row)).collect();
     assert_eq!(told.len(), 3, "{:?}", seen.partials);

@@ -256,14 +256,12 @@ impl Look<'_> {
             what: why,
             ..Seen::default()
         };
-        let finding = self
-            .home
-            .finding(Rule::Unreadable, file, seen, &sentence)
-            .step(words::by_hand(format!(
-                "make `{}` readable for you, or move it away",
-                sanitize(&self.home.folder.join(file).to_string_lossy())
-            )));
-        self.findings.push(finding);
+        let finding = self.home.finding(Rule::Unreadable, file, seen, &sentence);
+        let advice = format!(
+            "make `{}` readable for you, or move it away",
+            finding.evidence[0].path
+        );
+        self.findings.push(finding.step(words::by_hand(advice)));
         self.broken.push(sentence);
     }
 

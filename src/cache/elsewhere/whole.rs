@@ -48,10 +48,15 @@ impl Look<'_> {
             ),
         };
         let first = gone[0].as_str().to_owned();
+        let note = sanitize(&self.notes.place_of(&gone[0]).to_string_lossy());
+        let notes = match gone.len() {
+            1 => format!("its note `{note}`"),
+            more => format!("the {more} notes, such as `{note}`"),
+        };
         let mut finding = self
             .home
             .finding(Rule::MissingFiles, &first, Seen::default(), &summary)
-            .step(self.home.fetch_again(&first));
+            .step(self.home.fetch_gone(&first, &notes));
         if gone.len() > 1 {
             finding.file = None;
         }
@@ -176,8 +181,10 @@ impl Look<'_> {
                 self.missing.push(sentence);
             }
         }
+        // Elsewhere notes and listings tell what is missing.
+        let is_plain = !matches!(self.home.kind, CacheKind::HubApi | CacheKind::LocalDir);
         for trouble in examination.troubles {
-            if trouble.level != LoadLevel::Missing {
+            if is_plain || trouble.level != LoadLevel::Missing {
                 self.would_not_load(trouble);
             }
         }

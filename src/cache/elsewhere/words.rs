@@ -27,7 +27,11 @@ pub(super) struct Seen<'a> {
 impl Home {
     /// A finding about one of the model's files.
     pub(super) fn finding(&self, rule: Rule, file: &str, seen: Seen<'_>, summary: &str) -> Finding {
-        let place = self.folder.join(file);
+        // Joined with nothing it would end in a slash.
+        let place = match file {
+            "" => self.folder.clone(),
+            file => self.folder.join(file),
+        };
         Finding::new(rule, summary, cause(rule))
             .of_model(&self.repo, None)
             .of_file(file)
@@ -37,6 +41,19 @@ impl Home {
                 seen.expected_bytes,
                 seen.what,
             )
+    }
+
+    /// How files that are gone are fetched, `file` first: there is nothing of them to remove but
+    /// their notes. `notes`: where those are.
+    pub(super) fn fetch_gone(&self, file: &str, notes: &str) -> PlanStep {
+        if self.kind != CacheKind::HubApi {
+            return self.fetch_again(file);
+        }
+        by_hand(format!(
+            "stop the apps that load it, remove {notes}, and let the app download the model again; \
+             or `larder pull {}` for programs that read the Hub cache",
+            self.repo
+        ))
     }
 
     /// How this model is fetched anew.
