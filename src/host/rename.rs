@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -22,22 +23,26 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// In two steps where the system has no such call: a file has both names for a moment.
+/// In two steps where the system has no such call: a file or link has both names for a moment.
 fn slowly(from: &Path, to: &Path) -> io::Result<()> {
     if to.symlink_metadata().is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    if from.symlink_metadata()?.is_file() && fs::hard_link(from, to).is_ok() {
+    let kind = from.symlink_metadata()?.file_type();
+    if kind.is_file() && fs::hard_link(from, to).is_ok() {
         return fs::remove_file(from);
     }
-    // A folder cannot replace one with something in it; a link is made anew by whoever reads it.
+    if kind.is_symlink() {
+        // Made anew: that fails where somebody has made one meanwhile.
+        symlink(fs::read_link(from)?, to)?;
+        return fs::remove_file(from);
+    }
+    // A folder cannot replace one with something in it.
     fs::rename(from, to)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use super::*;
 
     #[test]
