@@ -374,9 +374,11 @@ async fn two_larders_fetch_once_what_the_old_script_fetches_beside_them() {
         .map(|kind| Neighbour::start(kind, street.command(kind, 1), None))
         .collect();
     street.run(&mut all, "nobody is killed");
-    assert_eq!(street.larder_bytes(), street.model.bytes());
+    // What the script has brought by then is taken from its folder.
+    assert!(street.larder_bytes() <= street.model.bytes());
     let weights = street.repo().join("snapshots/main/model.safetensors");
     assert_eq!(fs::read(weights).unwrap(), street.weights);
+    let fetched = street.larder_bytes();
     street.complete("nobody was killed");
-    assert_eq!(street.larder_bytes(), street.model.bytes());
+    assert_eq!(street.larder_bytes(), fetched, "it was whole");
 }
