@@ -299,6 +299,12 @@ fn discarding(text: &mut Text, canvas: Canvas<'_>, asked: &Discarding) {
     if planned.plan.steps.is_empty() {
         text.wrapped(0, "There is nothing to take away.", theme.text);
     }
+    // What is asked for comes first: the paths may be more than there is room for.
+    if let Some(name) = wish::name_of_whole(planned) {
+        let words = format!("A whole model goes. Type {name} and Enter for yes.");
+        text.wrapped(0, &words, theme.accent);
+        text.blank();
+    }
     for discard in planned.plan.discards() {
         let what = match discard.kind {
             DiscardKind::Repo => "all of it".to_owned(),
@@ -326,11 +332,6 @@ fn discarding(text: &mut Text, canvas: Canvas<'_>, asked: &Discarding) {
     for kept in &planned.kept {
         let words = format!("{} stays: {}", kept.path, kept.why);
         text.wrapped(0, &words, theme.dim);
-    }
-    if let Some(name) = wish::name_of_whole(planned) {
-        text.blank();
-        let words = format!("A whole model goes. Type {name} and Enter for yes.");
-        text.wrapped(0, &words, theme.accent);
     }
 }
 
