@@ -33,13 +33,21 @@ async fn run(mut session: Session<'_>, args: &TrashArgs, mut console: Console<'_
         }
         Some(TrashVerb::Restore { id }) => {
             let id = (id != "last").then(|| id.clone());
-            send(
-                &mut session,
-                &mut console,
-                &mut store,
-                TrashRequest::Restore { id },
-            )
-            .await
+            let wish = TrashRequest::Restore { id };
+            let ending = send(&mut session, &mut console, &mut store, wish).await;
+            let result = store.shelf().trashed();
+            match result.and_then(|result| result.wrong.first()) {
+                Some(path) if ending.exit_code == 0 => Ending::refused(
+                    Failure::new(
+                        FailureCode::Incomplete,
+                        "not everything could be put back: bytes in the trash are not those of \
+                         their names",
+                    )
+                    .because("they stay there; `larder pull` fetches the right ones")
+                    .at_path(path.clone()),
+                ),
+                _ => ending,
+            }
         }
         Some(TrashVerb::Empty { dry_run, yes, .. }) => match args.older_than_ms() {
             Err(failure) => Ending::refused(*failure),

@@ -194,4 +194,6 @@ pub struct TrashResult {
     pub freed_bytes: u64,
     /// What stays in the trash, and why.
     pub kept: Vec<Kept>,
+    /// Of that the contents whose bytes are not those of their names.
+    pub wrong: Vec<String>,
 }

@@ -68,14 +68,11 @@ fn plan(
         request.unused_ms = policy.unused_days.map(days);
     }
     let request = &request;
-    if request.unused_ms.is_some() && !host::records_access(layout.root()) {
-        return Err(one(Failure::new(
-            FailureCode::Refused,
-            "nobody can tell when models were last used",
-        )
-        .because(
-            "this file system is mounted so that reading leaves no trace (`noatime`)",
-        )));
+    if request.unused_ms.is_some()
+        && let Some(why) = host::access_unknown(layout.root())
+    {
+        let what = "nobody can tell when models were last used";
+        return Err(one(Failure::new(FailureCode::Refused, what).because(why)));
     }
     let mut targets = request.targets.clone();
     if targets.is_empty() {

@@ -3,7 +3,7 @@
 //!
 //! **Law**: nothing that was put into the trash is freed before its time without a plan that named it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -80,12 +80,14 @@ fn carry_out(shared: &Shared, request: &TrashRequest) -> Result<Done, Failure> {
                 .because(sanitize(&why))
                 .at_path(row.path.clone())
             })?;
-            let shown = back.restored.iter();
+            let shown = |paths: &[PathBuf]| -> Vec<String> {
+                let texts = paths.iter().map(|path| sanitize(&path.to_string_lossy()));
+                texts.collect()
+            };
             let result = TrashResult {
                 ids: vec![row.id.clone()],
-                restored: shown
-                    .map(|path| sanitize(&path.to_string_lossy()))
-                    .collect(),
+                restored: shown(&back.restored),
+                wrong: shown(&back.wrong),
                 restored_bytes: back.bytes,
                 freed_bytes: 0,
                 kept: back.kept,

@@ -37,6 +37,6 @@ pub use remote::is_remote;
 pub use rename::rename_new;
 pub use signal::sighup_is_ignored;
 pub use space::{
-    absent_mount, disk, free_space, nearest_existing, open_files_limit, records_access,
+    absent_mount, access_unknown, disk, free_space, nearest_existing, open_files_limit,
 };
 pub use sync::{start_writeback, sync_files, will_read_through};

@@ -22,22 +22,36 @@ pub fn disk(path: &Path) -> io::Result<Disk> {
     })
 }
 
-/// Whether the file system notes down when files are read.
+/// Why nobody can tell from the file system when files were last read; `None` if it notes that down.
 #[cfg(target_os = "linux")]
-pub fn records_access(path: &Path) -> bool {
-    let nearest = nearest_existing(path).ok();
-    let mount = nearest.and_then(|path| rustix::fs::statvfs(path.as_path()).ok());
-    mount.is_none_or(|mount| {
-        !mount
-            .f_flag
-            .contains(rustix::fs::StatVfsMountFlags::NOATIME)
-    })
+pub fn access_unknown(path: &Path) -> Option<&'static str> {
+    let nearest = nearest_existing(path).ok()?;
+    let mount = rustix::fs::statvfs(nearest.as_path()).ok()?;
+    mount
+        .f_flag
+        .contains(rustix::fs::StatVfsMountFlags::NOATIME)
+        .then_some("this file system is mounted so that reading leaves no trace (`noatime`)")
 }
 
-/// Whether the file system notes down when files are read: a Mac's does.
+/// Why nobody can tell from the file system when files were last read; `None` if it notes that down.
 #[cfg(not(target_os = "linux"))]
-pub const fn records_access(_path: &Path) -> bool {
-    true
+pub fn access_unknown(path: &Path) -> Option<&'static str> {
+    let nearest = nearest_existing(path).ok();
+    let mount = nearest.and_then(|path| rustix::fs::statfs(path.as_path()).ok());
+    apple_access_unknown(mount.map(|mount| mount.f_flags))
+}
+
+/// A Mac notes down only the first reading after a change, so a model that is read every day looks as
+/// if it had been read once; unless the volume is mounted with `strictatime`.
+#[cfg(any(test, not(target_os = "linux")))]
+fn apple_access_unknown(mount_flags: Option<u32>) -> Option<&'static str> {
+    /// `MNT_STRICTATIME` of sys/mount.h.
+    const STRICT: u32 = 0x8000_0000;
+    let is_strict = mount_flags.is_some_and(|flags| flags & STRICT != 0);
+    (!is_strict).then_some(
+        "on this volume only the first reading of a file leaves a trace; mounted with \
+         `strictatime`, each does",
+    )
 }
 
 /// How many files this process may have open at once; `None` means no limit.
@@ -104,6 +118,14 @@ mod tests {
         let disk = disk(&deep).unwrap();
         assert!(disk.free_bytes > 0 && disk.free_bytes <= disk.total_bytes);
         assert!(!dir.path().join("a").exists());
+    }
+
+    #[test]
+    fn on_a_mac_only_a_strict_volume_tells_when_files_were_read() {
+        // What `statfs` says of a volume as macOS mounts it: local, journaled, multilabel.
+        assert!(apple_access_unknown(Some(0x0480_1000)).is_some());
+        assert!(apple_access_unknown(None).is_some());
+        assert!(apple_access_unknown(Some(0x8480_1000)).is_none());
     }
 
     #[test]

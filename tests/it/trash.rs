@@ -362,6 +362,49 @@ async fn what_was_pulled_again_stays() {
     home.run(&["verify"]).assert_code(0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_changed_in_the_trash_stay_there_and_are_said() {
+    let home = stocked().await;
+    home.run(&["purge", OTHER, "--yes"]).assert_code(0);
+    let entry = PathBuf::from(entries(&home)[0]["path"].as_str().unwrap());
+    let blob = largest(&entry.join("content/models--someone--other"));
+    let mut bytes = fs::read(&blob).unwrap();
+    bytes[900] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    let back = home.run(&["trash", "restore", "last"]);
+    back.assert_code(3);
+    assert!(back.stdout.contains("not those of its name"), "{back:?}");
+    assert_readable(&home, "put back");
+    assert!(blob.is_file());
+    home.run(&["verify"]).assert_code(0);
+    home.run(&["pull", OTHER]).assert_code(0);
+    home.run(&["ready", OTHER]).assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_caches_purge_is_shown_and_neither_freed_nor_put_back() {
+    let home = stocked().await;
+    let second = home.cache().with_file_name("hub2");
+    copy_all(
+        &folder(&home, OTHER),
+        &second.join("models--someone--other"),
+    );
+    let second = second.to_str().unwrap();
+    let purge = ["--cache-dir", second, "purge", OTHER, "--yes"];
+    home.run(&purge).assert_code(0);
+    let rows = entries(&home);
+    assert_eq!(rows.len(), 1, "`ls` shows it");
+    let shown = home.run(&["trash", "ls"]);
+    assert!(shown.stdout.contains(second), "{}", shown.stdout);
+    assert!(shown.stdout.contains(rows[0]["path"].as_str().unwrap()));
+    home.run(&["trash", "empty", "--yes"]).assert_code(0);
+    home.run(&["trash", "restore", "last"]).assert_code(3);
+    assert_eq!(entries(&home).len(), 1);
+    home.run(&["--cache-dir", second, "trash", "restore", "last"])
+        .assert_code(0);
+    assert!(entries(&home).is_empty());
+}
+
 /// The rules of the app that this project comes from (hub.md 3.4) deleted every healthy repo, since
 /// its top folder holds no `config.json`, and everything called `.incomplete` or `.tmp`. On the same
 /// trees nothing healthy goes, whatever is asked for without naming it.

@@ -1,18 +1,22 @@
 //! Owns putting back what lies in an entry of the trash.
 //!
-//! **Law**: nothing is replaced: what is in the cache now stays. Blobs come before the pointers that
+//! **Law**: what is wanted back is hashed before it gets the name of a content again, and what has
+//! other bytes stays in the trash. Nothing is replaced: what is in the cache now stays. Blobs come before the pointers that
 //! lead to them, snapshots before the refs that name them; no pointer is put back that would lead to
 //! nothing, and no ref that would name nothing. Doing it again does no harm.
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::super::salvage::exact_etag;
 use super::super::sight::is_own_folder;
 use super::super::{Error, Layout, Result, prepare_repo};
 use super::entry::Entry;
 use super::goes::{entries, leaves};
+use super::is_right_at;
 use super::manifest::Manifest;
 use super::moves::{Dirty, rename_new};
 use crate::domain::{Commit, DiscardKind, Kept, RepoId, sanitize};
@@ -26,12 +30,29 @@ pub struct Back {
     pub bytes: u64,
     /// What was not, and why.
     pub kept: Vec<Kept>,
+    /// Of that the blobs whose bytes are not those of their names, where they would lie.
+    pub wrong: Vec<PathBuf>,
+}
+
+/// Whether bytes are hashed before they get the name of a content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// They are.
+    Hash,
+    /// They are not: a move that was cut off just now is undone.
+    AsItWas,
 }
 
 const HERE: &str = "something has its place again, and that stays";
+const WRONG: &str = "its bytes are not those of its name: pull the model, which fetches it";
 
 /// Puts back what has a place.
-pub(super) fn give_back(entry: &Entry, layout: &Layout, manifest: &Manifest) -> Result<Back> {
+pub(super) fn give_back(
+    entry: &Entry,
+    layout: &Layout,
+    manifest: &Manifest,
+    proof: Proof,
+) -> Result<Back> {
     let Some(repo) = manifest.repo_id() else {
         return Ok(Back::default());
     };
@@ -41,9 +62,14 @@ pub(super) fn give_back(entry: &Entry, layout: &Layout, manifest: &Manifest) -> 
     if !is_own_folder(&content) {
         return Ok(back);
     }
+    let wrong = match proof {
+        Proof::Hash => wrong_blobs(entry, &content, &folder)?,
+        Proof::AsItWas => BTreeSet::new(),
+    };
     // A model that nobody has pulled again comes back in one step, as it was.
     let is_whole = manifest.kind() == Some(DiscardKind::Repo);
-    if is_whole && folder.symlink_metadata().is_err() && !has_lost_payloads(&content, &folder) {
+    let is_absent = folder.symlink_metadata().is_err();
+    if is_whole && is_absent && wrong.is_empty() && !has_lost_payloads(&content, &folder) {
         let bytes = entry.bytes();
         match rename_new(&content, &folder) {
             Ok(_) => {
@@ -66,6 +92,7 @@ pub(super) fn give_back(entry: &Entry, layout: &Layout, manifest: &Manifest) -> 
         repo,
         content,
         folder,
+        wrong,
         back,
         dirty: Dirty::default(),
     };
@@ -74,6 +101,39 @@ pub(super) fn give_back(entry: &Entry, layout: &Layout, manifest: &Manifest) -> 
     merge.snapshots()?;
     merge.refs()?;
     Ok(merge.back)
+}
+
+/// The names of the blobs that have the name of a content and other bytes.
+fn wrong_blobs(entry: &Entry, content: &Path, folder: &Path) -> Result<BTreeSet<OsString>> {
+    let mut wrong = BTreeSet::new();
+    for blob in entries(&content.join("blobs"))? {
+        let name = blob.file_name().unwrap_or_default();
+        let Some(etag) = name.to_str().and_then(exact_etag) else {
+            continue;
+        };
+        let place = folder.join("blobs").join(name);
+        // Where its bytes are: here, in the shared store, or under the second name of those.
+        let bytes = if !is_link(&blob) {
+            blob.clone()
+        } else {
+            let target = fs::read_link(&blob).map_err(Error::at("read the link", &blob))?;
+            if leads_somewhere(&blob, &place) {
+                plain(&place.with_file_name("").join(target))
+            } else {
+                let hash = target.file_name().unwrap_or_default();
+                let kept = entry.payloads().join(hash);
+                if kept.symlink_metadata().is_err() {
+                    // There is nothing to get the name back.
+                    continue;
+                }
+                kept
+            }
+        };
+        if !is_right_at(&bytes, &etag) {
+            wrong.insert(name.to_owned());
+        }
+    }
+    Ok(wrong)
 }
 
 /// Whether a blob is a link into the shared store to something that is gone there.
@@ -100,6 +160,8 @@ struct Merge<'a> {
     content: PathBuf,
     /// The repo's folder in the cache.
     folder: PathBuf,
+    /// Names of blobs whose bytes are others.
+    wrong: BTreeSet<OsString>,
     back: Back,
     dirty: Dirty,
 }
@@ -109,7 +171,11 @@ impl Merge<'_> {
         for from in entries(&self.content.join("blobs"))? {
             let name = from.file_name().unwrap_or_default().to_owned();
             let to = self.layout.blobs(&self.repo).join(&name);
-            if is_link(&from) && !leads_somewhere(&from, &to) {
+            if self.wrong.contains(&name) {
+                // What leads to it stays too, unless the right bytes are there.
+                self.back.wrong.push(to.clone());
+                self.keep(&to, WRONG);
+            } else if is_link(&from) && !leads_somewhere(&from, &to) {
                 self.payload(&from, &to)?;
             } else if is_own_folder(&from) {
                 self.keep(&to, "a folder is no blob");
@@ -282,7 +348,7 @@ fn leads_somewhere(link: &Path, place: &Path) -> bool {
 }
 
 /// A path without `.` and `..`, by its text alone.
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
         match part.as_os_str() {

@@ -18,7 +18,7 @@ use std::time::SystemTime;
 use super::super::partials::since_epoch_ms;
 use super::super::sight::is_own_folder;
 use super::super::{Error, Layout, Result};
-use super::back::{self, Back};
+use super::back::{self, Back, Proof};
 use super::bin::{Bin, Taken};
 use super::goes::leaves;
 use super::manifest::Manifest;
@@ -206,7 +206,7 @@ impl Entry {
 
     /// Puts back what was moved, and takes the entry away if that was all of it.
     fn undo(&mut self, layout: &Layout, manifest: &Manifest) -> Result<Back> {
-        let back = back::give_back(self, layout, manifest)?;
+        let back = back::give_back(self, layout, manifest, Proof::AsItWas)?;
         self.close()?;
         Ok(back)
     }
@@ -214,7 +214,7 @@ impl Entry {
     /// Puts back what has a place, and says what has none.
     pub(super) fn restore(mut self, layout: &Layout, manifest: &Manifest) -> Result<Back> {
         self.becomes(State::Restoring)?;
-        let back = back::give_back(&self, layout, manifest)?;
+        let back = back::give_back(&self, layout, manifest, Proof::Hash)?;
         self.close()?;
         Ok(back)
     }
@@ -312,7 +312,7 @@ impl Entry {
                 )
             }
             State::Restoring => {
-                let back = back::give_back(&self, layout, &manifest)?;
+                let back = back::give_back(&self, layout, &manifest, Proof::Hash)?;
                 self.close()?;
                 format!(
                     "putting `{repo}` back was cut off: the rest of it is back{}",
@@ -372,7 +372,7 @@ fn words_of(count: usize) -> String {
 fn kept_words(back: &Back) -> String {
     match back.kept.len() {
         0 => String::new(),
-        kept => format!("; {kept} stay in the trash, since something has their place"),
+        kept => format!("; {kept} stay in the trash: `larder trash restore` says why"),
     }
 }
 

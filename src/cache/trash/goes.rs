@@ -2,12 +2,11 @@
 //! order in which they go.
 //!
 //! **Law**: refs go before the snapshot they name, pointers before the blobs they lead to, and a
-//! blob only if no snapshot that stays leads to it. Only the first link is looked at: what a blob
-//! that is a link leads to is shared and stays. Changes nothing and follows no link.
+//! blob only if no snapshot that stays, of this repo or of another, leads to it or through it. What
+//! a blob leads to outside the repo is shared and stays. Changes nothing.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,7 @@ use super::super::partials::since_epoch_ms;
 use super::super::salvage::{etag_of, exact_etag};
 use super::super::sight::is_own_folder;
 use super::super::{Error, Layout, Result, refs_of};
+use super::chains::Chains;
 use crate::domain::{Commit, DiscardKind, DiscardPath, Etag, RepoId};
 use crate::host;
 
@@ -67,7 +67,7 @@ pub fn going(layout: &Layout, repo: &RepoId, selection: Selection<'_>) -> Result
         return Err(Error::from_io("look at", &folder, error));
     }
     let units = match selection {
-        Selection::Repo => vec![folder],
+        Selection::Repo => of_repo(layout, repo)?,
         Selection::Revisions(names) => of_revisions(layout, repo, names)?,
         Selection::Blobs(etags) => of_blobs(layout, repo, etags)?,
     };
@@ -150,36 +150,114 @@ fn of_revisions(layout: &Layout, repo: &RepoId, names: &[String]) -> Result<Vec<
             layout.aside(repo, &commit),
         ]);
     }
+    let blobs = layout.blobs(repo);
+    let mut chains = Chains::of(layout);
+    let contents = chains.folder(&blobs)?;
+    let mut places = Vec::new();
+    for name in names {
+        places.push(chains.place(&snapshots.join(name))?);
+    }
+    let contents_of = |steps: &[PathBuf]| -> Vec<OsString> {
+        let inside = steps.iter().filter(|it| it.parent() == Some(&contents));
+        let names = inside.filter_map(|step| step.file_name());
+        names.map(ToOwned::to_owned).collect()
+    };
+    let is_in_the_way =
+        |steps: &[PathBuf]| -> bool { steps.iter().any(|it| is_below_one(it, &places)) };
     let (mut gone, mut stays) = (BTreeSet::new(), BTreeSet::new());
     for (snapshot, entry) in folders(&snapshots)? {
         let is_going = snapshot
             .to_str()
             .is_some_and(|name| names.iter().any(|going| going == name));
-        let set = if is_going { &mut gone } else { &mut stays };
-        set.extend(targets(&entry)?.into_iter().map(|(_, name)| name));
+        for (link, steps) in chains.below(&entry)? {
+            if is_going {
+                gone.extend(contents_of(&steps));
+            } else if is_in_the_way(&steps) {
+                return Err(led_to(
+                    &link,
+                    "what stays leads through a snapshot that goes",
+                ));
+            } else {
+                stays.extend(contents_of(&steps));
+            }
+        }
     }
-    let blobs = layout.blobs(repo);
+    for (other, steps) in chains.of_others(layout, repo)? {
+        if is_in_the_way(&steps) {
+            return Err(of_another(&other, &steps));
+        }
+        stays.extend(contents_of(&steps));
+    }
     units.extend(gone.difference(&stays).map(|name| blobs.join(name)));
     units.retain(|unit| unit.symlink_metadata().is_ok());
     Ok(units)
 }
 
-/// Blobs and every pointer that leads to one of them.
+/// Blobs and every pointer that leads to one of them, also by way of other pointers: those first
+/// that are the farthest away.
 fn of_blobs(layout: &Layout, repo: &RepoId, etags: &[Etag]) -> Result<Vec<PathBuf>> {
     let names: BTreeSet<OsString> = etags.iter().map(|etag| etag.to_string().into()).collect();
-    let mut units = Vec::new();
+    let mut chains = Chains::of(layout);
+    let contents = chains.folder(&layout.blobs(repo))?;
+    let snapshots = chains.folder(&layout.snapshots(repo))?;
+    let places: Vec<PathBuf> = names.iter().map(|name| contents.join(name)).collect();
+    let mut pointers = Vec::new();
     for (_, entry) in folders(&layout.snapshots(repo))? {
-        let pointers = targets(&entry)?.into_iter();
-        units.extend(
-            pointers
-                .filter(|(_, name)| names.contains(name))
-                .map(|(path, _)| path),
-        );
+        for (link, steps) in chains.below(&entry)? {
+            let Some(at) = steps.iter().position(|step| places.contains(step)) else {
+                continue;
+            };
+            if !steps[..at].iter().all(|step| step.starts_with(&snapshots)) {
+                return Err(led_to(
+                    &link,
+                    "it leads there by a way that is no pointer's",
+                ));
+            }
+            pointers.push((at, link));
+        }
     }
+    for (other, steps) in chains.of_others(layout, repo)? {
+        if steps.iter().any(|step| is_below_one(step, &places)) {
+            return Err(of_another(&other, &steps));
+        }
+    }
+    pointers.sort_by(|(a, _), (b, _)| b.cmp(a));
+    let mut units: Vec<PathBuf> = pointers.into_iter().map(|(_, link)| link).collect();
     let blobs = layout.blobs(repo);
     let there = names.iter().map(|name| blobs.join(name));
     units.extend(there.filter(|blob| blob.symlink_metadata().is_ok()));
     Ok(units)
+}
+
+/// A whole repo, if nothing of another one leads into it.
+fn of_repo(layout: &Layout, repo: &RepoId) -> Result<Vec<PathBuf>> {
+    let folder = layout.repo(repo);
+    let mut chains = Chains::of(layout);
+    let places = [chains.place(&folder)?];
+    for (other, steps) in chains.of_others(layout, repo)? {
+        if steps.iter().any(|step| is_below_one(step, &places)) {
+            return Err(of_another(&other, &steps));
+        }
+    }
+    Ok(vec![folder])
+}
+
+fn is_below_one(step: &Path, places: &[PathBuf]) -> bool {
+    places.iter().any(|place| step.starts_with(place))
+}
+
+fn of_another(other: &RepoId, steps: &[PathBuf]) -> Error {
+    let link = steps.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
+    led_to(link, &format!("`{other}` needs it: purge that first"))
+}
+
+/// The refusal to take away what something leads to that stays.
+fn led_to(link: &Path, why: &str) -> Error {
+    Error::from_io(
+        "do without what is led to by",
+        link,
+        io::Error::other(why.to_owned()),
+    )
 }
 
 /// The snapshots: names and folders.
@@ -193,21 +271,6 @@ fn folders(snapshots: &Path) -> Result<Vec<(OsString, PathBuf)>> {
             // Nobody can tell what a folder elsewhere leads to, so nothing here may go.
             let error = io::Error::other("a snapshot that is a link");
             return Err(Error::from_io("look at", &entry, error));
-        }
-    }
-    Ok(found)
-}
-
-/// Every link below a folder, with the last name of what it leads to.
-fn targets(folder: &Path) -> Result<Vec<(PathBuf, OsString)>> {
-    let mut found = Vec::new();
-    for path in leaves(folder)? {
-        if path
-            .symlink_metadata()
-            .is_ok_and(|found| found.is_symlink())
-        {
-            let target = fs::read_link(&path).map_err(Error::at("read the link", &path))?;
-            found.extend(target.file_name().map(|name| (path, name.to_owned())));
         }
     }
     Ok(found)

@@ -6,6 +6,7 @@
 
 mod back;
 mod bin;
+mod chains;
 mod entry;
 mod goes;
 mod manifest;

@@ -637,3 +637,104 @@ fn ids_differ_over_all_trashes_and_an_entry_is_its_folders() {
     let next = scene.purge(Selection::Revisions(&names));
     assert!(next > inside && next > first, "{next} {inside} {first}");
 }
+
+#[test]
+fn changed_bytes_do_not_get_the_name_of_a_content_back() {
+    for is_whole in [true, false] {
+        let scene = Scene::new();
+        let Scene { layout, repo, .. } = &scene;
+        let names = [scene.old.to_string()];
+        let id = scene.purge(if is_whole {
+            Selection::Repo
+        } else {
+            Selection::Revisions(&names)
+        });
+        let name = etag(OLD).to_string();
+        let row = scene.row(&id);
+        let inside = leaves(Path::new(&row.path)).unwrap();
+        let blob = inside.iter().find(|path| path.ends_with(&name)).unwrap();
+        fs::write(blob, b"only in the oldes").unwrap();
+        let back = scene.restore(&id).unwrap();
+        assert_eq!(back.wrong, [layout.blob(repo, &etag(OLD))]);
+        scene.assert_python_reads_it("put back");
+        assert!(!layout.blob(repo, &etag(OLD)).exists());
+        assert!(blob.is_file(), "it stays in the trash");
+        // The rest is back.
+        assert_eq!(fs::read(layout.blob(repo, &etag(NEW))).unwrap(), NEW);
+        let config = layout.pointer(repo, &scene.old, &path("config.json"));
+        assert_eq!(fs::read(config).unwrap(), SHARED);
+        assert_eq!(scene.rows().len(), 1);
+        // With the right bytes all of it comes back.
+        fs::write(blob, OLD).unwrap();
+        let back = scene.restore(&id).unwrap();
+        assert!(back.kept.is_empty() && back.wrong.is_empty(), "{back:?}");
+        let file = layout.pointer(repo, &scene.old, &path("sub dir/w.bin"));
+        assert_eq!(fs::read(file).unwrap(), OLD);
+        assert!(scene.rows().is_empty());
+    }
+}
+
+#[test]
+fn what_stays_keeps_what_it_leads_through() {
+    let scene = Scene::new();
+    let Scene { layout, repo, .. } = &scene;
+    let file = path("sub dir/w.bin");
+    // The newer reads a file by way of the older.
+    let through = layout.pointer(repo, &scene.new, &path("by-way.bin"));
+    let target = format!("../{}/sub dir/w.bin", scene.old);
+    symlink(&target, &through).unwrap();
+    let names = [scene.old.to_string()];
+    let stays = scene.plan(Selection::Revisions(&names), false).unwrap_err();
+    assert!(stays.why.contains("by-way.bin"), "{stays:?}");
+    fs::remove_file(&through).unwrap();
+    // A blob that is reached by two steps stays.
+    let twice = layout.blobs(repo).join("alias");
+    symlink(etag(OLD).to_string(), &twice).unwrap();
+    symlink("../../blobs/alias", &through).unwrap();
+    scene.purge(Selection::Revisions(&names));
+    assert_eq!(fs::read(&through).unwrap(), OLD);
+    assert!(!layout.pointer(repo, &scene.old, &file).exists());
+    scene.assert_python_reads_it("purged");
+}
+
+#[test]
+fn wrong_bytes_go_with_pointers_that_lead_there_by_way_of_others() {
+    let scene = Scene::new();
+    let Scene { layout, repo, .. } = &scene;
+    let through = layout.pointer(repo, &scene.new, &path("by-way.bin"));
+    symlink(format!("../{}/sub dir/w.bin", scene.old), &through).unwrap();
+    fs::write(layout.blob(repo, &etag(OLD)), b"only in the oldes").unwrap();
+    scene.purge(Selection::Blobs(&[etag(OLD)]));
+    assert!(through.symlink_metadata().is_err());
+    scene.assert_python_reads_it("purged");
+}
+
+#[test]
+fn nothing_goes_that_another_repo_leads_to() {
+    let scene = Scene::new();
+    let Scene {
+        layout, repo: ours, ..
+    } = &scene;
+    let other = repo("org/other");
+    prepare_repo(layout, &other).unwrap();
+    let pointer = layout.pointer(&other, &commit('d'), &path("w.bin"));
+    fs::create_dir_all(pointer.parent().unwrap()).unwrap();
+    let blob = etag(OLD).to_string();
+    symlink(format!("../../../{}/blobs/{blob}", ours.folder()), &pointer).unwrap();
+    let stays = scene.plan(Selection::Repo, true).unwrap_err();
+    assert!(stays.why.contains("org/other"), "{stays:?}");
+    let blobs = [etag(OLD)];
+    let stays = scene.plan(Selection::Blobs(&blobs), false).unwrap_err();
+    assert!(stays.why.contains("org/other"), "{stays:?}");
+    // Of a revision everything else goes.
+    let names = [scene.old.to_string()];
+    scene.purge(Selection::Revisions(&names));
+    assert_eq!(fs::read(&pointer).unwrap(), OLD);
+    assert!(!layout.snapshot(ours, &scene.old).exists());
+    fs::remove_file(&pointer).unwrap();
+    scene.plan(Selection::Repo, true).unwrap();
+    // A way that nobody can follow: who knows what it leads to.
+    symlink("/", &pointer).unwrap();
+    let stays = scene.plan(Selection::Repo, true).unwrap_err();
+    assert!(stays.why.contains("no part of a snapshot"), "{stays:?}");
+}
