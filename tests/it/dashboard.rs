@@ -98,7 +98,10 @@ fn steps() -> BTreeMap<&'static str, Vec<Step>> {
             ],
         ),
         ("fix", vec![("1", &[]), ("f", &["nothing to fix here"])]),
-        ("undo", vec![("u", &["nothing can be put back"])]),
+        (
+            "undo",
+            vec![("1", &[]), ("u", &["nothing can be put back"])],
+        ),
         ("pause", vec![("1", &[]), ("s", &["nothing to pause"])]),
         ("cancel", vec![("1", &[]), ("c", &["nothing to cancel"])]),
         (
