@@ -287,6 +287,11 @@ fn right_call(failure: &Failure, subject: Subject<'_>, repo: &str, again: &str) 
                 .to_owned()
         }
         (FailureCode::Refused, "trash") => {
+            // Only emptying it is refused.
+            let again = match again {
+                "larder trash" => "larder trash empty",
+                again => again,
+            };
             format!("`larder trash ls` shows what there is; to free it say `{again} --yes`")
         }
         (FailureCode::Refused, "purge") => {
