@@ -245,6 +245,10 @@ async fn one_revision_goes_and_the_other_still_loads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(
+    not(target_os = "linux"),
+    ignore = "a Mac's volume does not tell when files were last read"
+)]
 async fn only_what_no_ref_names_or_nobody_used_is_selected() {
     let home = stocked().await;
     let none = home.run(&["purge", "--unreferenced", "--yes", "--json"]);
@@ -482,6 +486,10 @@ fn copy_all(from: &Path, to: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(
+    not(target_os = "linux"),
+    ignore = "a Mac's volume does not tell when files were last read"
+)]
 async fn the_policy_takes_what_the_settings_allow_and_is_off_by_default() {
     let home = stocked().await;
     let old = SystemTime::now() - 40 * DAY;

@@ -113,21 +113,21 @@ fn wrong_blobs(entry: &Entry, content: &Path, folder: &Path) -> Result<BTreeSet<
         };
         let place = folder.join("blobs").join(name);
         // Where its bytes are: here, in the shared store, or under the second name of those.
-        let bytes = if !is_link(&blob) {
-            blob.clone()
-        } else {
+        let bytes = if is_link(&blob) {
             let target = fs::read_link(&blob).map_err(Error::at("read the link", &blob))?;
+            let kept = entry
+                .payloads()
+                .join(target.file_name().unwrap_or_default());
             if leads_somewhere(&blob, &place) {
                 plain(&place.with_file_name("").join(target))
-            } else {
-                let hash = target.file_name().unwrap_or_default();
-                let kept = entry.payloads().join(hash);
-                if kept.symlink_metadata().is_err() {
-                    // There is nothing to get the name back.
-                    continue;
-                }
+            } else if kept.symlink_metadata().is_ok() {
                 kept
+            } else {
+                // There is nothing to get the name back.
+                continue;
             }
+        } else {
+            blob.clone()
         };
         if !is_right_at(&bytes, &etag) {
             wrong.insert(name.to_owned());

@@ -247,7 +247,7 @@ fn is_below_one(step: &Path, places: &[PathBuf]) -> bool {
 }
 
 fn of_another(other: &RepoId, steps: &[PathBuf]) -> Error {
-    let link = steps.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
+    let link = steps.first().map_or(Path::new(""), PathBuf::as_path);
     led_to(link, &format!("`{other}` needs it: purge that first"))
 }
 
