@@ -453,7 +453,11 @@ async fn the_old_apps_rules_delete_nothing_here() {
         &["purge", "--policy", "--yes"],
         &["trash", "empty", "--yes"],
     ] {
-        home.run(words).assert_code(0);
+        let ran = home.run(words);
+        // A Mac's volume does not tell when files were last read, and that is refused.
+        if cfg!(target_os = "linux") {
+            ran.assert_code(0);
+        }
         let after = tree(&home.cache());
         let lost: Vec<_> = before
             .keys()
