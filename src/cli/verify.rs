@@ -242,6 +242,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn good_is_said_only_of_what_was_proven_whole() {
+        for (good, hashed, unknown, verdict, words) in [
+            (5, 1, 1, "partly", "partly good"),
+            (5, 0, 1, "partly", "partly good"),
+            (0, 6, 6, "hashed", "hashed only"),
+            (0, 0, 6, "unknown", "unknown"),
+            (6, 0, 0, "good", "good"),
+        ] {
+            let mut script = Script::verified();
+            script
+                .events
+                .retain_mut(|stamped| match &mut stamped.event {
+                    Event::ModelVerified(seen) if seen.is_good() => {
+                        seen.files_good = good;
+                        seen.files_hashed = hashed;
+                        seen.files_unknown = unknown;
+                        true
+                    }
+                    // The other one is broken.
+                    Event::ModelVerified(_) | Event::Ended(_) => false,
+                    _ => true,
+                });
+            let ended = Event::Ended(Outcome::Verified { good: 1, broken: 0 });
+            let script = script.then(1, ended);
+            let played = verified(&script, stage::json(), &[]).await;
+            let document = played.document(VERIFY_SCHEMA);
+            assert_eq!(document["models"][0]["verdict"], verdict);
+            let played = verified(&script, stage::columns(100), &[]).await;
+            let row = played.stdout.lines().nth(1).unwrap();
+            assert!(row.contains(&format!(" {words} ")), "{row}");
+            let is_whole = played.stdout.contains("1 of 1 snapshot good")
+                || played.stderr.contains("1 of 1 snapshot good");
+            assert_eq!(is_whole, verdict == "good", "{}", played.shown());
+        }
+    }
+
+    #[tokio::test]
     async fn all_good_is_0_and_other_ends_have_their_codes() {
         let good = Script::new().then(1, Event::Ended(Outcome::Verified { good: 0, broken: 0 }));
         let missing = Script::new().then(

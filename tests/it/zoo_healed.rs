@@ -57,13 +57,23 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// Every path that a plan names, or that a finding rests on which a pull puts right.
-fn named(document: &Value) -> BTreeSet<PathBuf> {
+/// Every path that a plan names: it, and what lies below it.
+fn steps(document: &Value) -> BTreeSet<PathBuf> {
+    let findings = document["findings"].as_array().unwrap().iter();
+    let plans = findings.map(|finding| &finding["plan"]);
+    paths(plans.chain([&document["repair"]]))
+}
+
+/// Every path that a finding rests on which a pull puts right.
+fn evidence(document: &Value) -> BTreeSet<PathBuf> {
+    let findings = document["findings"].as_array().unwrap().iter();
+    paths(findings.map(|finding| &finding["evidence"]))
+}
+
+/// Every path in some values.
+fn paths<'a>(values: impl Iterator<Item = &'a Value>) -> BTreeSet<PathBuf> {
     let mut named = BTreeSet::new();
-    let mut open = vec![&document["repair"]];
-    for finding in document["findings"].as_array().unwrap() {
-        open.extend([&finding["plan"], &finding["evidence"]]);
-    }
+    let mut open: Vec<&Value> = values.collect();
     while let Some(value) = open.pop() {
         match value {
             Value::String(text) if text.starts_with('/') => {
@@ -90,14 +100,26 @@ fn heal(zoo: &Zoo, hub: &Serving, members: &[Member]) -> Vec<String> {
     zoo.settle();
     let seen = larder(zoo, hub, &["doctor", "--verify"]);
     let before = tree(zoo.root());
+    // What a reader gets through the pointers that findings rest on: a pull replaces it.
+    let read: BTreeSet<PathBuf> = evidence(&seen)
+        .iter()
+        .filter_map(|path| std::fs::canonicalize(path).ok())
+        .collect();
     let fixed = larder(zoo, hub, &["doctor", "--verify", "--fix", "--yes"]);
     let after = tree(zoo.root());
     let mut wrong = Vec::new();
     // What was neither planned nor found stays byte for byte where it was.
-    let named: BTreeSet<PathBuf> = named(&seen).union(&named(&fixed)).cloned().collect();
+    let steps: BTreeSet<PathBuf> = steps(&seen).union(&steps(&fixed)).cloned().collect();
+    let evidence: BTreeSet<PathBuf> = evidence(&seen).union(&evidence(&fixed)).cloned().collect();
+    // Below that lies everything, and nothing could be wrong.
+    let too_much = steps.iter().find(|step| zoo.root().starts_with(step));
+    wrong.extend(too_much.map(|step| format!("a step is about {}", step.display())));
     for (path, hash) in &before {
         let now = after.get(path);
-        if now != Some(hash) && !named.contains(path) && !is_bookkeeping(path) {
+        let is_named = evidence.contains(path)
+            || steps.iter().any(|step| path.starts_with(step))
+            || (now.is_some() && read.contains(path));
+        if now != Some(hash) && !is_named && !is_bookkeeping(path) {
             wrong.push(format!("{} was {hash} and is {now:?}", path.display()));
         }
     }
