@@ -218,5 +218,9 @@ fn what_is_done_about_another_hub_cache_names_it() {
         panic!("{told:?}")
     };
     assert!(advice.contains("larder purge --incomplete org/m --cache-dir '/other/hub'"));
-    assert_eq!(told.plan.removals().count(), 0, "a repair takes nothing there");
+    assert_eq!(
+        told.plan.removals().count(),
+        0,
+        "a repair takes nothing there"
+    );
 }
