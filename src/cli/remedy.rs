@@ -245,7 +245,11 @@ fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
             "correct owner and mode of the place named above, or use another cache with `--cache-dir DIR`"
                 .to_owned()
         }
-        Remedy::ExcludeFile => format!("leave it out: `{again} --exclude GLOB`"),
+        // Only a pull leaves anything out.
+        Remedy::ExcludeFile => format!(
+            "leave it out: `{} --exclude GLOB`",
+            pull_call(&again, repo)
+        ),
         Remedy::TryAgainLater => {
             format!("nothing wrong was kept; run `{again}` later, or ask another `--endpoint URL`")
         }
@@ -466,7 +470,7 @@ mod tests {
                     if call.starts_with("larder ") {
                         let parsed = super::super::args::Args::try_parse_from(call.split(' '));
                         let is_help = parsed.as_ref().is_err_and(|error| !error.use_stderr());
-                        assert!(parsed.is_ok() || is_help, "{call}: {next}");
+                        assert!(parsed.is_ok() || is_help, "{code} {place}: {call}: {next}");
                     }
                 }
                 for word in next.split("larder ").skip(1) {
