@@ -159,6 +159,7 @@ fn pull_call(call: &str, repo: &str) -> String {
     )
 }
 
+#[expect(clippy::too_many_lines, reason = "one table of sentences")]
 fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
     let repo = subject.repo.unwrap_or("ORG/NAME");
     let again = call_again(subject, repo);
