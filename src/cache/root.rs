@@ -79,7 +79,15 @@ pub fn prepare_root(root: &Path) -> Result<()> {
     if let Err(error) = sweep_scratch(&locks) {
         tracing::debug!(%error, "a leftover among the locks stays");
     }
-    durable::write_whole(&locks, &tag, CACHEDIR_TAG)
+    // Another's sweep may take the scratch file in the moment before it is marked as live.
+    let mut written = durable::write_whole(&locks, &tag, CACHEDIR_TAG);
+    for _ in 1..durable::MAX_RACES {
+        if written.is_ok() || tag.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        written = durable::write_whole(&locks, &tag, CACHEDIR_TAG);
+    }
+    written
 }
 
 /// Creates the repo's folder with `snapshots/` and `blobs/` in it, as one step where it is new.
