@@ -241,7 +241,10 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
 /// What a repair does, with every path, and what it leaves to a person.
 fn fix_lines(text: &mut Text, canvas: Canvas<'_>, plan: &FixPlan) {
     let theme = &canvas.ui.theme;
-    let words = format!("This is done, in order: {}.", mending::sum(plan));
+    let words = format!(
+        "This is done: {}. Pulls begin at once, beside the changes.",
+        mending::sum(plan)
+    );
     text.wrapped(0, &words, theme.text);
     text.blank();
     for (at, step) in plan.all_steps().iter().enumerate() {
