@@ -8,7 +8,6 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::holders::{held_locks_of, locks_of, programs_on};
@@ -17,7 +16,7 @@ use super::scan::repos;
 use super::shared::root_findings;
 use super::sight::{Print, Sight};
 use super::snapshot::paths_below;
-use super::{Error, Judge, Layout, Result, diagnosis};
+use super::{Error, Judge, Layout, Result, diagnosis, several};
 use crate::domain::{
     Etag, Examination, Finding, LockRow, ModelRow, PartialRow, PartialState, RepoId,
 };
@@ -26,8 +25,6 @@ use crate::domain::{
 const AT_ONCE: usize = 256;
 /// Every so many short looks the locks of abandoned partials are asked again.
 const PARTIALS_EVERY: u32 = 5;
-/// Threads of a full look: it waits for the disk more than it computes.
-const THREADS: usize = 4;
 
 /// The cache as last seen.
 #[derive(Debug, Default)]
@@ -255,28 +252,13 @@ impl Turn {
     }
 }
 
-/// Looks at every repo, in a few threads if there are many.
+/// Looks at every repo.
 fn look_at_all(
     repos: &[RepoId],
     look: &(dyn Fn(&RepoId) -> Sight + Sync),
 ) -> BTreeMap<RepoId, Sight> {
-    let next = AtomicUsize::new(0);
-    let seen = Mutex::new(BTreeMap::new());
-    let work = || {
-        while let Some(repo) = repos.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let sight = look(repo);
-            seen.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(repo.clone(), sight);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..THREADS.min(repos.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    seen.into_inner().unwrap_or_else(PoisonError::into_inner)
+    let seen = several::look_at_all(repos, look);
+    repos.iter().cloned().zip(seen).collect()
 }
 
 /// What was read of models, by folder: valid while no file in it has changed.

@@ -51,6 +51,7 @@ mod root;
 mod salvage;
 mod scan;
 mod script;
+mod several;
 mod shape;
 mod shared;
 mod sight;

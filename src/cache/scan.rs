@@ -13,6 +13,7 @@ use super::diagnosis::{self, Subject};
 use super::ready::{Findings, Judge, Listing};
 use super::refs::{describe, is_leftover};
 use super::salvage::all_partials;
+use super::several::look_at_all;
 use super::shape::{Lacks, Shape};
 use super::tally::Tally;
 use super::{Error, Layout, RefValue, Result, read_tree, refs_of};
@@ -51,8 +52,9 @@ pub fn scan(layout: &Layout, judge: Judge<'_>) -> Result<Vec<ModelRow>> {
 pub fn scan_with_size(layout: &Layout, judge: Judge<'_>) -> Result<(Vec<ModelRow>, u64)> {
     let mut rows = Vec::new();
     let mut inodes = HashMap::new();
-    for repo in repos(layout)? {
-        let found = scan_with_findings(layout, &repo, judge);
+    for found in look_at_all(&repos(layout)?, &|repo| {
+        scan_with_findings(layout, repo, judge)
+    }) {
         rows.extend(found.rows.into_iter().map(|(model, _)| model));
         inodes.extend(found.inodes);
     }

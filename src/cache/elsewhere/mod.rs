@@ -22,8 +22,6 @@ mod writing;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use self::copies::Holding;
@@ -32,6 +30,7 @@ use self::folder::{Sketch, look};
 use self::homes::homes;
 use self::writing::Looks;
 use super::partials::Eyes;
+use super::several::look_at_all;
 use super::sight::Print;
 use super::{Census, Judge, Layout, Programs};
 use crate::config;
@@ -49,8 +48,6 @@ pub use self::words::absent_volume;
 
 /// Files of one model whose times are looked at.
 const WATCHED: usize = 256;
-/// Threads of a look: it waits for the disk more than it computes.
-const THREADS: usize = 4;
 
 /// The places beside the main cache as last seen.
 #[derive(Debug, Default)]
@@ -204,7 +201,8 @@ impl Elsewhere {
             Some(&sketch.looks)
         };
         let seen = look_at_all(due, &|home| Known::of(home, looks(home), judge, eyes));
-        self.sketches.extend(seen);
+        let folders = due.iter().map(|home| home.folder.clone());
+        self.sketches.extend(folders.zip(seen));
     }
 
     /// Who has files open that may be being written: unfinished ones, and those that look broken;
@@ -480,25 +478,4 @@ fn of_place(mut finding: Finding, root: &Path) -> Finding {
     }
     finding.plan.steps.dedup();
     finding
-}
-
-/// Looks at every model, in a few threads if there are many.
-fn look_at_all(homes: &[Home], look: &(dyn Fn(&Home) -> Known + Sync)) -> BTreeMap<PathBuf, Known> {
-    let next = AtomicUsize::new(0);
-    let seen = Mutex::new(BTreeMap::new());
-    let work = || {
-        while let Some(home) = homes.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let known = look(home);
-            seen.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(home.folder.clone(), known);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..THREADS.min(homes.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    seen.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
