@@ -13,8 +13,8 @@ use super::follow::{Console, Session, follow};
 use super::look::look;
 use super::output::Format;
 use crate::domain::{
-    Change, Command, Failure, FailureCode, Outcome, Plan, PlanStep, PullRequest, Revision,
-    exit_code, sanitize,
+    Command, Failure, FailureCode, Outcome, Plan, PlanStep, PullRequest, Revision, exit_code,
+    sanitize,
 };
 use crate::store::{FixPlan, FixPull, Pull, Store, count, short, size};
 
@@ -119,7 +119,7 @@ async fn forget_wrong_bytes(
         .pulls()
         .flat_map(Pull::healed)
         .filter_map(|healing| healing.set_aside.clone())
-        .filter(|aside| is_of(aside, &plan.replaced))
+        .filter(|aside| plan.is_put_aside(aside))
         .collect();
     if aside.is_empty() {
         return Ending::done("fixed");
@@ -128,24 +128,8 @@ async fn forget_wrong_bytes(
     if looked.exit_code != 0 {
         return looked;
     }
-    let findings = store.shelf().findings();
-    let steps = findings.iter().flat_map(|finding| &finding.plan.steps);
-    let plan = Plan {
-        steps: steps
-            .filter(|step| {
-                matches!(step, PlanStep::Change(Change::Remove { path, .. }) if aside.contains(path))
-            })
-            .cloned()
-            .collect(),
-    };
+    let plan = store.shelf().removal_of(&aside);
     changes(session, console, store, &plan).await
-}
-
-/// Whether a file that was put aside, `<blob>.<number>.corrupt`, had the name of one of these blobs.
-fn is_of(aside: &str, blobs: &BTreeSet<String>) -> bool {
-    let stem = aside.strip_suffix(".corrupt");
-    let blob = stem.and_then(|stem| stem.rsplit_once('.'));
-    blob.is_some_and(|(blob, _)| blobs.contains(blob))
 }
 
 /// Has the changes of a plan carried out.

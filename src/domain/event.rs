@@ -534,6 +534,8 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// Carrying out the changes of a plan began.
+    FixStarted,
     /// Verifying began.
     VerifyStarted {
         /// Snapshots to look at.

@@ -28,6 +28,7 @@ const OUTDATED: &str = "it is no longer as it was when the plan was made";
 pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, plan: Plan) {
     let (work, clock) = (Arc::clone(&shared), emitter.clone());
     let started = emitter.now();
+    emitter.fact(Event::FixStarted).await;
     trash::settle(&shared, &emitter, None, Expiry::Keep).await;
     let fixed = blocking(move || fix(&work, &clock, &plan)).await.flatten();
     let (outcome, repos) = match fixed {

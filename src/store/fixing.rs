@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::shelf::Shelf;
-use crate::domain::{Finding, Plan, PlanStep, RepoId, Rule, Severity};
+use crate::domain::{Change, Finding, Plan, PlanStep, RepoId, Rule, Severity};
 
 /// What a repair would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +73,14 @@ impl FixPlan {
         self.pulls.iter().map(|pull| pull.fetch_bytes).sum()
     }
 
+    /// Whether a file that was put aside, `<blob>.<number>.corrupt`, had the name of one of the blobs
+    /// that the plan replaces.
+    pub fn is_put_aside(&self, aside: &str) -> bool {
+        let stem = aside.strip_suffix(".corrupt");
+        let blob = stem.and_then(|stem| stem.rsplit_once('.'));
+        blob.is_some_and(|(blob, _)| self.replaced.contains(blob))
+    }
+
     fn add_pull(
         &mut self,
         repo: &RepoId,
@@ -113,6 +121,16 @@ impl FixPlan {
 }
 
 impl Shelf {
+    /// What takes these files away, as far as a finding proposes that.
+    pub fn removal_of(&self, paths: &BTreeSet<String>) -> Plan {
+        let findings = self.findings();
+        let steps = findings.iter().flat_map(|finding| &finding.plan.steps);
+        let is_one = |step: &&PlanStep| matches!(step, PlanStep::Change(Change::Remove { path, .. }) if paths.contains(path));
+        Plan {
+            steps: steps.filter(is_one).cloned().collect(),
+        }
+    }
+
     /// What would put the findings right.
     pub fn fix_plan(&self, findings: &[&Finding]) -> FixPlan {
         let mut plan = FixPlan::default();

@@ -78,6 +78,7 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         | Event::TrashSeen { .. }
         | Event::CacheUnreadable { .. }
         | Event::Guided { .. }
+        | Event::FixStarted
         | Event::VerifyStarted { .. }
         | Event::VerifyProgress { .. }
         | Event::ModelVerified(_) => fold_look(store, job, at_ms, &stamped.event),
@@ -137,6 +138,10 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
         Event::PartialsSeen { partials } => store.shelf.partials.clone_from(partials),
         Event::DiskSeen(disk) => store.shelf.disk = Some(*disk),
         Event::NetworkSeen(network) => saw_network(store, at_ms, network),
+        Event::FixStarted => {
+            let line = "what the repair changes is looked at once more";
+            store.log.write(at_ms, Level::Info, None, line);
+        }
         Event::PurgePlanned(planned) => {
             store.shelf.planned = Some(planned.clone());
             store.shelf.plans += 1;
@@ -426,6 +431,7 @@ fn fold_pull(pull: &mut Pull, log: &mut Log, at_ms: u64, event: &Event) {
         | Event::PurgePlanned(_)
         | Event::TrashSeen { .. }
         | Event::CacheUnreadable { .. }
+        | Event::FixStarted
         | Event::VerifyStarted { .. }
         | Event::VerifyProgress { .. }
         | Event::Guided { .. }

@@ -101,6 +101,7 @@ pub(super) fn play(
         | Event::PurgePlanned(_)
         | Event::TrashSeen { .. }
         | Event::CacheUnreadable { .. }
+        | Event::FixStarted
         | Event::VerifyStarted { .. }
         | Event::VerifyProgress { .. }
         | Event::ModelVerified(_)

@@ -33,7 +33,7 @@ pub(super) fn answer(
             Question::Discard(_) => Vec::new(),
             Question::Quit => vec![Effect::Quit],
             Question::Purge(plan) => wish::purged(view.facts, plan),
-            Question::Fix(plan) => mending::fixed(ui, view.facts, &plan),
+            Question::Fix(plan) => mending::fixed(ui, view.facts, plan),
             Question::Resume(pulls) => {
                 // What goes on is looked at next.
                 ui.set_filter(Pane::Models, "");

@@ -1,18 +1,19 @@
 //! Owns `f`: what would be put right, the question about it, and what follows a yes.
 //!
-//! Never changes anything itself: changes and pulls are commands. What rests on a pull is sent when
-//! that has ended well.
+//! Never changes anything itself: changes and pulls are commands, one after the other as the plan
+//! has them, one repair at a time.
 
 use super::facts::Facts;
 use super::pane::Pane;
 use super::rows::Scene;
-use super::ui::{AfterPull, Overlay, Question, Ui};
+use super::ui::{Mend, Overlay, Question, Stage, Ui};
 use super::update::{Effect, View};
 use super::{wish, words};
 use crate::domain::{
-    Command, Event, Finding, Outcome, PlanStep, PullRequest, Revision, Stamped, VerifyTarget,
+    Change, Command, Event, Finding, JobId, Outcome, PlanStep, PullRequest, Revision, Stamped,
+    VerifyTarget,
 };
-use crate::store::{FixPlan, Scope, Store, count, short};
+use crate::store::{FixPlan, Pull, Scope, Store, count, short};
 
 /// `f`: asks, with the plan.
 pub(super) fn fix(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
@@ -58,61 +59,138 @@ pub(super) fn fix(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
     Vec::new()
 }
 
-/// The commands that carry a plan out, with their line.
-pub(super) fn fixed(ui: &mut Ui, facts: &Facts, plan: &FixPlan) -> Vec<Effect> {
-    let mut effects = Vec::new();
+/// A yes: the plan waits its turn, with its line in the log.
+pub(super) fn fixed(ui: &mut Ui, facts: &Facts, plan: FixPlan) -> Vec<Effect> {
     let mut repos: Vec<String> = plan.about.iter().map(ToString::to_string).collect();
     repos.sort();
     let call = facts.call(&["doctor --fix", &repos.join(" ")].join(" "));
-    effects.push(Effect::Log(format!("$ {}", call.trim_end())));
-    if !plan.first.steps.is_empty() {
-        effects.push(Effect::Send(Command::Fix(plan.first.clone())));
-    }
-    for pull in &plan.pulls {
-        // A name that is none was told in the plan's own words.
-        let Ok(revision) = Revision::new(&pull.revision) else {
-            continue;
-        };
-        effects.push(Effect::Send(Command::Pull(PullRequest {
-            files: pull.files.clone(),
-            ..PullRequest::new(pull.repo.clone(), revision)
-        })));
-    }
-    if !plan.last.steps.is_empty() {
-        let waits = plan.pulls.iter().map(|pull| pull.repo.clone()).collect();
-        ui.after_pulls.push(AfterPull {
-            waits,
-            plan: plan.last.clone(),
-        });
-    }
+    let mut effects = vec![Effect::Log(format!("$ {}", call.trim_end()))];
+    effects.extend(enqueue(ui, plan));
     effects
 }
 
-/// What follows an event: changes that rested on a pull that has ended well.
-pub(super) fn heed(ui: &mut Ui, store: &Store, stamped: &Stamped) -> Vec<Effect> {
-    let Event::Ended(outcome) = &stamped.event else {
-        return Vec::new();
-    };
-    let is_complete = matches!(outcome, Outcome::Complete(_));
-    let pull = store.pulls().find(|pull| pull.job() == stamped.job);
-    let Some(repo) = pull.map(|pull| &pull.target().repo) else {
-        return Vec::new();
-    };
-    let mut effects = Vec::new();
-    ui.after_pulls.retain_mut(|after| {
-        if !is_complete && after.waits.contains(repo) {
-            // What rests on it is not done; the finding stays, and with it the key.
-            return false;
-        }
-        if let Some(at) = after.waits.iter().position(|waited| waited == repo) {
-            after.waits.remove(at);
-        }
-        if after.waits.is_empty() {
-            effects.push(Effect::Send(Command::Fix(std::mem::take(&mut after.plan))));
-        }
-        !after.waits.is_empty()
+/// Begins a repair, or lets it wait for the one that runs: two would be in each other's way.
+fn enqueue(ui: &mut Ui, plan: FixPlan) -> Option<Effect> {
+    ui.mends.push_back(Mend {
+        plan,
+        stage: Stage::Before,
+        job: None,
+        pulled: Vec::new(),
     });
+    (ui.mends.len() == 1).then(|| proceed(ui)).flatten()
+}
+
+/// What the front repair does next; those that are at their end leave the queue.
+fn proceed(ui: &mut Ui) -> Option<Effect> {
+    while let Some(mend) = ui.mends.front_mut() {
+        mend.job = None;
+        mend.stage = match mend.stage {
+            Stage::Before => Stage::First,
+            Stage::First => Stage::Pull(0),
+            Stage::Pull(at) if at + 1 < mend.plan.pulls.len() => Stage::Pull(at + 1),
+            Stage::Pull(_) => Stage::Last,
+            Stage::Last => {
+                ui.mends.pop_front();
+                continue;
+            }
+        };
+        let command = match mend.stage {
+            Stage::First if !mend.plan.first.steps.is_empty() => {
+                Some(Command::Fix(mend.plan.first.clone()))
+            }
+            // A name that is none was told in the plan's own words.
+            Stage::Pull(at) => mend.plan.pulls.get(at).and_then(|pull| {
+                let revision = Revision::new(&pull.revision).ok()?;
+                Some(Command::Pull(PullRequest {
+                    files: pull.files.clone(),
+                    ..PullRequest::new(pull.repo.clone(), revision)
+                }))
+            }),
+            Stage::Last if !mend.plan.last.steps.is_empty() => {
+                Some(Command::Fix(mend.plan.last.clone()))
+            }
+            Stage::Before | Stage::First | Stage::Last => None,
+        };
+        if let Some(command) = command {
+            return Some(Effect::Send(command));
+        }
+    }
+    None
+}
+
+/// What follows an event: the next step of the repair that runs, and wrong bytes that were put
+/// aside go when the right ones are there.
+pub(super) fn heed(ui: &mut Ui, store: &Store, stamped: &Stamped) -> Vec<Effect> {
+    match &stamped.event {
+        Event::FixStarted | Event::PullStarted { .. } => {
+            if let Some(mend) = ui
+                .mends
+                .front_mut()
+                .filter(|mend| mend.is_begun_by(stamped))
+            {
+                mend.job = Some(stamped.job);
+            }
+            Vec::new()
+        }
+        Event::FindingsSeen { .. } => forget_wrong_bytes(ui, store).into_iter().collect(),
+        Event::Ended(outcome) => ended(ui, store, stamped.job, outcome),
+        _ => Vec::new(),
+    }
+}
+
+/// A part of the repair has ended.
+fn ended(ui: &mut Ui, store: &Store, job: JobId, outcome: &Outcome) -> Vec<Effect> {
+    let Some(mend) = ui.mends.front_mut().filter(|mend| mend.job == Some(job)) else {
+        return Vec::new();
+    };
+    let is_pull = matches!(mend.stage, Stage::Pull(_));
+    match outcome {
+        Outcome::Cancelled => {}
+        Outcome::Failed { .. } if !is_pull => {}
+        _ => {
+            mend.pulled.extend(is_pull.then_some(job));
+            if mend.stage == mend.final_stage() {
+                let pulls = store
+                    .pulls()
+                    .filter(|pull| mend.pulled.contains(&pull.job()));
+                let aside = pulls
+                    .flat_map(Pull::healed)
+                    .filter_map(|healing| healing.set_aside.clone())
+                    .filter(|aside| mend.plan.is_put_aside(aside));
+                ui.put_aside.extend(aside);
+            }
+            return proceed(ui).into_iter().collect();
+        }
+    }
+    ui.mends.pop_front();
+    let words = "the repair stops here: what was not done yet stays as it was";
+    let mut effects = vec![Effect::Log(words.to_owned())];
+    effects.extend(proceed(ui));
     effects
+}
+
+/// The repair that takes away what was put aside, once a look has found it there.
+fn forget_wrong_bytes(ui: &mut Ui, store: &Store) -> Option<Effect> {
+    if ui.put_aside.is_empty() {
+        return None;
+    }
+    let first = store.shelf().removal_of(&ui.put_aside);
+    if first.steps.is_empty() {
+        return None;
+    }
+    // Once: what stays then is a finding, with its reason in the log.
+    for step in &first.steps {
+        if let PlanStep::Change(Change::Remove { path, .. }) = step {
+            ui.put_aside.remove(path);
+        }
+    }
+    enqueue(
+        ui,
+        FixPlan {
+            first,
+            ..FixPlan::default()
+        },
+    )
 }
 
 /// What a plan takes and gives, in a few words.

@@ -44,6 +44,8 @@ mod health_screens;
 #[cfg(test)]
 mod health_tests;
 #[cfg(test)]
+mod mending_tests;
+#[cfg(test)]
 mod pictures;
 #[cfg(test)]
 mod screens;

@@ -2,7 +2,7 @@
 //!
 //! Never holds what the store knows. One overlay at a time, as one `Option`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use tui_input::Input;
 
@@ -13,7 +13,7 @@ use super::pane::Pane;
 use super::rows::ModelKey;
 use super::theme::{Theme, ThemeName};
 use crate::domain::Level;
-use crate::domain::{JobId, Plan, PullRequest, RepoId, UnfinishedPull};
+use crate::domain::{Event, JobId, Plan, PullRequest, RepoId, Stamped, UnfinishedPull};
 use crate::store::FixPlan;
 
 /// A selection that stays on its row while rows come and go around it.
@@ -124,13 +124,59 @@ pub enum Question {
     Resume(Vec<UnfinishedPull>),
 }
 
-/// Changes that rest on pulls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AfterPull {
-    /// The repos whose pulls must end well first, each as often as it is pulled.
-    pub waits: Vec<RepoId>,
-    /// The changes.
-    pub plan: Plan,
+/// A repair that was said yes to.
+#[derive(Clone, Debug)]
+pub struct Mend {
+    /// What was shown.
+    pub plan: FixPlan,
+    /// How far it is.
+    pub stage: Stage,
+    /// The job that is waited for, once it has begun.
+    pub job: Option<JobId>,
+    /// Its pulls that have ended.
+    pub pulled: Vec<JobId>,
+}
+
+/// How far a repair is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It waits for its turn.
+    Before,
+    /// Changes that come first.
+    First,
+    /// This pull of the plan.
+    Pull(usize),
+    /// Changes that rest on the pulls.
+    Last,
+}
+
+impl Mend {
+    /// Whether an event tells that what it waits for has begun.
+    pub fn is_begun_by(&self, stamped: &Stamped) -> bool {
+        if self.job.is_some() {
+            return false;
+        }
+        match (&stamped.event, self.stage) {
+            (Event::FixStarted, Stage::First | Stage::Last) => true,
+            (Event::PullStarted { repo, .. }, Stage::Pull(at)) => self
+                .plan
+                .pulls
+                .get(at)
+                .is_some_and(|pull| pull.repo == *repo),
+            _ => false,
+        }
+    }
+
+    /// The last stage in which there is something to do.
+    pub const fn final_stage(&self) -> Stage {
+        if !self.plan.last.steps.is_empty() {
+            Stage::Last
+        } else if let Some(at) = self.plan.pulls.len().checked_sub(1) {
+            Stage::Pull(at)
+        } else {
+            Stage::First
+        }
+    }
 }
 
 /// Taking models out of the cache: planned first, and for their names only.
@@ -242,8 +288,10 @@ pub struct Ui {
     pub log: Cursor<usize>,
     /// Whether the files' selection goes where something happens.
     pub follows_activity: bool,
-    /// What a repair does when its pulls have ended well.
-    pub after_pulls: Vec<AfterPull>,
+    /// Repairs that were said yes to; the first one runs.
+    pub mends: VecDeque<Mend>,
+    /// Wrong bytes that a repair has put aside, and takes away when the right ones are there.
+    pub put_aside: BTreeSet<String>,
     /// Marked models.
     pub marked_models: BTreeSet<ModelKey>,
     /// Marked files of the selected model.
@@ -293,7 +341,8 @@ impl Ui {
                 ..Cursor::default()
             },
             follows_activity: true,
-            after_pulls: Vec::new(),
+            mends: VecDeque::new(),
+            put_aside: BTreeSet::new(),
             marked_models: BTreeSet::new(),
             marked_files: BTreeSet::new(),
             filters: std::array::from_fn(|_| Filter::default()),

@@ -1,7 +1,7 @@
 //! Tests of looking elsewhere: what is new, what is recognised, what is said.
 
 use std::fs;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;

@@ -241,15 +241,21 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
 /// What a repair does, with every path, and what it leaves to a person.
 fn fix_lines(text: &mut Text, canvas: Canvas<'_>, plan: &FixPlan) {
     let theme = &canvas.ui.theme;
-    let words = format!(
-        "This is done: {}. Pulls begin at once, beside the changes.",
-        mending::sum(plan)
-    );
+    let words = format!("This is done, in order: {}.", mending::sum(plan));
     text.wrapped(0, &words, theme.text);
     text.blank();
     for (at, step) in plan.all_steps().iter().enumerate() {
         let words = mending::step_words(step, canvas.view.facts);
         text.wrapped(2, &format!("{}. {words}", at + 1), theme.text);
+    }
+    if !plan.replaced.is_empty() {
+        text.blank();
+        let words = "The wrong bytes of these are put aside, and removed once the right ones are \
+                     proven:";
+        text.wrapped(0, words, theme.text);
+        for path in &plan.replaced {
+            text.wrapped(2, &canvas.view.facts.short_path(path), theme.dim);
+        }
     }
     if !plan.left.is_empty() {
         text.blank();
