@@ -99,7 +99,8 @@ impl Discard {
 /// What a purge shall look for, beside unfinished blobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiscardRequest {
-    /// Repos, and of each a ref, a commit or its beginning, or a snapshot folder's name. With other
+    /// Repos, and of each a ref, a commit or its beginning, or a snapshot folder's name, which
+    /// `snapshots/NAME` means in any case: a branch may have a folder and a ref. With other
     /// conditions these say where to look, without any they say what goes.
     pub targets: Vec<(RepoId, Option<String>)>,
     /// Snapshots that no ref names.
@@ -117,6 +118,9 @@ pub struct DiscardRequest {
 /// What a purge would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PurgePlan {
+    /// What was asked for.
+    #[serde(skip)]
+    pub request: DiscardRequest,
     /// What is taken away.
     pub plan: Plan,
     /// What was asked for and stays, and why.

@@ -62,6 +62,7 @@ fn plan(
     let layout = Layout::new(root);
     let here = cache::repos(&layout).map_err(|error| one(from_cache(error)))?;
     let policy = shared.config.policy;
+    let asked = request;
     let mut request = request.clone();
     let days = |days: u32| u64::from(days) * DAY_MS;
     if request.is_policy {
@@ -119,6 +120,7 @@ fn plan(
         }
         if request.unused_ms.is_none() {
             return Ok(PurgePlan {
+                request: asked.clone(),
                 plan: planning.plan,
                 kept: planning.kept,
                 trash,
@@ -144,6 +146,7 @@ fn plan(
     }
     if planning.failures.is_empty() {
         Ok(PurgePlan {
+            request: asked.clone(),
             plan: planning.plan,
             kept: planning.kept,
             trash,
@@ -343,6 +346,10 @@ impl Planning<'_> {
 
 /// The snapshot that a ref, a commit or its beginning, or a folder's name means.
 fn named<'a>(models: &[&'a ModelRow], revision: &str) -> Option<&'a ModelRow> {
+    if let Some(folder) = revision.strip_prefix("snapshots/") {
+        let is_it = |model: &&&ModelRow| model.revision == folder;
+        return models.iter().find(is_it).copied();
+    }
     let by_name = |model: &&&ModelRow| {
         model.revision == revision || model.refs.iter().any(|name| name == revision)
     };

@@ -4,10 +4,10 @@
 
 use super::script::{SNAPSHOT, START_MS, Script, commit, model_row, repo};
 use crate::domain::{
-    Bundle, CacheKind, Discard, DiscardKind, DiscardPath, DiscardReason, Disk, Event, Failure,
-    FailureCode, Finding, Kept, LockKind, LockRow, LockState, ModelRow, ModelState, Network,
-    Outcome, PartialRow, PartialState, Plan, PlanStep, PurgePlan, PurgeResult, RepoId, RepoKind,
-    Rule, TrashResult, TrashRow, Verification,
+    Bundle, CacheKind, Discard, DiscardKind, DiscardPath, DiscardReason, DiscardRequest, Disk,
+    Event, Failure, FailureCode, Finding, Kept, LockKind, LockRow, LockState, ModelRow, ModelState,
+    Network, Outcome, PartialRow, PartialState, Plan, PlanStep, PurgePlan, PurgeResult, RepoId,
+    RepoKind, Rule, TrashResult, TrashRow, Verification,
 };
 
 const FOLDER: &str = "/cache/models--mlx-community--gemma-2-2b-it-4bit";
@@ -316,6 +316,10 @@ pub(crate) fn purge_plan() -> PurgePlan {
         modified_ms: START_MS - 86_400_000,
     };
     PurgePlan {
+        request: DiscardRequest {
+            targets: vec![(repo(), None)],
+            ..DiscardRequest::default()
+        },
         plan: Plan::of(PlanStep::Discard(Discard {
             repo: repo(),
             kind: DiscardKind::Repo,

@@ -229,7 +229,7 @@ pub(super) fn step_words(step: &PlanStep, facts: &Facts) -> String {
             );
             format!("pull {named}{repo} @ {}: {bytes}", short(revision))
         }
-        PlanStep::Change(change) => change.words(),
+        PlanStep::Change(change) => facts.short_text(&change.words()).into_owned(),
         PlanStep::Discard(discard) => format!("take {} away", discard.repo),
         PlanStep::ByHand { advice } => advice.clone(),
     }

@@ -15,7 +15,7 @@ const BLOB: &str = "/cache/models--a--b/blobs/0a";
 
 impl Desk {
     /// An event of a job reaches the store and the dashboard.
-    fn heeds(&mut self, job: u32, event: Event) -> Vec<Command> {
+    pub(super) fn heeds(&mut self, job: u32, event: Event) -> Vec<Command> {
         let stamped = Stamped {
             job: JobId(job),
             at_ms: self.now_ms,
@@ -59,7 +59,7 @@ fn plan() -> FixPlan {
     }
 }
 
-fn pull_started(repo: &RepoId, revision: &str) -> Event {
+pub(super) fn pull_started(repo: &RepoId, revision: &str) -> Event {
     Event::PullStarted {
         repo: repo.clone(),
         revision: Revision::new(revision).unwrap(),
@@ -73,7 +73,7 @@ fn fixed() -> Event {
     Event::Ended(Outcome::Fixed(FixResult::default()))
 }
 
-fn complete() -> Event {
+pub(super) fn complete() -> Event {
     Event::Ended(Outcome::Complete(PullResult {
         snapshot: SNAPSHOT.to_owned(),
         commit: commit(),

@@ -40,6 +40,8 @@ mod wish;
 mod words;
 
 #[cfg(test)]
+mod discard_tests;
+#[cfg(test)]
 mod health_screens;
 #[cfg(test)]
 mod health_tests;

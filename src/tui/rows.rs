@@ -387,8 +387,20 @@ fn models(store: &Store) -> Vec<ModelItem<'_>> {
     for pull in store.pulls() {
         let target = pull.target();
         let key = ModelKey::new(&target.repo, target.revision.as_str());
-        if let Some(item) = items.iter_mut().find(|item| item.key == key) {
-            item.pull = Some(pull);
+        let known = items
+            .iter_mut()
+            .find(|item| item.key == key || item.pull.is_some_and(|other| is_one(other, pull)));
+        if let Some(item) = known {
+            let is_named = target
+                .commit
+                .is_none_or(|it| key.revision != it.to_string());
+            // By its ref a row is found again; and what runs is not hidden by what has ended.
+            if is_named {
+                item.key = key;
+            }
+            if !item.is_running() || pull.phase() != Phase::Ended {
+                item.pull = Some(pull);
+            }
             continue;
         }
         items.push(ModelItem {
@@ -445,6 +457,15 @@ fn models(store: &Store) -> Vec<ModelItem<'_>> {
         elsewhere: shelf.place_of(row).filter(|_| shelf.is_elsewhere(row)),
     }));
     items
+}
+
+/// Whether two pulls are of one snapshot: one by a ref, say, and one by its commit.
+fn is_one(one: &Pull, other: &Pull) -> bool {
+    let (one, other) = (one.target(), other.target());
+    one.commit.is_some()
+        && one.commit == other.commit
+        && one.repo.kind() == other.repo.kind()
+        && one.repo.name().eq_ignore_ascii_case(other.repo.name())
 }
 
 /// The plan's files where a pull has one, else those on disk; then what others are fetching.

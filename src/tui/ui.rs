@@ -13,7 +13,9 @@ use super::pane::Pane;
 use super::rows::ModelKey;
 use super::theme::{Theme, ThemeName};
 use crate::domain::Level;
-use crate::domain::{Event, JobId, Plan, PullRequest, RepoId, Stamped, UnfinishedPull};
+use crate::domain::{
+    DiscardRequest, Event, JobId, Plan, PullRequest, RepoId, Stamped, UnfinishedPull,
+};
 use crate::store::FixPlan;
 
 /// A selection that stays on its row while rows come and go around it.
@@ -182,6 +184,8 @@ impl Mend {
 /// Taking models out of the cache: planned first, and for their names only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discarding {
+    /// What is meant: the answer to another question is not shown here.
+    pub request: DiscardRequest,
     /// How often a purge had been planned before this was asked.
     pub plans_before: usize,
     /// What was typed.

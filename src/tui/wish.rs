@@ -453,23 +453,31 @@ pub(super) fn purge(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
         ui.refuse(format!("no purge puts that right: {words}"), view.now_ms);
         return Vec::new();
     }
-    let repos: Vec<RepoId> = match ui.focus {
-        Pane::Models => chosen_models(ui, &scene)
-            .into_iter()
-            .filter_map(|item| item.repo().cloned())
-            .collect(),
-        Pane::Files => scene
-            .model(ui)
-            .and_then(|item| item.repo().cloned())
-            .into_iter()
-            .collect(),
+    let chosen: Vec<&ModelItem<'_>> = match ui.focus {
+        Pane::Models => chosen_models(ui, &scene),
+        Pane::Files => scene.model(ui).into_iter().collect(),
         Pane::Health | Pane::Locks | Pane::Log => Vec::new(),
     };
+    if let Some(place) = chosen.iter().find_map(|item| item.elsewhere) {
+        let place = view.facts.short_path(&place.path);
+        let words = format!("that lies in {place}: larder takes nothing away there");
+        ui.refuse(words, view.now_ms);
+        return Vec::new();
+    }
+    let mut repos: Vec<RepoId> = chosen
+        .iter()
+        .filter_map(|item| item.repo().cloned())
+        .collect();
+    repos.dedup();
     let plan = view.store.shelf().purge_plan(&repos);
     // What is unfinished goes first; where there is nothing of that, the models themselves are meant.
     if plan.removals().next().is_none() && !repos.is_empty() {
+        let targets = chosen.iter().filter_map(|item| {
+            let revision = only_of_several(view.store, item);
+            Some((item.repo()?.clone(), revision))
+        });
         let request = DiscardRequest {
-            targets: repos.into_iter().map(|repo| (repo, None)).collect(),
+            targets: targets.collect(),
             ..DiscardRequest::default()
         };
         return plan_discard(ui, view, request);
@@ -477,10 +485,21 @@ pub(super) fn purge(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
     ask_purge(ui, view, plan)
 }
 
+/// The snapshot that a row is, where the repo has others: they are not meant.
+fn only_of_several(store: &Store, item: &ModelItem<'_>) -> Option<String> {
+    let row = item.row?;
+    let shelf = store.shelf();
+    let is_of_repo = |other: &&ModelRow| other.repo == row.repo && !shelf.is_elsewhere(other);
+    let all = shelf.models().unwrap_or_default();
+    let is_one_of_several = all.iter().filter(is_of_repo).count() > 1;
+    is_one_of_several.then(|| format!("snapshots/{}", row.revision))
+}
+
 /// Has it planned what a purge of models would take away; the question shows that when it is there.
 pub(super) fn plan_discard(ui: &mut Ui, view: View<'_>, request: DiscardRequest) -> Vec<Effect> {
     ui.overlay = Some(Overlay::Ask {
         question: Question::Discard(Discarding {
+            request: request.clone(),
             plans_before: view.store.shelf().plans(),
             typed: String::new(),
         }),
@@ -495,6 +514,7 @@ pub(super) fn planned_discard<'a>(store: &'a Store, asked: &Discarding) -> Optio
     (shelf.plans() > asked.plans_before)
         .then(|| shelf.planned())
         .flatten()
+        .filter(|planned| planned.request == asked.request)
 }
 
 /// What has to be typed for a yes: the name of a whole model; nothing where only parts go.
