@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use super::overview::FindingCounts;
 use super::shelf::Shelf;
-use crate::domain::{Change, Finding, ModelRow, PlanStep, RepoId, Rule, Severity, VerifyTarget};
+use crate::domain::{
+    Change, Finding, ModelRow, PlanStep, RepoId, Rule, Severity, Verdict, VerifyTarget,
+};
 
 /// What a look is about.
 #[derive(Clone, Copy, Debug, Default)]
@@ -273,7 +275,7 @@ impl Shelf {
     /// When every file of a snapshot was found right: in this run, or as it was remembered.
     pub fn verified_ms(&self, row: &ModelRow) -> Option<u64> {
         match self.verified(&row.snapshot) {
-            Some(verified) if !verified.is_good => None,
+            Some(verified) if verified.verdict != Verdict::Good => None,
             Some(verified) => Some(
                 row.verified_ms
                     .map_or(verified.at_ms, |then| then.max(verified.at_ms)),

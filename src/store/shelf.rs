@@ -9,7 +9,7 @@ use std::path::Path;
 use super::findings::is_at;
 use crate::domain::{
     CacheKind, CacheRow, Disk, Failure, Finding, FixResult, JobId, LockRow, ModelRow, Network,
-    PartialRow, PurgePlan, PurgeResult, RepoId, Rule, TrashResult, TrashRow, Verification,
+    PartialRow, PurgePlan, PurgeResult, RepoId, Rule, TrashResult, TrashRow, Verdict, Verification,
 };
 
 /// The cache and the machine as last seen.
@@ -45,8 +45,8 @@ pub struct Shelf {
 pub struct Verified {
     /// When, milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// Whether everything was right.
-    pub is_good: bool,
+    /// What may be said of it as a whole.
+    pub verdict: Verdict,
     /// Files whose bytes were right.
     pub files_good: usize,
     /// Files looked at.
@@ -368,7 +368,7 @@ impl Shelf {
             seen.snapshot.clone(),
             Verified {
                 at_ms,
-                is_good: seen.is_good(),
+                verdict: seen.verdict(),
                 files_good: seen.files_good,
                 files_total: seen.files_total,
                 findings: seen.findings.clone(),
@@ -382,7 +382,7 @@ impl Shelf {
             snapshot.to_owned(),
             Verified {
                 at_ms,
-                is_good: true,
+                verdict: Verdict::Good,
                 files_good: files,
                 files_total: files,
                 findings: Vec::new(),

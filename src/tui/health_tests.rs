@@ -364,3 +364,45 @@ fn a_name_has_room_before_the_words() {
         "the beginning tells most: {shown}"
     );
 }
+
+#[test]
+fn what_is_not_proven_whole_is_not_called_so() {
+    let row = model_row(NAME, 1_350_000_000);
+    let seen = |unknown: usize| Verification {
+        what: Bundle::Snapshot,
+        cache: CacheKind::Hub,
+        repo: Some(row.repo.clone()),
+        revision: row.revision.clone(),
+        snapshot: row.snapshot.clone(),
+        files_good: 2,
+        files_unread: 0,
+        files_total: 2 + unknown,
+        files_unknown: unknown,
+        files_hashed: 0,
+        bytes: 10,
+        basis: Vec::new(),
+        findings: Vec::new(),
+    };
+    let mut desk = Desk::on(&Script::new().then(
+        1,
+        Event::ModelsListed {
+            models: vec![row.clone()],
+        },
+    ));
+    desk.sees(Event::ModelVerified(seen(1)));
+    let shown = desk.shown(120, 32);
+    assert!(
+        shown.contains("partly") && !shown.contains("proven"),
+        "{shown}"
+    );
+    desk.act(Action::Details);
+    let details = tight(&desk.shown(120, 40));
+    assert!(
+        details.contains("2 of 3 files right; nothing says"),
+        "{details}"
+    );
+    desk.act(Action::Back);
+    desk.sees(Event::ModelVerified(seen(0)));
+    let shown = desk.shown(120, 32);
+    assert!(shown.contains("proven"), "{shown}");
+}

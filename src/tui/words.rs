@@ -10,7 +10,7 @@ use super::theme::Theme;
 use super::view::Canvas;
 use crate::domain::{
     FileRow, FileState, Finding, LockKind, LockRow, LockState, LockWait, ModelState, Outcome,
-    PartialRow, PartialState, Plan, PlanStep, Rule, Severity, sanitize_line,
+    PartialRow, PartialState, Plan, PlanStep, Rule, Severity, Verdict, sanitize_line,
 };
 use crate::store::{
     FileStatus, FileView, FindingGroup, Phase, Pull, Store, count, duration, short, size,
@@ -123,7 +123,7 @@ pub(super) fn model_state(
         .and_then(|snapshot| store.shelf().verified(snapshot));
     match (item.row.map(|row| row.state), verified) {
         (Some(ModelState::Broken), _) => ((glyphs.bad, theme.error), word("broken", "broken")),
-        (_, Some(verified)) if !verified.is_good => {
+        (_, Some(verified)) if verified.verdict == Verdict::Broken => {
             ((glyphs.bad, theme.error), word("broken", "broken"))
         }
         (Some(ModelState::Partial | ModelState::Absent), _)
@@ -143,6 +143,15 @@ pub(super) fn model_state(
             ((glyphs.alert, theme.warning), text)
         }
         (Some(ModelState::Absent), _) => ((glyphs.queued, theme.dim), word("absent", "absent")),
+        // Nothing is wrong with it, and not all of it is proven.
+        (_, Some(verified)) if verified.verdict != Verdict::Good => {
+            let text = match verified.verdict {
+                Verdict::Partly => "partly",
+                Verdict::Hashed => "hashed",
+                Verdict::Unknown | Verdict::Good | Verdict::Broken => "ok",
+            };
+            ((glyphs.good, theme.dim), text.to_owned())
+        }
         (_, Some(_)) => ((glyphs.good, theme.good), word("verified", "proven")),
         (Some(ModelState::Complete) | None, None) => {
             if item.row.is_some_and(|row| row.verified_ms.is_some()) {

@@ -12,7 +12,7 @@ use super::text::{Text, failure_lines};
 use super::{Canvas, why};
 use crate::domain::{
     Basis, Etag, Failure, FailureCode, FileRow, FileState, LockKind, LockRow, LockState, ModelRow,
-    Origin, PartialState, RefMove,
+    Origin, PartialState, RefMove, Verdict,
 };
 use crate::store::{AttemptEnd, AttemptRecord, FileStatus, FileView, Pull, count, duration, size};
 
@@ -182,8 +182,14 @@ fn verified_words(canvas: Canvas<'_>, item: &ModelItem<'_>) -> String {
         .snapshot()
         .and_then(|snapshot| view.store.shelf().verified(snapshot));
     if let Some(verified) = verified {
+        let rest = match verified.verdict {
+            Verdict::Partly | Verdict::Hashed | Verdict::Unknown => {
+                "; nothing says what the others should be"
+            }
+            Verdict::Good | Verdict::Broken => "",
+        };
         return format!(
-            "{}: {} of {} right",
+            "{}: {} of {} right{rest}",
             words::ago(verified.at_ms, view.now_ms),
             verified.files_good,
             count(verified.files_total, "file")
