@@ -16,6 +16,7 @@ mod campaign;
 mod cli;
 mod contract;
 mod crash;
+mod damaged;
 mod dashboard;
 #[cfg(target_os = "linux")]
 mod disk;
@@ -24,6 +25,8 @@ mod elsewhere;
 mod everything;
 mod fetch;
 mod fixing;
+#[cfg(target_os = "linux")]
+mod fixing_killed;
 mod guide;
 mod heal;
 mod house;
@@ -37,6 +40,7 @@ mod load;
 mod many;
 mod marker;
 mod neighbours;
+mod old_app;
 #[cfg(target_os = "linux")]
 mod power;
 mod ranges;
@@ -55,5 +59,6 @@ mod whole;
 mod zoo;
 mod zoo_beside;
 mod zoo_healed;
+mod zoo_healed_interop;
 mod zoo_interop;
 mod zoo_owners;

@@ -23,7 +23,7 @@ static PURGE: LazyLock<Validator> = LazyLock::new(|| validator(PURGE_SCHEMA));
 static TRASH: LazyLock<Validator> = LazyLock::new(|| validator(TRASH_SCHEMA));
 
 const MODEL: &str = "someone/model";
-const OTHER: &str = "someone/other";
+pub(crate) const OTHER: &str = "someone/other";
 const DAY: Duration = Duration::from_hours(24);
 
 /// Two models; the first in two commits that share a file.
@@ -62,7 +62,7 @@ fn catalogue() -> Catalogue {
     catalogue
 }
 
-async fn stocked() -> Home {
+pub(crate) async fn stocked() -> Home {
     let home = Home::new(catalogue(), Vec::new()).await;
     for (repo, revision) in [(MODEL, "v1"), (MODEL, "main"), (OTHER, "main")] {
         let words = ["pull", repo, "--revision", revision, "--all"];
@@ -71,13 +71,13 @@ async fn stocked() -> Home {
     home
 }
 
-fn folder(home: &Home, repo: &str) -> PathBuf {
+pub(crate) fn folder(home: &Home, repo: &str) -> PathBuf {
     let name = format!("models--{}", repo.replace('/', "--"));
     home.cache().join(name)
 }
 
 /// What lies below a folder: of files and links inode and time.
-fn tree(folder: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+pub(crate) fn tree(folder: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     if !folder.exists() {
         return BTreeMap::new();
     }
@@ -92,7 +92,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
 }
 
 /// What Python's `scan_cache_dir` would warn of, by its rules (hub.md 2.3, 2.8, 0.1).
-fn python_warnings(cache: &Path) -> Vec<String> {
+pub(crate) fn python_warnings(cache: &Path) -> Vec<String> {
     let mut warnings = Vec::new();
     for entry in fs::read_dir(cache).into_iter().flatten() {
         let path = entry.unwrap().path();
@@ -409,66 +409,7 @@ async fn another_caches_purge_is_shown_and_neither_freed_nor_put_back() {
     assert!(entries(&home).is_empty());
 }
 
-/// The rules of the app that this project comes from (hub.md 3.4) deleted every healthy repo, since
-/// its top folder holds no `config.json`, and everything called `.incomplete` or `.tmp`. On the same
-/// trees nothing healthy goes, whatever is asked for without naming it.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_old_apps_rules_delete_nothing_here() {
-    let home = stocked().await;
-    // Models and files whose names look like leavings.
-    for name in ["models--someone--model.tmp-v2", "models--x--y.incomplete-1"] {
-        copy_all(&folder(&home, OTHER), &home.cache().join(name));
-    }
-    let snapshot = fs::read_dir(folder(&home, OTHER).join("snapshots"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
-    let config = fs::read_link(snapshot.join("config.json")).unwrap();
-    symlink(config, snapshot.join("notes.tmp")).unwrap();
-    let live = folder(&home, OTHER)
-        .join("blobs")
-        .join(format!("{}.0badcafe.incomplete", "07".repeat(32)));
-    fs::write(&live, "being written").unwrap();
-    let writer = fs::File::open(&live).unwrap();
-    writer.lock().unwrap();
-    let before = tree(&home.cache());
-    let config = home.path().join(".config/larder/config.toml");
-    fs::write(
-        config,
-        "policy_partials_days = 1\npolicy_trash_days = 1\npolicy_unused_days = 1\n",
-    )
-    .unwrap();
-    for words in [
-        &["purge", "--incomplete", "--yes"][..],
-        &[
-            "purge",
-            "--incomplete",
-            "--unreferenced",
-            "--corrupt",
-            "--yes",
-        ],
-        &["purge", "--older-than", "1d", "--yes"],
-        &["purge", "--policy", "--yes"],
-        &["trash", "empty", "--yes"],
-    ] {
-        let ran = home.run(words);
-        // A Mac's volume does not tell when files were last read, and that is refused.
-        if cfg!(target_os = "linux") {
-            ran.assert_code(0);
-        }
-        let after = tree(&home.cache());
-        let lost: Vec<_> = before
-            .keys()
-            .filter(|it| !after.contains_key(*it))
-            .collect();
-        assert!(lost.is_empty(), "{words:?}: {lost:?}");
-    }
-    drop(writer);
-}
-
-fn copy_all(from: &Path, to: &Path) {
+pub(crate) fn copy_all(from: &Path, to: &Path) {
     for path in files_below(from) {
         let place = to.join(path.strip_prefix(from).unwrap());
         fs::create_dir_all(place.parent().unwrap()).unwrap();

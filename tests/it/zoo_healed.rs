@@ -19,8 +19,8 @@ const STAYS: &[(&str, &str, &str)] = &[];
 /// Members that are put together at random, how many at a time, and how often.
 const AT_RANDOM: (usize, u64) = (6, 4);
 
-/// Runs the binary on the cache of a zoo, with its Hub.
-fn larder(zoo: &Zoo, hub: &Serving, arguments: &[&str]) -> Value {
+/// The binary on the cache of a zoo, with its Hub.
+pub(crate) fn command(zoo: &Zoo, hub: &Serving, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
     command
         .args(arguments)
@@ -31,12 +31,18 @@ fn larder(zoo: &Zoo, hub: &Serving, arguments: &[&str]) -> Value {
         .env("HF_ENDPOINT", hub.endpoint())
         .current_dir(zoo.home())
         .stdin(Stdio::null());
-    let ran = finish(&mut command);
+    command
+}
+
+/// Runs it; what it says in the end.
+pub(crate) fn larder(zoo: &Zoo, hub: &Serving, arguments: &[&str]) -> Value {
+    let ran = finish(&mut command(zoo, hub, arguments));
+    assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
     serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:#?}"))
 }
 
 /// Every plain file below a folder with the hash of what it holds, and every link with its text.
-fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
+pub(crate) fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![root.to_owned()];
     while let Some(folder) = open.pop() {
@@ -95,34 +101,72 @@ fn is_bookkeeping(path: &Path) -> bool {
         .any(|part| folders.iter().any(|folder| part.as_os_str() == *folder))
 }
 
+/// A repair by the real binary: what was seen before, and what came of it.
+pub(crate) struct Repaired {
+    pub(crate) seen: Value,
+    pub(crate) fixed: Value,
+    pub(crate) before: BTreeMap<PathBuf, String>,
+    pub(crate) after: BTreeMap<PathBuf, String>,
+    /// What a reader got through the pointers that findings rest on: a pull replaces it.
+    read: BTreeSet<PathBuf>,
+}
+
+impl Repaired {
+    /// Looks, and lets it be repaired.
+    pub(crate) fn new(zoo: &Zoo, hub: &Serving) -> Self {
+        let seen = larder(zoo, hub, &["doctor", "--verify"]);
+        let before = tree(zoo.root());
+        let read = evidence(&seen)
+            .iter()
+            .filter_map(|path| std::fs::canonicalize(path).ok())
+            .collect();
+        let fixed = larder(zoo, hub, &["doctor", "--verify", "--fix", "--yes"]);
+        Self {
+            seen,
+            fixed,
+            before,
+            after: tree(zoo.root()),
+            read,
+        }
+    }
+
+    /// What was neither planned nor found, and is not byte for byte where it was.
+    pub(crate) fn touched(&self, root: &Path) -> Vec<String> {
+        let both = |named: fn(&Value) -> BTreeSet<PathBuf>| -> BTreeSet<PathBuf> {
+            named(&self.seen)
+                .union(&named(&self.fixed))
+                .cloned()
+                .collect()
+        };
+        let (steps, evidence) = (both(steps), both(evidence));
+        let mut wrong = Vec::new();
+        // Below that lies everything, and nothing could be wrong.
+        let too_much = steps.iter().find(|step| root.starts_with(step));
+        wrong.extend(too_much.map(|step| format!("a step is about {}", step.display())));
+        for (path, hash) in &self.before {
+            let now = self.after.get(path);
+            let is_named = evidence.contains(path)
+                || steps.iter().any(|step| path.starts_with(step))
+                || (now.is_some() && self.read.contains(path));
+            if now != Some(hash) && !is_named && !is_bookkeeping(path) {
+                wrong.push(format!("{} was {hash} and is {now:?}", path.display()));
+            }
+        }
+        wrong
+    }
+}
+
 /// What is wrong after a repair.
 fn heal(zoo: &Zoo, hub: &Serving, members: &[Member]) -> Vec<String> {
     zoo.settle();
-    let seen = larder(zoo, hub, &["doctor", "--verify"]);
-    let before = tree(zoo.root());
-    // What a reader gets through the pointers that findings rest on: a pull replaces it.
-    let read: BTreeSet<PathBuf> = evidence(&seen)
-        .iter()
-        .filter_map(|path| std::fs::canonicalize(path).ok())
-        .collect();
-    let fixed = larder(zoo, hub, &["doctor", "--verify", "--fix", "--yes"]);
-    let after = tree(zoo.root());
-    let mut wrong = Vec::new();
-    // What was neither planned nor found stays byte for byte where it was.
-    let steps: BTreeSet<PathBuf> = steps(&seen).union(&steps(&fixed)).cloned().collect();
-    let evidence: BTreeSet<PathBuf> = evidence(&seen).union(&evidence(&fixed)).cloned().collect();
-    // Below that lies everything, and nothing could be wrong.
-    let too_much = steps.iter().find(|step| zoo.root().starts_with(step));
-    wrong.extend(too_much.map(|step| format!("a step is about {}", step.display())));
-    for (path, hash) in &before {
-        let now = after.get(path);
-        let is_named = evidence.contains(path)
-            || steps.iter().any(|step| path.starts_with(step))
-            || (now.is_some() && read.contains(path));
-        if now != Some(hash) && !is_named && !is_bookkeeping(path) {
-            wrong.push(format!("{} was {hash} and is {now:?}", path.display()));
-        }
-    }
+    let repaired = Repaired::new(zoo, hub);
+    let mut wrong = repaired.touched(zoo.root());
+    let Repaired {
+        fixed,
+        before,
+        after,
+        ..
+    } = repaired;
     // And what was right is still there, under whatever name.
     let contents: BTreeSet<&String> = after.values().collect();
     for (path, hash) in &before {

@@ -17,7 +17,7 @@ use crate::zoo::{NOT_FOUND_YET, look, places};
 
 /// What Python warns of although nothing is wrong: other programs keep these in the cache as well, and
 /// a scan has to leave them alone (hub.md, case 55).
-const FOREIGN: &[&str] = &["xet", "version.txt", ".metadata"];
+pub(crate) const FOREIGN: &[&str] = &["xet", "version.txt", ".metadata"];
 
 /// A scan that ended without an answer.
 const CRASH: &str = "the scan died of ";
@@ -50,7 +50,7 @@ for repo in repos:
         failures[repo] = [l[2:].split(': expected')[0] for l in lines if l.startswith('- ')]
 print(json.dumps({'warnings': warnings, 'failures': failures}))";
 
-fn client(zoo: &Zoo, hub: &Serving, program: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn client(zoo: &Zoo, hub: &Serving, program: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -66,13 +66,13 @@ fn client(zoo: &Zoo, hub: &Serving, program: &Path, arguments: &[&str]) -> Outpu
 
 /// What Python says of the cache.
 #[derive(Debug, serde::Deserialize)]
-struct Said {
-    warnings: Vec<String>,
+pub(crate) struct Said {
+    pub(crate) warnings: Vec<String>,
     /// Files by repo; none where Python names none.
-    failures: std::collections::BTreeMap<String, Vec<String>>,
+    pub(crate) failures: std::collections::BTreeMap<String, Vec<String>>,
 }
 
-fn python_says(zoo: &Zoo, hub: &Serving) -> Said {
+pub(crate) fn python_says(zoo: &Zoo, hub: &Serving) -> Said {
     let repos = repos(zoo);
     let mut arguments = vec!["-c", ASK, zoo.told().to_str().unwrap()];
     arguments.extend(repos.iter().map(|(_, repo)| repo.as_str()));

@@ -44,7 +44,7 @@ fn store(zoo: &Zoo) -> (PathBuf, PathBuf) {
 }
 
 /// A whole model whose weights lie in the shared store: two hops from the snapshot.
-fn shared(zoo: &mut Zoo, name: &str) -> Model {
+pub(super) fn shared(zoo: &mut Zoo, name: &str) -> Model {
     let model = zoo.known(name).with_xet(&mut zoo.catalogue);
     model.write_listing();
     model.write_ref("main", model.commit());

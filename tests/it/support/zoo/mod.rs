@@ -11,6 +11,7 @@ mod model;
 mod neighbours;
 mod owners;
 mod refs;
+mod ruin;
 mod trace;
 
 use std::fs::{self, File};
@@ -24,7 +25,8 @@ use larder::serve::Catalogue;
 
 use super::Scratch;
 pub(crate) use beside::beside;
-pub(crate) use model::Model;
+pub(crate) use model::{Model, sha256};
+pub(crate) use ruin::{Recipe, Ruin};
 pub(crate) use trace::Trace;
 
 /// One thing that must be found.

@@ -213,6 +213,10 @@ impl Model {
         &self.commit
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn paths(&self) -> Vec<String> {
         self.pieces.iter().map(|piece| piece.path.clone()).collect()
     }
