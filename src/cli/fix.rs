@@ -118,8 +118,8 @@ async fn forget_wrong_bytes(
     let aside: BTreeSet<String> = store
         .pulls()
         .flat_map(Pull::healed)
+        .filter(|healing| plan.is_put_aside(healing))
         .filter_map(|healing| healing.set_aside.clone())
-        .filter(|aside| plan.is_put_aside(aside))
         .collect();
     if aside.is_empty() {
         return Ending::done("fixed");

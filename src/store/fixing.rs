@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::shelf::Shelf;
-use crate::domain::{Change, Finding, Plan, PlanStep, RepoId, Rule, Severity};
+use crate::domain::{Change, Finding, Healing, Plan, PlanStep, RepoId, RepoPath, Rule, Severity};
 
 /// What a repair would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,12 +73,22 @@ impl FixPlan {
         self.pulls.iter().map(|pull| pull.fetch_bytes).sum()
     }
 
-    /// Whether a file that was put aside, `<blob>.<number>.corrupt`, had the name of one of the blobs
-    /// that the plan replaces.
-    pub fn is_put_aside(&self, aside: &str) -> bool {
-        let stem = aside.strip_suffix(".corrupt");
-        let blob = stem.and_then(|stem| stem.rsplit_once('.'));
-        blob.is_some_and(|(blob, _)| self.replaced.contains(blob))
+    /// Whether what a pull put aside, `<blob>.<number>.corrupt`, is one of those that the plan names:
+    /// as a blob, or as a file of a snapshot, which was a pointer to it.
+    pub fn is_put_aside(&self, healing: &Healing) -> bool {
+        let aside = healing.set_aside.as_deref();
+        let stem = aside.and_then(|aside| aside.strip_suffix(".corrupt"));
+        let Some((blob, _)) = stem.and_then(|stem| stem.rsplit_once('.')) else {
+            return false;
+        };
+        let file = healing.path.as_ref().map(RepoPath::as_str);
+        let repo = blob.rsplit_once("/blobs/").map(|(repo, _)| repo);
+        let is_pointer = |path: &String| {
+            let below = repo.and_then(|repo| path.strip_prefix(repo)?.strip_prefix("/snapshots/"));
+            let inside = below.and_then(|below| below.split_once('/'));
+            inside.is_some_and(|(_, inside)| Some(inside) == file)
+        };
+        self.replaced.contains(blob) || self.replaced.iter().any(is_pointer)
     }
 
     fn add_pull(
@@ -233,4 +243,34 @@ fn why_left(finding: &Finding) -> Option<String> {
     // Somebody may have asked for no more.
     (finding.severity == Severity::Note && has_pull)
         .then(|| format!("{}; a pull fetches the rest", about()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::HealingKind;
+
+    #[test]
+    fn what_was_put_aside_is_known_by_the_blob_and_by_the_pointer_that_was_named() {
+        let (repo, etag) = ("/hub/models--a--b", "5d41402abc4b2a76b9719d911017c592");
+        let by = |named: String, file: Option<&str>| {
+            let healing = Healing {
+                kind: HealingKind::WrongHash,
+                path: file.map(|file| RepoPath::new(file).unwrap()),
+                location: String::new(),
+                set_aside: Some(format!("{repo}/blobs/{etag}.0badcafe.corrupt")),
+            };
+            let plan = FixPlan {
+                replaced: BTreeSet::from([named]),
+                ..FixPlan::default()
+            };
+            plan.is_put_aside(&healing)
+        };
+        assert!(by(format!("{repo}/blobs/{etag}"), None));
+        let pointer = format!("{repo}/snapshots/main/sub dir/x.json");
+        assert!(by(pointer.clone(), Some("sub dir/x.json")));
+        assert!(!by(pointer.clone(), Some("x.json")) && !by(pointer, None));
+        let others = "/hub/models--a--c/snapshots/main/x.json".to_owned();
+        assert!(!by(others, Some("x.json")));
+    }
 }

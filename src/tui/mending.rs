@@ -155,8 +155,8 @@ fn ended(ui: &mut Ui, store: &Store, job: JobId, outcome: &Outcome) -> Vec<Effec
                     .filter(|pull| mend.pulled.contains(&pull.job()));
                 let aside = pulls
                     .flat_map(Pull::healed)
-                    .filter_map(|healing| healing.set_aside.clone())
-                    .filter(|aside| mend.plan.is_put_aside(aside));
+                    .filter(|healing| mend.plan.is_put_aside(healing))
+                    .filter_map(|healing| healing.set_aside.clone());
                 ui.put_aside.extend(aside);
             }
             return proceed(ui).into_iter().collect();

@@ -145,7 +145,9 @@ impl Sight {
                 let path = snapshot.join(path);
                 let now = self.visible.get(&path);
                 let was_there = before.visible.contains_key(&path);
-                if (was_there || now.is_some()) && now != Some(&Seen::Right) {
+                // Only a listing says what a plain file should hold: its name does not.
+                let is_untold = path.is_file() && !path.is_symlink() && !is_listed(model);
+                if (was_there || now.is_some()) && now != Some(&Seen::Right) && !is_untold {
                     wrong.push(format!("{} is {now:?}", path.display()));
                 }
             }
@@ -165,6 +167,14 @@ impl Sight {
         }
         wrong
     }
+}
+
+/// Whether anything on the disk says what the files of a commit are.
+fn is_listed(model: &Model) -> bool {
+    let own = format!(".larder/trees/{}.json", model.commit());
+    [model.listing(), model.folder().join(own)]
+        .iter()
+        .any(|listing| fs::read(listing).is_ok_and(|text| text.ends_with(b"}}}")))
 }
 
 fn look(model: &Model, path: &Path) -> Seen {
@@ -208,23 +218,35 @@ fn repair(recipe: &Recipe, hub_of: &dyn Fn(&Ruin) -> Serving) -> Vec<String> {
     let hub = hub_of(&ruin);
     ruin.zoo.settle();
     let before = Sight::of(&ruin);
-    let repaired = Repaired::new(&ruin.zoo, &hub);
+    // Whoever asks for listings wants to hear if there are none.
+    let words = if recipe.is_online() && ruin.gone.is_empty() {
+        &["doctor", "--verify", "--online"][..]
+    } else {
+        &["doctor", "--verify"]
+    };
+    let repaired = Repaired::by(&ruin.zoo, &hub, words);
     let after = Sight::of(&ruin);
     let mut wrong = repaired.touched(ruin.zoo.root());
     wrong.extend(after.worse_than(&before));
     wrong.extend(after.not_right(&ruin, &before));
     wrong.extend(errors_left(&ruin, &hub));
     // Whoever asks for it again finds nothing that is done.
-    let again = Repaired::new(&ruin.zoo, &hub);
-    if again.before != again.after {
-        wrong.push(format!(
-            "a second repair changes things: {:#}",
-            again.fixed["repair"]
-        ));
+    let again = Repaired::by(&ruin.zoo, &hub, words);
+    let changed = again
+        .before
+        .iter()
+        .filter(|(path, was)| again.after.get(*path) != Some(was));
+    let new = again
+        .after
+        .iter()
+        .filter(|(path, _)| !again.before.contains_key(*path));
+    for (path, _) in changed.chain(new) {
+        wrong.push(format!("a second repair changes {}", path.display()));
     }
     if !wrong.is_empty() {
         wrong.push(format!("{:#}", repaired.fixed["repair"]));
         wrong.push(format!("failures: {:#}", repaired.fixed["failures"]));
+        wrong.push(format!("before: {:#}", repaired.seen["findings"]));
     }
     wrong
 }

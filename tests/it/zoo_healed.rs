@@ -112,15 +112,15 @@ pub(crate) struct Repaired {
 }
 
 impl Repaired {
-    /// Looks, and lets it be repaired.
-    pub(crate) fn new(zoo: &Zoo, hub: &Serving) -> Self {
-        let seen = larder(zoo, hub, &["doctor", "--verify"]);
+    /// Looks with these words, and lets it be repaired with them and some more.
+    pub(crate) fn by(zoo: &Zoo, hub: &Serving, words: &[&str]) -> Self {
+        let seen = larder(zoo, hub, words);
         let before = tree(zoo.root());
         let read = evidence(&seen)
             .iter()
             .filter_map(|path| std::fs::canonicalize(path).ok())
             .collect();
-        let fixed = larder(zoo, hub, &["doctor", "--verify", "--fix", "--yes"]);
+        let fixed = larder(zoo, hub, &[words, &["--fix", "--yes"]].concat());
         Self {
             seen,
             fixed,
@@ -159,7 +159,7 @@ impl Repaired {
 /// What is wrong after a repair.
 fn heal(zoo: &Zoo, hub: &Serving, members: &[Member]) -> Vec<String> {
     zoo.settle();
-    let repaired = Repaired::new(zoo, hub);
+    let repaired = Repaired::by(zoo, hub, &["doctor", "--verify"]);
     let mut wrong = repaired.touched(zoo.root());
     let Repaired {
         fixed,

@@ -54,13 +54,12 @@ pub(crate) enum Damage {
     BranchFolder,
     Orphan,
     WrongOrphan,
-    FolderInPlaceOfBlob,
     SharedNames,
     Foreign,
 }
 
 impl Damage {
-    const ALL: [Self; 37] = [
+    const ALL: [Self; 36] = [
         Self::Flip,
         Self::Truncate,
         Self::Extend,
@@ -95,7 +94,6 @@ impl Damage {
         Self::BranchFolder,
         Self::Orphan,
         Self::WrongOrphan,
-        Self::FolderInPlaceOfBlob,
         Self::SharedNames,
         Self::Foreign,
     ];
@@ -131,6 +129,11 @@ impl Recipe {
             })
             .collect();
         Self { seed, damages }
+    }
+
+    /// Whether the Hub may be asked for listings before anything is looked at.
+    pub(crate) const fn is_online(&self) -> bool {
+        self.seed.is_multiple_of(2)
     }
 
     /// The same without one damage.
@@ -330,7 +333,6 @@ impl Ruin {
             | Damage::ErrorPage
             | Damage::Swap
             | Damage::DropBlob
-            | Damage::FolderInPlaceOfBlob
             | Damage::OnlyCopy
             | Damage::Replacement
             | Damage::Aside
@@ -394,10 +396,6 @@ impl Ruin {
                 overwrite(blob, others);
             }
             Damage::DropBlob => fs::remove_file(blob).unwrap(),
-            Damage::FolderInPlaceOfBlob => {
-                fs::remove_file(blob).unwrap();
-                fs::create_dir(blob).unwrap();
-            }
             Damage::OnlyCopy => {
                 let old = blob.with_file_name(format!(".{name}.1a2b3c4d.old"));
                 fs::rename(blob, old).unwrap();
@@ -512,12 +510,12 @@ impl Ruin {
                 let commit = model.commit();
                 let nowhere = "5".repeat(40);
                 let text: &[u8] = match dice.u8(..6) {
-                    0 => &[commit.as_bytes(), b"\n"].concat(),
+                    0 => &[commit.as_bytes(), &b"\n"[..]].concat(),
                     1 => b"",
                     2 => &commit.as_bytes()[..7],
                     3 => &[0xff, 0xfe, 0, 0x1b],
                     4 => nowhere.as_bytes(),
-                    _ => &[b"ref: ", commit.as_bytes()].concat(),
+                    _ => &[&b"ref: "[..], commit.as_bytes()].concat(),
                 };
                 let name = dice.choice(["main", "v0", "nobody/knows"]).unwrap();
                 model.write_ref(name, text);
