@@ -154,8 +154,12 @@ impl Sight {
         }
         for (reference, (commit, held)) in &self.refs {
             let mut known = ruin.commits.iter();
-            let is_known = known
-                .any(|model| model.commit() == commit && reference.starts_with(model.folder()));
+            // Without a listing nobody knows whether somebody asked for no more.
+            let is_known = known.any(|model| {
+                model.commit() == commit
+                    && reference.starts_with(model.folder())
+                    && is_listed(model)
+            });
             let missing = OF_LOADERS
                 .iter()
                 .find(|file| !held.contains(Path::new(file)));
@@ -230,8 +234,11 @@ fn repair(recipe: &Recipe, hub_of: &dyn Fn(&Ruin) -> Serving) -> Vec<String> {
     wrong.extend(after.worse_than(&before));
     wrong.extend(after.not_right(&ruin, &before));
     wrong.extend(errors_left(&ruin, &hub));
-    // Whoever asks for it again finds nothing that is done.
-    let again = Repaired::by(&ruin.zoo, &hub, words);
+    // Whoever asks again finds what the first has made possible, and then nothing that is done.
+    let mut again = Repaired::by(&ruin.zoo, &hub, words);
+    if again.before != again.after {
+        again = Repaired::by(&ruin.zoo, &hub, words);
+    }
     let changed = again
         .before
         .iter()
@@ -241,7 +248,7 @@ fn repair(recipe: &Recipe, hub_of: &dyn Fn(&Ruin) -> Serving) -> Vec<String> {
         .iter()
         .filter(|(path, _)| !again.before.contains_key(*path));
     for (path, _) in changed.chain(new) {
-        wrong.push(format!("a second repair changes {}", path.display()));
+        wrong.push(format!("a third repair changes {}", path.display()));
     }
     if !wrong.is_empty() {
         wrong.push(format!("{:#}", repaired.fixed["repair"]));
