@@ -30,13 +30,38 @@ const OF_LOADERS: [&str; 4] = [
 ];
 
 /// Errors that a repair cannot take away, and why.
-const STAYS: &[(&str, fn(&Ruin, &Value) -> bool)] = &[(
-    "the Hub does not have the repo any more, so nobody can give its bytes",
-    |ruin, finding| {
-        let mut gone = ruin.gone.iter();
-        gone.any(|model| finding["repo"] == model.name())
-    },
-)];
+const STAYS: &[(&str, fn(&Ruin, &Value) -> bool)] = &[
+    (
+        "the Hub does not have the repo any more, so nobody can give its bytes",
+        |ruin, finding| {
+            let mut gone = ruin.gone.iter();
+            gone.any(|model| finding["repo"] == model.name())
+        },
+    ),
+    (
+        "what lies in a folder that is called like a branch, and is not what the branch has there, \
+         may be what somebody wrote",
+        |_, finding| {
+            let seen = finding["evidence"][0]["path"].as_str();
+            seen.is_some_and(|path| path.contains("/snapshots/main/"))
+        },
+    ),
+    (
+        "the Hub has no branch of that name, and the ref does not tell a commit by itself: that is said, \
+         and taking it away is for a person",
+        |ruin, finding| {
+            let place = finding["evidence"][0]["path"].as_str().unwrap();
+            let name = place.split_once("/refs/").map(|(_, name)| name);
+            let mut models = ruin.commits.iter();
+            let model = models.find(|model| finding["repo"] == model.name());
+            let is_known = |name| {
+                let repo = ruin.zoo.catalogue.get(&model?.id());
+                repo?.commit_of(name)
+            };
+            finding["rule"] == "malformed-ref" && name.is_some_and(|name| is_known(name).is_none())
+        },
+    ),
+];
 
 /// What stands at a path of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,8 +170,8 @@ impl Sight {
                 let path = snapshot.join(path);
                 let now = self.visible.get(&path);
                 let was_there = before.visible.contains_key(&path);
-                // Only a listing says what a plain file should hold: its name does not.
-                let is_untold = path.is_file() && !path.is_symlink() && !is_listed(model);
+                // Only a listing says what a plain file should hold, and which blob it should be.
+                let is_untold = path.is_file() && !is_listed(model);
                 if (was_there || now.is_some()) && now != Some(&Seen::Right) && !is_untold {
                     wrong.push(format!("{} is {now:?}", path.display()));
                 }
@@ -229,16 +254,18 @@ fn repair(recipe: &Recipe, hub_of: &dyn Fn(&Ruin) -> Serving) -> Vec<String> {
         &["doctor", "--verify"]
     };
     let repaired = Repaired::by(&ruin.zoo, &hub, words);
-    let after = Sight::of(&ruin);
     let mut wrong = repaired.touched(ruin.zoo.root());
-    wrong.extend(after.worse_than(&before));
-    wrong.extend(after.not_right(&ruin, &before));
-    wrong.extend(errors_left(&ruin, &hub));
-    // Whoever asks again finds what the first has made possible, and then nothing that is done.
+    wrong.extend(Sight::of(&ruin).worse_than(&before));
+    // Whoever asks again finds what the first has made possible or learned, and then nothing that is
+    // done.
     let mut again = Repaired::by(&ruin.zoo, &hub, words);
     if again.before != again.after {
         again = Repaired::by(&ruin.zoo, &hub, words);
     }
+    let after = Sight::of(&ruin);
+    wrong.extend(after.worse_than(&before));
+    wrong.extend(after.not_right(&ruin, &before));
+    wrong.extend(errors_left(&ruin, &hub));
     let changed = again
         .before
         .iter()

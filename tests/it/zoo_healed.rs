@@ -76,6 +76,18 @@ fn evidence(document: &Value) -> BTreeSet<PathBuf> {
     paths(findings.map(|finding| &finding["evidence"]))
 }
 
+/// What a pointer leads to, at once and in the end.
+fn behind(path: &Path) -> Vec<PathBuf> {
+    let next = std::fs::read_link(path).ok();
+    let next = next.map(|text| path.parent().unwrap().join(text));
+    let folder = next
+        .as_ref()
+        .and_then(|next| std::fs::canonicalize(next.parent()?).ok());
+    let next = next.and_then(|next| Some(folder?.join(next.file_name()?)));
+    let end = std::fs::canonicalize(path).ok();
+    next.into_iter().chain(end).collect()
+}
+
 /// Every path in some values.
 fn paths<'a>(values: impl Iterator<Item = &'a Value>) -> BTreeSet<PathBuf> {
     let mut named = BTreeSet::new();
@@ -118,7 +130,7 @@ impl Repaired {
         let before = tree(zoo.root());
         let read = evidence(&seen)
             .iter()
-            .filter_map(|path| std::fs::canonicalize(path).ok())
+            .flat_map(|path| behind(path))
             .collect();
         let fixed = larder(zoo, hub, &[words, &["--fix", "--yes"]].concat());
         Self {

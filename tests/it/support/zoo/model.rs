@@ -217,6 +217,10 @@ impl Model {
         &self.name
     }
 
+    pub(crate) fn id(&self) -> RepoId {
+        RepoId::new(RepoKind::Model, &self.name).unwrap()
+    }
+
     pub(crate) fn paths(&self) -> Vec<String> {
         self.pieces.iter().map(|piece| piece.path.clone()).collect()
     }

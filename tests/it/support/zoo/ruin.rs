@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use larder::domain::{Commit, RepoId, RepoKind};
+use larder::domain::Commit;
 use larder::serve::Catalogue;
 
 use super::layouts;
@@ -165,11 +165,6 @@ impl Recipe {
     }
 }
 
-/// The name that a test knows by.
-fn id_of(model: &Model) -> RepoId {
-    RepoId::new(RepoKind::Model, model.name()).unwrap()
-}
-
 /// What lies in a folder that is called like a content.
 fn whole_blobs(model: &Model) -> Vec<PathBuf> {
     let entries = fs::read_dir(model.blobs()).into_iter().flatten().flatten();
@@ -223,7 +218,7 @@ impl Ruin {
             Self::place(&model, dice);
             let reference = format!("v{at}");
             let commit = Commit::new(model.commit()).unwrap();
-            let repo = self.zoo.catalogue.repo(&id_of(&model));
+            let repo = self.zoo.catalogue.repo(&model.id());
             repo.branch(&reference, commit);
             if is_last && dice.u8(0..10) > 0 {
                 model.write_ref("main", model.commit());
