@@ -155,3 +155,26 @@ fn pulls_of_one_snapshot_are_one_row() {
     let picture = shown(&mut desk);
     assert!(picture.contains("1 Models 2 "), "{picture}");
 }
+
+#[test]
+fn a_folder_that_is_called_like_the_ref_is_a_row_of_its_own() {
+    let branch = ModelRow {
+        revision: "main".to_owned(),
+        commit: None,
+        refs: Vec::new(),
+        snapshot: "/cache/models--m/snapshots/main".to_owned(),
+        ..model_row(NAME, 6)
+    };
+    let mut desk = Desk::on(&listed(vec![model_row(NAME, 1_350_000_000), branch]));
+    for (width, height) in [(80, 24), (120, 32), (200, 60)] {
+        desk.act(Action::Focus(Pane::Models));
+        let picture = text(&desk.look(width, height));
+        assert!(picture.contains("bit main/"), "{picture}");
+    }
+    desk.act(Action::Down);
+    desk.act(Action::Mark);
+    desk.look(120, 32);
+    assert_eq!(desk.ui.marked_models.len(), 1);
+    let request = asked_for(&sent(&desk.key(KeyCode::Char('p'))));
+    assert_eq!(request.targets.len(), 1, "{request:?}");
+}

@@ -19,7 +19,8 @@ pub struct ModelKey {
     repo: String,
     /// The ref, or the commit where none names it.
     revision: String,
-    /// The folder, where that is not in the main cache.
+    /// The folder, where that is not in the main cache, or has the name of a branch: a ref may have
+    /// that too.
     folder: Option<String>,
 }
 
@@ -37,10 +38,20 @@ impl ModelKey {
         let main = row.refs.iter().find(|name| *name == "main");
         let revision = main.or_else(|| row.refs.first()).unwrap_or(&row.revision);
         Self {
-            folder: is_elsewhere.then(|| row.snapshot.clone()),
+            folder: (is_elsewhere || is_branch_folder(row)).then(|| row.snapshot.clone()),
             ..Self::new(&row.repo, revision)
         }
     }
+}
+
+/// Neither a commit nor a ref leads to it.
+const fn is_nameless(row: &ModelRow) -> bool {
+    row.commit.is_none() && row.refs.is_empty()
+}
+
+/// Whether it is a folder in `snapshots` that is not named after a commit.
+pub(super) fn is_branch_folder(row: &ModelRow) -> bool {
+    is_nameless(row) && !["", "unfinished"].contains(&row.revision.as_str())
 }
 
 /// A model: what is on disk of it, what is being fetched of it, or both.
@@ -428,7 +439,7 @@ fn models(store: &Store) -> Vec<ModelItem<'_>> {
         // A pull that has not come to a snapshot yet.
         let unfinished = || {
             rows.iter()
-                .position(|row| is_same(row) && row.commit.is_none() && row.refs.is_empty())
+                .position(|row| is_same(row) && is_nameless(row) && !is_branch_folder(row))
         };
         if let Some(at) = exact.or_else(unfinished).filter(|at| !is_taken[*at]) {
             is_taken[at] = true;

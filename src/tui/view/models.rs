@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 
 use super::super::pane::Pane;
-use super::super::rows::Scene;
+use super::super::rows::{Scene, is_branch_folder};
 use super::super::{fit, words};
 use super::{Canvas, Cells, row_style};
 
@@ -83,6 +83,8 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
         let revision = item.revision();
         let suffix = if let Some(place) = item.elsewhere {
             format!(" {}", place.kind.name())
+        } else if item.row.is_some_and(is_branch_folder) {
+            format!(" {}/", fit::clean(revision))
         } else if revision == "main" {
             String::new()
         } else {
@@ -99,6 +101,11 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
             cells.put(name, name_style);
             cells.put(&suffix, theme.dim);
             cells.skip(name_width - fit::width(name) - fit::width(&suffix));
+        } else if item.row.is_some_and(is_branch_folder) {
+            // Without it the row looks like that of the model.
+            let room = name_width.saturating_sub(fit::width(&suffix));
+            cells.left_middle(name, room, name_style, glyphs.cut);
+            cells.put(&suffix, theme.dim);
         } else {
             cells.left_middle(name, name_width, name_style, glyphs.cut);
         }
