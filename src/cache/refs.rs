@@ -136,11 +136,31 @@ pub fn write_ref(
 
 /// Every ref of the repo by its name, in order; also what a broken tool left there, because other
 /// readers take it for a ref too.
+///
+/// # Errors
+/// If one of them cannot be read: it may name any commit.
 pub fn refs_of(layout: &Layout, repo: &RepoId) -> Result<Vec<(String, RefValue)>> {
+    all_refs(layout, repo, Err)
+}
+
+/// The same for a look: of a ref that cannot be read nothing is known, and the others are shown.
+pub(super) fn refs_seen(layout: &Layout, repo: &RepoId) -> Result<Vec<(String, RefValue)>> {
+    let unknown = RefValue {
+        commit: None,
+        is_malformed: true,
+    };
+    all_refs(layout, repo, |_| Ok(Some(unknown)))
+}
+
+fn all_refs(
+    layout: &Layout,
+    repo: &RepoId,
+    or: impl Fn(Error) -> Result<Option<RefValue>>,
+) -> Result<Vec<(String, RefValue)>> {
     let refs = layout.refs(repo);
     let mut found = Vec::new();
     for name in paths_below(&refs)? {
-        if let Some(value) = read_file(&refs.join(name.as_str()))? {
+        if let Some(value) = read_file(&refs.join(name.as_str())).or_else(&or)? {
             found.push((name.as_str().to_owned(), value));
         }
     }

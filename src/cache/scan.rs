@@ -11,12 +11,12 @@ use humansize::{DECIMAL, format_size};
 
 use super::diagnosis::{self, Subject};
 use super::ready::{Findings, Judge, Listing};
-use super::refs::{describe, is_leftover};
+use super::refs::{describe, is_leftover, refs_seen};
 use super::salvage::all_partials;
 use super::several::look_at_all;
 use super::shape::{Lacks, Shape};
 use super::tally::Tally;
-use super::{Error, Layout, RefValue, Result, read_tree, refs_of};
+use super::{Error, Layout, RefValue, Result, read_tree};
 use crate::domain::{
     Basis, CacheKind, Commit, Etag, Examination, FileRow, Finding, LoadLevel, ModelRow, ModelState,
     RepoId, RepoPath, sanitize,
@@ -98,7 +98,7 @@ pub(super) fn scan_with_findings(layout: &Layout, repo: &RepoId, judge: Judge<'_
 }
 
 fn try_scan(layout: &Layout, repo: &RepoId, judge: Judge<'_>) -> Result<RepoScan> {
-    let all_refs = refs_of(layout, repo)?;
+    let all_refs = refs_seen(layout, repo)?;
     // What Python left beside a ref names nothing that anybody asked for.
     let is_ref = |(name, _): &&(String, RefValue)| !is_leftover(name);
     let refs: Vec<(String, RefValue)> = all_refs.iter().filter(is_ref).cloned().collect();
@@ -345,24 +345,25 @@ fn look(
     Ok(())
 }
 
-/// The refs that name the commit. A malformed one keeps Python from reading the repo at all, so it
-/// is damage for every model whose ref it is, or may be.
+/// The refs that name the commit. A malformed one is damage for the model whose ref it is, or may be:
+/// Python does not find that by its name.
 fn refs_to(
     refs: &[(String, RefValue)],
     commit: Option<Commit>,
     broken: &mut Vec<String>,
 ) -> Vec<String> {
-    let mut names = Vec::new();
-    for (name, value) in refs {
-        let name = sanitize(name);
-        let is_ours = value.commit.is_some() && value.commit == commit;
-        if value.is_malformed && (is_ours || value.commit.is_none()) {
+    let is_ours = |value: &RefValue| value.commit.is_some() && value.commit == commit;
+    let ours = refs.iter().filter(|(_, value)| is_ours(value));
+    let names: Vec<String> = ours.map(|(name, _)| sanitize(name)).collect();
+    for (name, value) in refs.iter().filter(|(_, value)| value.is_malformed) {
+        // One that names nothing may have meant this one, unless another leads here; and whoever
+        // does not name a revision asks for `main`.
+        let may_be_ours = value.commit.is_none() && (names.is_empty() || name == "main");
+        if is_ours(value) || may_be_ours {
             broken.push(format!(
-                "the ref `{name}` holds more or less than a commit hash"
+                "the ref `{}` holds more or less than a commit hash",
+                sanitize(name)
             ));
-        }
-        if is_ours {
-            names.push(name);
         }
     }
     names

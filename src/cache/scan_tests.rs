@@ -263,3 +263,29 @@ fn a_pull_that_was_not_finished_is_told_in_files_and_bytes() {
         told(&layout)
     );
 }
+
+#[test]
+fn a_ref_that_cannot_be_read_hides_nothing_else() {
+    let scene = Scene::new();
+    // Not even root opens a socket.
+    let socket = scene.layout.refs(&scene.repo).join("odd");
+    let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let scan = scan_with_findings(&scene.layout, &scene.repo, judge());
+    let [(model, _)] = &scan.rows[..] else {
+        panic!("{:?}", scan.rows);
+    };
+    assert_eq!(
+        (model.state, &model.refs),
+        (ModelState::Complete, &vec!["main".to_owned()])
+    );
+    let [finding] = &scan.findings[..] else {
+        panic!("{:?}", scan.findings);
+    };
+    assert_eq!(finding.evidence[0].path, socket.to_string_lossy());
+    assert!(
+        finding.evidence[0].seen.contains("cannot be read"),
+        "{finding:?}"
+    );
+    // What goes by refs is not decided without it.
+    assert!(crate::cache::refs_of(&scene.layout, &scene.repo).is_err());
+}
