@@ -4,12 +4,14 @@
 //! **Law**: as for one: nothing is renamed that was not proven and synced; whoever holds the locks
 //! is the only one who does this.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::path::PathBuf;
 
 use super::blob::Hasher;
 use super::incomplete::Partial;
 use super::lock::BlobLock;
-use super::promote::{Promoted, SetAside};
+use super::promote::{Promoted, SetAside, folder_of};
 use super::{Error, Layout, Result};
 use crate::domain::{Etag, RepoId};
 use crate::host;
@@ -31,6 +33,10 @@ pub struct Small {
 /// # Errors
 /// [`Error::HashMismatch`] for bytes that are not the content; nothing of them is left.
 pub fn promote_all(layout: &Layout, repo: &RepoId, smalls: Vec<Small>) -> Vec<Result<Promoted>> {
+    let targets: Vec<PathBuf> = smalls
+        .iter()
+        .map(|small| layout.blob(repo, &small.etag))
+        .collect();
     let made: Vec<(Result<Partial>, BlobLock)> = smalls
         .into_iter()
         .map(|small| (write(layout, repo, &small), small.lock))
@@ -62,23 +68,28 @@ pub fn promote_all(layout: &Layout, repo: &RepoId, smalls: Vec<Small>) -> Vec<Re
         .into_iter()
         .map(|(partial, lock)| partial.and_then(|partial| name(partial, &lock)))
         .collect();
-    let blobs = layout.blobs(repo);
-    match host::sync_dir(&blobs) {
-        Ok(()) => named,
+    // One in a Hub cache.
+    let folders: BTreeSet<PathBuf> = targets
+        .iter()
+        .map(|target| folder_of(target).to_owned())
+        .collect();
+    for folder in folders {
+        let Err(error) = host::sync_dir(&folder) else {
+            continue;
+        };
         // They are there and right, but a power cut may take their names away again.
-        Err(error) => {
-            let (kind, words) = (error.kind(), error.to_string());
-            named
-                .into_iter()
-                .map(|one| {
-                    one.and_then(|_| {
-                        let error = std::io::Error::new(kind, words.clone());
-                        Err(Error::from_io("sync", &blobs, error))
-                    })
+        let (kind, words) = (error.kind(), error.to_string());
+        return named
+            .into_iter()
+            .map(|one| {
+                one.and_then(|_| {
+                    let error = std::io::Error::new(kind, words.clone());
+                    Err(Error::from_io("sync", &folder, error))
                 })
-                .collect()
-        }
+            })
+            .collect();
     }
+    named
 }
 
 /// Writes a content to a partial of its own, if it is what its name says.

@@ -287,6 +287,13 @@ impl Neighbours {
         }
     }
 
+    /// The same, and the repo's own blobs first: for a pull to a place outside of the cache.
+    pub fn with_own(layout: &Layout, repo: &RepoId, use_shared: bool) -> Self {
+        let mut all = Self::of(layout, repo, use_shared);
+        all.blobs.insert(0, layout.blobs(repo));
+        all
+    }
+
     /// Whether there is no such place.
     pub const fn is_empty(&self) -> bool {
         self.blobs.is_empty() && self.branches.is_empty() && self.shared.is_none()

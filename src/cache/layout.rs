@@ -1,48 +1,147 @@
-//! Owns every path of a Hub cache (`reference/hub.md` section 2), as pure functions.
+//! Owns every path of a Hub cache (`reference/hub.md` section 2), and of a folder in Python's
+//! `local_dir` layout that one repo is fetched into (3.1), as pure functions.
 //!
 //! Never touches the disk. Names from outside reach a path only as checked nouns of `domain`.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::local::staged_stem;
+use super::promote::folder_of;
 use crate::domain::{Commit, Etag, RepoId, RepoPath, Revision};
 
-/// The paths below one cache root.
+/// Where Python keeps its notes, below a local dir.
+const HIDDEN: &str = ".cache/huggingface";
+
+/// The paths below one cache root, or in one local dir: there a content has the place of a file of
+/// the repo, and an unfinished one lies where Python's do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     root: PathBuf,
+    /// In a local dir, the file that each content is written as.
+    files: Option<Arc<HashMap<Etag, RepoPath>>>,
 }
 
 impl Layout {
     /// The layout below `root`, which should come from [`resolve_root`](super::resolve_root) so
     /// that every program locks the same files.
     pub const fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, files: None }
     }
 
-    /// The cache folder.
+    /// The layout of a local dir for contents that each are one of its files. `root` should come
+    /// from [`resolve_root`](super::resolve_root).
+    pub fn local(root: PathBuf, files: HashMap<Etag, RepoPath>) -> Self {
+        Self {
+            root,
+            files: Some(Arc::new(files)),
+        }
+    }
+
+    /// Whether it is that of a local dir.
+    pub const fn is_local(&self) -> bool {
+        self.files.is_some()
+    }
+
+    /// The same local dir, for one content as another file.
+    #[must_use]
+    pub fn for_file(&self, etag: Etag, path: RepoPath) -> Self {
+        Self::local(self.root.clone(), HashMap::from([(etag, path)]))
+    }
+
+    /// The files of a local dir.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&Etag, &RepoPath)> {
+        self.files.iter().flat_map(|files| files.iter())
+    }
+
+    /// In a local dir, the file that a content is written as.
+    pub(super) fn file_of(&self, etag: &Etag) -> Option<&RepoPath> {
+        self.files.as_ref()?.get(etag)
+    }
+
+    /// The cache folder, or the local dir.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The repo's folder.
+    /// The repo's folder; of a local dir, the hidden one.
     pub fn repo(&self, repo: &RepoId) -> PathBuf {
+        if self.is_local() {
+            return self.hidden();
+        }
         self.root.join(repo.folder())
     }
 
-    /// The repo's folder of contents.
+    /// The repo's folder of contents: a local dir itself.
     pub fn blobs(&self, repo: &RepoId) -> PathBuf {
+        if self.is_local() {
+            return self.root.clone();
+        }
         self.repo(repo).join("blobs")
     }
 
-    /// A content by its name.
+    /// A content by its name; in a local dir, the file that it is.
     pub fn blob(&self, repo: &RepoId, etag: &Etag) -> PathBuf {
-        self.blobs(repo).join(etag.to_string())
+        match self.file_of(etag) {
+            Some(path) => self.root.join(path.as_str()),
+            None if self.is_local() => self.own_hidden().join(etag.to_string()),
+            None => self.blobs(repo).join(etag.to_string()),
+        }
     }
 
     /// An unfinished blob under a name of our own, which `hf cache prune` knows as well.
     pub fn partial(&self, repo: &RepoId, etag: &Etag, suffix: u32) -> PathBuf {
-        self.blobs(repo)
-            .join(format!("{etag}.{suffix:08x}.incomplete"))
+        let stem = self.stem(etag);
+        self.staging(repo, etag)
+            .join(format!("{stem}.{suffix:08x}.incomplete"))
+    }
+
+    /// What the names of unfinished blobs of a content begin with.
+    pub(super) fn stem(&self, etag: &Etag) -> String {
+        match self.file_of(etag) {
+            Some(path) => staged_stem(path, etag),
+            None => etag.to_string(),
+        }
+    }
+
+    /// The folder in which a content is unfinished.
+    pub(super) fn staging(&self, repo: &RepoId, etag: &Etag) -> PathBuf {
+        match self.file_of(etag) {
+            Some(path) => folder_of(&self.note(path)).to_owned(),
+            None if self.is_local() => self.own_hidden(),
+            None => self.blobs(repo),
+        }
+    }
+
+    /// Every folder in which a content of the repo is unfinished.
+    pub(super) fn stagings(&self, repo: &RepoId) -> BTreeSet<PathBuf> {
+        if !self.is_local() {
+            return BTreeSet::from([self.blobs(repo)]);
+        }
+        self.files()
+            .map(|(etag, _)| self.staging(repo, etag))
+            .collect()
+    }
+
+    /// In a local dir, Python's hidden folder.
+    pub(super) fn hidden(&self) -> PathBuf {
+        self.root.join(HIDDEN)
+    }
+
+    /// In it, the folder of notes, locks and unfinished files.
+    pub(super) fn notes(&self) -> PathBuf {
+        self.hidden().join("download")
+    }
+
+    /// In it, larder's own folder.
+    pub(super) fn own_hidden(&self) -> PathBuf {
+        self.hidden().join("larder")
+    }
+
+    /// In a local dir, Python's note on a file.
+    pub(super) fn note(&self, path: &RepoPath) -> PathBuf {
+        self.notes().join(format!("{path}.metadata"))
     }
 
     /// The chunk map of the partial at `partial`: beside it, `….<8 hex>.map.incomplete`, which
@@ -55,8 +154,16 @@ impl Layout {
 
     /// Where bytes that failed their proof are kept.
     pub fn set_aside(&self, repo: &RepoId, etag: &Etag, suffix: u32) -> PathBuf {
+        if let Some(name) = self.file_of(etag).map(RepoPath::file_name) {
+            return self.aside_folder().join(format!("{name}.{suffix:08x}"));
+        }
         self.blobs(repo)
             .join(format!("{etag}.{suffix:08x}.corrupt"))
+    }
+
+    /// In a local dir, where files are kept that stood in the place of right ones.
+    pub(super) fn aside_folder(&self) -> PathBuf {
+        self.own_hidden().join("aside")
     }
 
     /// The repo's folder of snapshots.
@@ -64,8 +171,11 @@ impl Layout {
         self.repo(repo).join("snapshots")
     }
 
-    /// The folder of pointers of one commit.
+    /// The folder of pointers of one commit: a local dir itself.
     pub fn snapshot(&self, repo: &RepoId, commit: &Commit) -> PathBuf {
+        if self.is_local() {
+            return self.root.clone();
+        }
         self.snapshots(repo).join(commit.to_string())
     }
 
@@ -103,6 +213,9 @@ impl Layout {
 
     /// larder's own folder inside a repo: staging, things set aside, listings.
     pub fn larder_dir(&self, repo: &RepoId) -> PathBuf {
+        if self.is_local() {
+            return self.own_hidden();
+        }
         self.repo(repo).join(".larder")
     }
 
@@ -116,23 +229,33 @@ impl Layout {
         self.root.join(".locks")
     }
 
-    /// The lock of Python and hf-hub 1.x on a blob.
+    /// The lock of Python and hf-hub 1.x on a blob, or of Python on a file of a local dir.
     pub fn hub_lock(&self, repo: &RepoId, etag: &Etag) -> PathBuf {
+        if let Some(path) = self.file_of(etag) {
+            return self.notes().join(format!("{path}.lock"));
+        }
         self.locks()
             .join(repo.folder())
             .join(format!("{etag}.lock"))
     }
 
-    /// The lock of swift-huggingface on a blob.
+    /// The lock of swift-huggingface on a blob. It knows no local dirs: there the lock is ours, for
+    /// two that fetch one content as two files.
     pub fn swift_lock(&self, repo: &RepoId, etag: &Etag) -> PathBuf {
+        if self.is_local() {
+            return self.own_hidden().join(format!("{etag}.lock"));
+        }
         self.locks()
             .join(repo.folder())
             .join("blobs")
             .join(format!("{etag}.lock"))
     }
 
-    /// The lock of hf-hub 0.x on a blob: looked at, never created.
+    /// The lock of hf-hub 0.x on a blob: looked at, never created. In a local dir there is none.
     pub fn legacy_lock(&self, repo: &RepoId, etag: &Etag) -> PathBuf {
+        if self.is_local() {
+            return self.own_hidden().join(format!("{etag}.legacy.lock"));
+        }
         self.blobs(repo).join(format!("{etag}.lock"))
     }
 
@@ -209,6 +332,42 @@ mod tests {
         );
         assert_eq!(layout.shared_payload("../../etc/passwd"), None);
         assert_eq!(layout.shared_payload(&hash.to_uppercase()), None);
+    }
+
+    #[test]
+    fn paths_in_a_local_dir_are_pythons() {
+        let (repo, etag, commit) = (repo("org/m"), etag(b"x"), commit('a'));
+        let files = HashMap::from([(etag, path("sub/tokenizer.json"))]);
+        let layout = Layout::local(PathBuf::from("/d"), files);
+        let says = |path: PathBuf, expected: &str| assert_eq!(path, Path::new(expected));
+        says(layout.blob(&repo, &etag), "/d/sub/tokenizer.json");
+        says(layout.snapshot(&repo, &commit), "/d");
+        let hidden = "/d/.cache/huggingface";
+        says(
+            layout.partial(&repo, &etag, 0xbeef),
+            &format!("{hidden}/download/sub/HgM_lKo9sdSCfRtVg7MMFS7EKqo=.{etag}.0000beef.incomplete"),
+        );
+        says(
+            layout.hub_lock(&repo, &etag),
+            &format!("{hidden}/download/sub/tokenizer.json.lock"),
+        );
+        says(
+            layout.note(&path("sub/tokenizer.json")),
+            &format!("{hidden}/download/sub/tokenizer.json.metadata"),
+        );
+        says(
+            layout.tree(&repo, &commit),
+            &format!("{hidden}/trees/{commit}.json"),
+        );
+        says(
+            layout.set_aside(&repo, &etag, 7),
+            &format!("{hidden}/larder/aside/tokenizer.json.00000007"),
+        );
+        let other = layout.for_file(etag, path("a.json"));
+        says(other.blob(&repo, &etag), "/d/a.json");
+        // A content that is none of its files never gets a visible name.
+        let stranger = crate::cache::fixture::etag(b"y");
+        assert!(layout.blob(&repo, &stranger).starts_with(hidden));
     }
 
     #[test]

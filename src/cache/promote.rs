@@ -12,7 +12,7 @@ use super::blob::{self, Check, Hasher, Verdict};
 use super::durable::{self, MAX_RACES};
 use super::incomplete::Partial;
 use super::lock::BlobLock;
-use super::{Error, Result};
+use super::{Error, Result, local};
 use crate::host;
 
 /// What happens to a blob that has the name already.
@@ -59,6 +59,11 @@ fn may_have_lost(error: &io::Error) -> bool {
         .is_some_and(|code| lost.contains(&code))
 }
 
+/// The folder that a name is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
 impl Partial {
     /// Proves the bytes, makes them durable and gives them the blob's name. The lock shows that
     /// nobody else is doing the same.
@@ -81,7 +86,7 @@ impl Partial {
 
     pub(super) fn promote(&mut self, _lock: &BlobLock, aside: SetAside) -> Result<Promoted> {
         let target = self.layout.blob(&self.repo, &self.etag);
-        let blobs = self.layout.blobs(&self.repo);
+        let folder = folder_of(&target);
         let mut set_aside = None;
         for _ in 0..MAX_RACES {
             self.check_alive()?;
@@ -99,7 +104,7 @@ impl Partial {
             // leaves no map without its partial.
             self.remove_map()?;
             if durable::is_same_file(&self.file, &self.path) && self.take_name(&target)? {
-                host::sync_dir(&blobs).map_err(Error::at("sync", &blobs))?;
+                host::sync_dir(folder).map_err(Error::at("sync", folder))?;
                 return Ok(self.promoted(set_aside));
             }
         }
@@ -218,6 +223,11 @@ impl Partial {
         if let Ok(Verdict::Proven) =
             blob::check(target, &self.etag, self.size_bytes, Check::Hash, &mut on)
         {
+            return Ok(None);
+        }
+        if local::is_as_noted(&self.layout, &self.etag) {
+            // Another revision of the file, as it was fetched and can be again: Python replaces it
+            // as well.
             return Ok(None);
         }
         let kept = self.aside_name();

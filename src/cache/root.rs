@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::durable;
 use super::staging::{is_number, sweep_scratch};
-use super::{Error, Layout, Result};
+use super::{Error, Layout, Result, local};
 use crate::domain::RepoId;
 use crate::host;
 
@@ -20,7 +20,7 @@ const PARTS: [&str; 2] = ["snapshots", "blobs"];
 const MAX_LINKS: usize = 40;
 
 /// The first line is the standard's; backup tools look at nothing else.
-const CACHEDIR_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55
+pub(super) const CACHEDIR_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55
 # This file is a cache directory tag created by larder.
 # For information about cache directory tags, see:
 #\thttps://bford.info/cachedir/
@@ -90,8 +90,12 @@ pub fn prepare_root(root: &Path) -> Result<()> {
     written
 }
 
-/// Creates the repo's folder with `snapshots/` and `blobs/` in it, as one step where it is new.
+/// Creates the repo's folder with `snapshots/` and `blobs/` in it, as one step where it is new; or
+/// what a local dir needs.
 pub fn prepare_repo(layout: &Layout, repo: &RepoId) -> Result<()> {
+    if layout.is_local() {
+        return local::prepare(layout);
+    }
     prepare_root(layout.root())?;
     let folder = layout.repo(repo);
     if matches!(folder.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound) {

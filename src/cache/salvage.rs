@@ -66,16 +66,29 @@ impl Shape {
 
 /// Every unfinished blob of `etag`, whoever wrote it.
 pub(super) fn partials(layout: &Layout, repo: &RepoId, etag: &Etag) -> Result<Vec<Leftover>> {
-    let etag = etag.to_string();
-    unfinished(layout, repo, |name| {
-        Shape::of(name, &etag).map(|shape| ((), shape))
+    let stem = layout.stem(etag);
+    unfinished(&layout.staging(repo, etag), |name| {
+        Shape::of(name, &stem).map(|shape| (*etag, shape))
     })
-    .map(|found| found.into_iter().map(|((), leftover)| leftover).collect())
+    .map(|found| found.into_iter().map(|(_, leftover)| leftover).collect())
 }
 
 /// Every unfinished blob of the repo, in the order of names.
 pub(super) fn all_partials(layout: &Layout, repo: &RepoId) -> Result<Vec<(Etag, Leftover)>> {
-    let mut found = unfinished(layout, repo, shape_of_any)?;
+    let mut found = Vec::new();
+    for folder in layout.stagings(repo) {
+        found.extend(unfinished(&folder, |name| {
+            if !layout.is_local() {
+                return shape_of_any(name);
+            }
+            // What Python calls the file comes first, and has no dot.
+            let (_, rest) = name.split_once('.')?;
+            let (etag, shape) = shape_of_any(rest)?;
+            let is_its_own =
+                name.starts_with(&layout.stem(&etag)) && layout.staging(repo, &etag) == folder;
+            is_its_own.then_some((etag, shape))
+        })?);
+    }
     found.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
     Ok(found)
 }
@@ -96,24 +109,22 @@ pub(super) fn exact_etag(text: &str) -> Option<Etag> {
     Etag::new(text).ok().filter(|etag| etag.to_string() == text)
 }
 
-fn unfinished<Of>(
-    layout: &Layout,
-    repo: &RepoId,
-    is_wanted: impl Fn(&str) -> Option<(Of, Shape)>,
-) -> Result<Vec<(Of, Leftover)>> {
-    let blobs = layout.blobs(repo);
-    let entries = match host::read_dir(&blobs) {
+fn unfinished(
+    folder: &Path,
+    is_wanted: impl Fn(&str) -> Option<(Etag, Shape)>,
+) -> Result<Vec<(Etag, Leftover)>> {
+    let entries = match host::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::from_io("read", &blobs, error)),
+        Err(error) => return Err(Error::from_io("read", folder, error)),
     };
     let mut found = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(Error::at("read", &blobs))?;
+        let entry = entry.map_err(Error::at("read", folder))?;
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        let Some((of, shape)) = is_wanted(&name) else {
+        let Some((etag, shape)) = is_wanted(&name) else {
             continue;
         };
         let path = entry.path();
@@ -125,7 +136,7 @@ fn unfinished<Of>(
             continue;
         }
         let length = metadata.len();
-        let mapped_bytes = bytes_in_map(&path, &name);
+        let mapped_bytes = bytes_in_map(&path, &etag);
         let shape = mapped_bytes.map_or(shape, |_| Shape::Mapped);
         let (bytes, written_bytes) = match (shape, mapped_bytes) {
             // A sparse file: what was allocated was written.
@@ -148,15 +159,14 @@ fn unfinished<Of>(
             shape,
             length,
         };
-        found.push((of, leftover));
+        found.push((etag, leftover));
     }
     Ok(found)
 }
 
 /// What the chunk map beside a partial vouches for; `None` without one.
-fn bytes_in_map(path: &Path, name: &str) -> Option<u64> {
-    let etag = exact_etag(name.split_once('.')?.0)?;
-    chunk_map::bytes_in(&Layout::map_of(path)?, &etag)
+fn bytes_in_map(path: &Path, etag: &Etag) -> Option<u64> {
+    chunk_map::bytes_in(&Layout::map_of(path)?, etag)
 }
 
 fn read_count(path: &Path, length: u64) -> Option<u64> {
@@ -337,14 +347,12 @@ impl Search<'_> {
 
     /// Takes away the maps of partials that are not there any more. Failing to is no harm.
     pub(super) fn remove_orphan_maps(&self) {
-        let etag = self.etag.to_string();
+        let stem_of_all = self.layout.stem(self.etag);
         if !self.lock.is_backed_by_flock() {
             return;
         }
-        for entry in fs::read_dir(self.layout.blobs(self.repo))
-            .into_iter()
-            .flatten()
-        {
+        let folder = self.layout.staging(self.repo, self.etag);
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
             let Some(name) = entry
                 .ok()
                 .and_then(|entry| entry.file_name().into_string().ok())
@@ -355,11 +363,10 @@ impl Search<'_> {
                 continue;
             };
             let partial = format!("{stem}.incomplete");
-            let blobs = self.layout.blobs(self.repo);
-            if Shape::of(&partial, &etag) == Some(Shape::Appended)
-                && matches!(blobs.join(&partial).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
+            if Shape::of(&partial, &stem_of_all) == Some(Shape::Appended)
+                && matches!(folder.join(&partial).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
             {
-                drop(fs::remove_file(blobs.join(&name)));
+                drop(fs::remove_file(folder.join(&name)));
             }
         }
     }

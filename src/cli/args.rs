@@ -206,6 +206,12 @@ pub struct PullArgs {
     /// Fetch every file of the repo.
     #[arg(long)]
     pub all: bool,
+    /// Put the files into this folder, in the place of the cache, as `hf download --local-dir` does.
+    ///
+    /// What the cache has is taken from there, sharing its space where the file system can; the rest
+    /// is fetched straight into the folder, once. A file that you changed is left alone.
+    #[arg(long, value_name = "DIR", conflicts_with = "trust_size")]
+    pub local_dir: Option<PathBuf>,
     /// Fetch again what is here; the old bytes stay until the new ones are proven.
     #[arg(long)]
     pub force: bool,
@@ -402,7 +408,10 @@ impl Verb {
     /// Why it is refused where nothing may be changed; `None` where it changes nothing.
     pub fn refused_read_only(&self) -> Option<Failure> {
         let changes = match self {
-            Self::Pull(args) => (!args.dry_run).then_some("a pull writes into the cache"),
+            Self::Pull(args) => (!args.dry_run).then_some(match args.local_dir {
+                Some(_) => "a pull writes into the folder",
+                None => "a pull writes into the cache",
+            }),
             Self::Purge(args) => (!args.dry_run).then_some("a purge removes files"),
             Self::Doctor(args) => args.fix.then_some("a repair changes the cache"),
             Self::Import(args) => (!args.dry_run).then_some("an import writes into the cache"),
@@ -472,16 +481,24 @@ pub(super) fn call_of<'a>(
     call.join(" ")
 }
 
+/// A folder's path from the root on.
+fn from_the_root(dir: &std::path::Path) -> String {
+    let absolute = std::path::absolute(dir);
+    let dir = absolute.as_deref().unwrap_or(dir);
+    dir.to_string_lossy().into_owned()
+}
+
 impl Globals {
     /// The flags that say which cache and which Hub. The folder is told from the root on: advice and
     /// scripts are run elsewhere than where the call was typed.
     pub fn places(&self) -> Vec<String> {
         let placed = |dir: &PathBuf| {
             // A leading `~` is the home, as the configuration reads it.
-            let is_home = dir.starts_with("~");
-            let absolute = (!is_home).then(|| std::path::absolute(dir).ok()).flatten();
-            let dir = absolute.as_ref().unwrap_or(dir);
-            dir.to_string_lossy().into_owned()
+            if dir.starts_with("~") {
+                dir.to_string_lossy().into_owned()
+            } else {
+                from_the_root(dir)
+            }
         };
         let cache_dir = self.cache_dir.as_ref().map(placed);
         [
@@ -524,6 +541,9 @@ impl PullArgs {
         for (flag, is_set) in [("--all", self.all), ("--force", self.force)] {
             words.extend(is_set.then(|| flag.to_owned()));
         }
+        if let Some(dir) = &self.local_dir {
+            words.push(format!("--local-dir {}", shell_word(&from_the_root(dir))));
+        }
         words.extend(self.places.iter().cloned());
         words.join(" ")
     }
@@ -558,6 +578,7 @@ impl PullArgs {
             validate: self.validate,
             trust_size: self.trust_size,
             wait: self.wait.as_deref().map(wait_limit).transpose()?,
+            local_dir: self.local_dir.clone(),
             ..PullRequest::new(reference.repo, revision)
         })
     }

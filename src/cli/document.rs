@@ -56,6 +56,7 @@ struct PullDocument<'a> {
     commit: Option<String>,
     endpoint: Option<&'a str>,
     cache_dir: Option<&'a str>,
+    local_dir: Option<&'a str>,
     snapshot: Option<&'a str>,
     reference: Option<&'a RefMove>,
     is_verified: Option<bool>,
@@ -212,7 +213,12 @@ fn json(document: &impl Serialize, is_line: bool) -> String {
 }
 
 /// The document of `pull`. A repo that was not even asked for is `null`.
-pub(super) fn pull(store: &Store, closing: &Closing<'_>, is_line: bool) -> String {
+pub(super) fn pull(
+    store: &Store,
+    is_local: bool,
+    closing: &Closing<'_>,
+    is_line: bool,
+) -> String {
     let target = store.target();
     let plan = store.plan();
     let result = store.result();
@@ -225,6 +231,9 @@ pub(super) fn pull(store: &Store, closing: &Closing<'_>, is_line: bool) -> Strin
             .map(|commit| commit.to_string()),
         endpoint: target.map(|target| target.endpoint.as_str()),
         cache_dir: target.map(|target| target.cache_dir.as_str()),
+        local_dir: plan
+            .filter(|_| is_local)
+            .map(|plan| plan.snapshot.as_str()),
         snapshot: result.map(|result| result.snapshot.as_str()),
         reference: result.map(|result| &result.reference),
         is_verified: result.map(|result| result.is_verified),

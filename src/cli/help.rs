@@ -38,6 +38,7 @@ Examples:
   larder pull ORG/NAME@v1.0                        at a tag
   larder pull ORG/NAME config.json tokenizer.json  two files
   larder pull ORG/NAME --include '*.gguf'          by pattern; * crosses /
+  larder pull ORG/NAME --local-dir DIR             into a folder, not the cache
   larder pull ORG/NAME --dry-run                   what it would do
   cd \"$(larder pull ORG/NAME)\"                     stdout gets the path only";
 

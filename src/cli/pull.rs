@@ -9,7 +9,7 @@ use super::follow::{Console, Followed, Session, follow};
 use super::output::{Format, Output};
 use super::remedy::Subject;
 use super::table::Table;
-use crate::domain::{Command, LoadLevel, Outcome, PullPlan, Validation};
+use crate::domain::{Command, LoadLevel, Outcome, PullPlan, Validation, sanitize};
 use crate::store::{FileView, Intent, Store, count, size};
 
 /// Runs `pull`; the exit code.
@@ -48,13 +48,16 @@ async fn run(mut session: Session<'_>, args: &PullArgs, mut console: Console<'_>
     }
     let closing = session.closing(&store, &ending, subject);
     console.finish(&closing, |closing, is_line| {
-        document::pull(&store, closing, is_line)
+        document::pull(&store, args.local_dir.is_some(), closing, is_line)
     })
 }
 
 fn human(store: &Store, args: &PullArgs, console: &mut Console<'_>) {
     if let Some(plan) = store.plan().filter(|_| args.dry_run) {
-        let table = plan_table(store, plan, console.output.stdout.columns);
+        let mut table = plan_table(store, plan, console.output.stdout.columns);
+        if args.local_dir.is_some() {
+            table = format!("{table}into {}\n", sanitize(&plan.snapshot));
+        }
         console.printer.text(&table);
     }
     if let Some(validation) = store.validation() {

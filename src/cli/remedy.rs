@@ -125,9 +125,10 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
         // The demo is a pull as well, and nothing of it can be had elsewhere.
         ("pull", Some(repo))
             if failure.code.leaves_the_hand()
-                && subject
-                    .call
-                    .is_none_or(|call| call.starts_with("larder pull")) =>
+                && subject.call.is_none_or(|call| {
+                    // The guide leads into the cache.
+                    call.starts_with("larder pull") && !call.contains("--local-dir")
+                }) =>
         {
             format!("{next}; or by hand: `{}`", guide_call(repo, subject.call))
         }
@@ -301,6 +302,12 @@ fn right_call(failure: &Failure, subject: Subject<'_>, repo: &str, again: &str) 
         }
         (FailureCode::Refused, "purge") => {
             format!("look at it with `{again} --dry-run`, then say `{again} --yes`")
+        }
+        (FailureCode::Refused, "pull") if again.contains("--local-dir") && failure.url.is_none() => {
+            format!(
+                "move it elsewhere and run `{again}`; or name it and add `--force`: then it is \
+                 replaced, and the old one kept in `.cache/huggingface/larder/aside`"
+            )
         }
         (FailureCode::Refused, "report") => {
             "choose a name that is free: `larder report --output FILE`".to_owned()

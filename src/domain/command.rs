@@ -2,6 +2,8 @@
 //!
 //! A command is imperative and carries everything it needs; never a handle.
 
+use std::path::PathBuf;
+
 use super::discard::{DiscardRequest, TrashRequest};
 use super::event::{FileId, JobId};
 use super::finding::Plan;
@@ -34,6 +36,8 @@ pub struct PullRequest {
     pub trust_size: bool,
     /// How long to wait for programs that download the same; `None` as long as they make progress.
     pub wait: Option<WaitLimit>,
+    /// The folder that the files go into, in the place of the Hub cache.
+    pub local_dir: Option<PathBuf>,
 }
 
 impl PullRequest {
@@ -51,6 +55,7 @@ impl PullRequest {
             validate: false,
             trust_size: false,
             wait: None,
+            local_dir: None,
         }
     }
 }

@@ -58,6 +58,10 @@ pub enum Origin {
         /// The folder it came from.
         folder: String,
     },
+    /// The file was already in the local dir that the pull is for.
+    LocalDir,
+    /// A blob of the Hub cache, taken into a local dir by reflink or copy.
+    HubCache,
     /// The content is empty, so nothing had to be fetched.
     Empty,
     /// A file that the user offered, taken by reflink or copy.

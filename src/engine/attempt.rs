@@ -87,6 +87,8 @@ pub(super) struct Attempt<'a> {
     pub(super) wrong: Option<HealingKind>,
     /// Its length, if it is too short.
     pub(super) truncated_bytes: Option<u64>,
+    /// The file under that name when it was proven, if it was here.
+    pub(super) proven: Option<Stamp>,
 }
 
 /// Gives up bytes that failed their proof: if possible only those of earlier runs, whose number is
@@ -125,15 +127,17 @@ impl<'a> Attempt<'a> {
             gained: 0..0,
             wrong: None,
             truncated_bytes: None,
+            proven: None,
         }
     }
 
     /// Runs the steps; on failure also says which bytes were gained.
     pub(super) async fn run(mut self) -> Result<Done, (Halt, Range<u64>)> {
-        match self.steps().await {
-            Ok(done) => Ok(done),
-            Err(halt) => Err((halt, self.gained)),
-        }
+        let done = match self.steps().await {
+            Ok(done) if self.job.layout.is_local() => self.settle(done).await,
+            done => done,
+        };
+        done.map_err(|halt| (halt, self.gained))
     }
 
     async fn steps(&mut self) -> Result<Done, Halt> {
@@ -143,6 +147,9 @@ impl<'a> Attempt<'a> {
     }
 
     async fn steps_with(&mut self, slot: Slot) -> Result<Done, Halt> {
+        if self.job.layout.is_local() {
+            self.look_at_places().await?;
+        }
         let mut seen = None;
         // A small file that was not here when the pull began is looked for once, under its lock.
         let is_looked_for_later = self.is_small() && self.is_new;

@@ -66,7 +66,7 @@ async fn make(
     stop: &CancellationToken,
 ) -> Result<Guide, Halt> {
     let cache_dir = shared.config.cache_dir.clone();
-    let layout = blocking(move || resolve(&cache_dir).map(Layout::new)).await??;
+    let layout = blocking(move || resolve(&cache_dir, "cache").map(Layout::new)).await??;
     let Source { listed, is_offline } = files_of(
         shared,
         emitter,

@@ -116,7 +116,7 @@ async fn prepare(
         stop.clone(),
     );
     let (layout, offered) = blocking(move || {
-        let layout = Layout::new(resolve(&cache_dir)?);
+        let layout = Layout::new(resolve(&cache_dir, "cache")?);
         let offered = cache::offered(&paths, &|| !halt.is_cancelled()).map_err(Halt::of_cache)?;
         Ok::<_, Halt>((layout, Arc::new(offered)))
     })

@@ -20,7 +20,7 @@ use crate::domain::{Event, Failure, FailureCode, LockWait};
 /// How long another program may make no progress before waiting for it ends.
 const LOCK_PATIENCE: Duration = Duration::from_mins(5);
 /// How often a busy lock is tried again.
-const LOCK_POLL: Duration = Duration::from_millis(200);
+pub(super) const LOCK_POLL: Duration = Duration::from_millis(200);
 /// How often waiting is told.
 const LOCK_TOLD: Duration = Duration::from_secs(2);
 /// Longer than anybody's look at a lock takes.
@@ -93,7 +93,6 @@ impl Attempt<'_> {
             let tried = blocking(move || {
                 // What is removed later is made again where it is missed.
                 if !job.is_prepared.load(Ordering::Acquire) {
-                    cache::prepare_root(layout.root())?;
                     cache::prepare_repo(&layout, &repo)?;
                     job.is_prepared.store(true, Ordering::Release);
                 }
@@ -154,7 +153,7 @@ impl Attempt<'_> {
     }
 
     /// Why a wait ends, if it does: after `still` without progress.
-    fn has_waited_enough(&self, still: Duration) -> Option<&'static str> {
+    pub(super) fn has_waited_enough(&self, still: Duration) -> Option<&'static str> {
         let deadline = self.job.deadline;
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             Some("is still at work")
@@ -165,7 +164,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn say_waiting(&self, busy: &Busy, other_bytes: Option<u64>) {
+    pub(super) async fn say_waiting(&self, busy: &Busy, other_bytes: Option<u64>) {
         self.job
             .emitter
             .fact(Event::Waiting {
@@ -184,7 +183,7 @@ impl Attempt<'_> {
             .await;
     }
 
-    fn lock_busy(&self, busy: &Busy, why: &str) -> Failure {
+    pub(super) fn lock_busy(&self, busy: &Busy, why: &str) -> Failure {
         let who = match &busy.holder {
             Some(holder) => match &holder.program {
                 Some(program) => format!("process {} ({program}) holds it", holder.pid),

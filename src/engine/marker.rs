@@ -48,7 +48,8 @@ impl Keeper {
             totals,
             is_wanted: plan.fetch_bytes > 0 || job.is_forced,
             is_told: false,
-            is_given_up: false,
+            // A local dir has none: a file like that would be one of the model's.
+            is_given_up: job.layout.is_local(),
             marker: None,
         };
         keeping.look().await;

@@ -393,6 +393,20 @@ impl Diary {
             })
     }
 
+    /// The same, or whether this pull itself has proven it.
+    pub(super) fn vouches(&self, path: &Path, stamp: &Stamp, etag: &Etag) -> bool {
+        let has_learned = || {
+            let key = self.key(path);
+            let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+            learned.iter().rev().any(|proven| {
+                Some(&proven.path) == key.as_ref()
+                    && proven.stamp == *stamp
+                    && proven.etag == *etag
+            })
+        };
+        self.knows(path, stamp, etag) || has_learned()
+    }
+
     /// Whether what a path leads to is a blob that was proven, and has not changed since.
     pub(super) fn knows_content(&self, path: &Path) -> bool {
         let known = || {
@@ -425,7 +439,9 @@ impl Diary {
         if blob.symlink_metadata().ok()?.is_symlink() {
             return None;
         }
-        let real = self.folder.join(blob.file_name()?);
+        // In a local dir files lie deeper.
+        let below = blob.strip_prefix(&self.folder).ok();
+        let real = self.folder.join(below.or_else(|| Some(Path::new(blob.file_name()?)))?);
         real.into_os_string().into_string().ok()
     }
 

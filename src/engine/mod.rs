@@ -31,6 +31,7 @@ mod known;
 mod lane;
 mod list;
 mod listings;
+mod local;
 mod lock_wait;
 mod locks;
 mod lookout;

@@ -12,6 +12,7 @@ use super::Shared;
 use super::emit::{Emitter, millis};
 use super::failure::{from_cache, from_hub};
 use super::job::{Halt, blocking, or_stop};
+use super::local;
 use super::plan::{OnDisk, plan};
 use super::selection::{RefusedEntry, needs_index, select, shards_of_index};
 use super::sources::Source;
@@ -69,7 +70,7 @@ pub(super) async fn prepare(
         .into());
     }
     let cache_dir = shared.config.cache_dir.clone();
-    let root = blocking(move || resolve(&cache_dir)).await??;
+    let root = blocking(move || resolve(&cache_dir, "cache")).await??;
     let layout = Layout::new(root);
     let listed = if shared.config.is_offline {
         from_disk(&layout, request).await?
@@ -84,6 +85,14 @@ pub(super) async fn prepare(
         })
         .await;
     let selected = selection(shared, &layout, request, &listed, stop).await?;
+    // From here on the pull is about the local dir, if there is one.
+    let layout = match &request.local_dir {
+        Some(dir) => {
+            let (dir, selected) = (dir.clone(), selected.clone());
+            blocking(move || local::layout(&dir, &layout, &selected)).await??
+        }
+        None => layout,
+    };
     let offered = HashSet::new();
     let plan = look(
         shared,
@@ -130,14 +139,14 @@ pub(super) async fn selection(
         .collect())
 }
 
-/// The cache's real folder; a volume that is not there is no empty cache.
-pub(super) fn resolve(cache_dir: &std::path::Path) -> Result<PathBuf, Failure> {
-    let root = cache::resolve_root(cache_dir).map_err(from_cache)?;
+/// A cache's, or another, real folder; a volume that is not there is no empty one.
+pub(super) fn resolve(folder: &std::path::Path, what: &str) -> Result<PathBuf, Failure> {
+    let root = cache::resolve_root(folder).map_err(from_cache)?;
     if let Some(mount) = host::absent_mount(&root) {
         return Err(Failure::new(
             FailureCode::NotWritable,
             format!(
-                "the cache `{}` is on a volume that is not there",
+                "the {what} `{}` is on a volume that is not there",
                 root.display()
             ),
         )
@@ -397,7 +406,7 @@ pub(super) async fn look(
 ) -> Result<PullPlan, Failure> {
     let layout = layout.clone();
     let (repo, commit) = (listed.repo.clone(), listed.commit);
-    let (use_shared, is_forced) = (shared.config.use_shared_blobs, request.force);
+    let (config, is_forced) = (Arc::clone(&shared.config), request.force);
     let (revision, is_offline) = (request.revision.clone(), shared.config.is_offline);
     let left_out = listed.files.len().saturating_sub(selected.len());
     blocking(move || {
@@ -416,7 +425,7 @@ pub(super) async fn look(
         let mut on_disk: HashMap<Etag, OnDisk> = HashMap::new();
         let here = Here {
             has_snapshot: layout.snapshot(&repo, &commit).exists(),
-            neighbours: cache::Neighbours::of(&layout, &repo, use_shared),
+            neighbours: local::neighbours(&config, &layout, &repo),
         };
         let resumable = cache::all_resumable(&layout, &repo);
         for remote in &selected {
@@ -441,7 +450,8 @@ pub(super) async fn look(
                 }
             });
         }
-        let sums = plan(&selected, &on_disk, is_forced);
+        let mut sums = plan(&selected, &on_disk, is_forced);
+        sums.disk_bytes += local::bytes_of_copies(&layout, &sums.files);
         Ok(PullPlan {
             snapshot: layout.snapshot(&repo, &commit).display().to_string(),
             free_bytes: host::free_space(layout.root()).ok(),
@@ -508,8 +518,14 @@ fn glance(
             partial_bytes: 0,
         };
     }
+    // In a local dir it may be another file, or another revision of it.
+    let is_its_own = || {
+        !layout.is_local()
+            || cache::standing(layout, &remote.path)
+                .is_ok_and(|found| found == cache::Standing::Noted(remote.etag))
+    };
     match blob_bytes {
-        Some(bytes) if bytes < remote.size_bytes && bytes > partial_bytes => OnDisk {
+        Some(bytes) if bytes < remote.size_bytes && bytes > partial_bytes && is_its_own() => OnDisk {
             is_whole: false,
             is_copied: true,
             partial_bytes: bytes,

@@ -15,6 +15,7 @@ use super::emit::{Emitter, millis};
 use super::gather::Gather;
 use super::history;
 use super::job::{Halt, Job, blocking};
+use super::local;
 use super::marker::Keeper;
 use super::offers::Offers;
 use super::plan::DISK_MARGIN_BYTES;
@@ -169,7 +170,8 @@ async fn begin(
         prepared.validation = Some(validate(shared, emitter, &prepared, stop).await?);
     }
     let (layout, repo) = (&prepared.layout, &prepared.plan.repo);
-    let fetches = prepared.plan.fetch_bytes > 0 || request.force;
+    // In a local dir the locks of its files are all there is to wait for.
+    let fetches = (prepared.plan.fetch_bytes > 0 || request.force) && !layout.is_local();
     if fetches && !request.dry_run && !shared.config.is_offline {
         let waited = wait_for_others(shared, emitter, layout, repo, deadline, stop).await?;
         if waited {
@@ -299,7 +301,9 @@ async fn fetch(
     )
     .await;
     sweep(&job).await;
-    keep_open(&job, request).await;
+    if !layout.is_local() {
+        keep_open(&job, request).await;
+    }
     let mut board = Board::new(&plan.files, &selected);
     let publication = Arc::new(Publication {
         layout,
@@ -316,7 +320,12 @@ async fn fetch(
         let keeper = Keeper::start(&job, &plan).await;
         let outcome = match board.run(&job, commands).await {
             Settled::Proven { is_verified } => {
-                match publish(&job, &publication, &plan, is_verified).await {
+                let published = if job.layout.is_local() {
+                    local::publish(&job, &publication, &plan, is_verified).await
+                } else {
+                    publish(&job, &publication, &plan, is_verified).await
+                };
+                match published {
                     Ok(result) => Outcome::Complete(result),
                     Err(failure) => Outcome::Failed {
                         failures: vec![failure],
@@ -358,17 +367,17 @@ pub(super) async fn job_of(
     offers: Option<Offers>,
     Order { request, deadline }: Order<'_>,
 ) -> Arc<Job> {
-    let use_shared = shared.config.use_shared_blobs;
     let (diary, begun, neighbours) = {
-        let (memory, layout, repo) = (
+        let (memory, config, layout, repo) = (
             Arc::clone(&shared.memory),
+            Arc::clone(&shared.config),
             layout.clone(),
             plan.repo.clone(),
         );
         // Without it everything is hashed, as without a ledger.
         blocking(move || {
             let begun = cache::all_resumable(&layout, &repo).into_keys().collect();
-            let neighbours = cache::Neighbours::of(&layout, &repo, use_shared);
+            let neighbours = local::neighbours(&config, &layout, &repo);
             (memory.diary(&layout.blobs(&repo)), begun, neighbours)
         })
         .await

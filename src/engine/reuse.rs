@@ -64,10 +64,16 @@ impl Attempt<'_> {
         *seen = Some(identity);
         self.say_reusing().await;
         let (etag, size) = (self.remote.etag, self.remote.size_bytes);
+        let origin = if self.job.layout.is_local() {
+            Origin::LocalDir
+        } else {
+            Origin::Cache
+        };
         if identity.len == size && self.job.diary.knows(&path, &identity.stamp, &etag) {
             // Hashed before, and nothing has touched it since.
+            self.proven = Some(identity.stamp);
             return Ok(Some(Done::Reused {
-                origin: Origin::Cache,
+                origin,
                 is_verified: true,
                 healing: None,
             }));
@@ -80,12 +86,15 @@ impl Attempt<'_> {
         let verdict = blocking(move || cache::check(&at, &etag, size, check, &mut watch))
             .await?
             .map_err(Halt::of_cache)?;
-        if matches!(verdict, Verdict::Proven) && is_settled {
-            self.learn(path, Some(identity.stamp)).await?;
+        if matches!(verdict, Verdict::Proven) {
+            self.proven = Some(identity.stamp);
+            if is_settled {
+                self.learn(path, Some(identity.stamp)).await?;
+            }
         }
         let reused = |is_verified| {
             Ok(Some(Done::Reused {
-                origin: Origin::Cache,
+                origin,
                 is_verified,
                 healing: None,
             }))
@@ -103,6 +112,9 @@ impl Attempt<'_> {
             Verdict::LfsPointer => Some(HealingKind::LfsPointer),
             Verdict::Unreadable(error) => return Err(Halt::of_cache(error)),
         };
+        if self.wrong.is_some() && self.job.layout.is_local() {
+            self.judge_old().await?;
+        }
         Ok(None)
     }
 
@@ -134,6 +146,10 @@ impl Attempt<'_> {
     /// path has it, nothing is to be written, and a blob would only be a second copy. A pointer to a
     /// blob that is not there is damage; the blob's absence alone is not.
     async fn reuse_in_snapshot(&mut self) -> Result<Option<Done>, Halt> {
+        if self.job.layout.is_local() {
+            self.wrong = None;
+            return Ok(None);
+        }
         let (layout, repo, commit, remote) = (
             self.job.layout.clone(),
             self.job.repo.clone(),
@@ -224,14 +240,23 @@ impl Attempt<'_> {
         }
         let paths = self.paths.clone();
         let job = Arc::clone(self.job);
+        let is_local = layout.is_local();
+        // What is in a local dir is a person's to change: nothing else may share it.
+        let links = if is_local {
+            Sharing::Copies
+        } else {
+            Sharing::Links
+        };
+        let own = self.blob_path();
         let candidates = blocking(move || {
             let mut found = Vec::new();
             for path in &paths {
-                if let Ok(Pointer::Regular) =
-                    cache::inspect_pointer(&layout, &repo, &commit, path, &remote.etag)
+                let pointer = layout.pointer(&repo, &commit, path);
+                if pointer != own
+                    && let Ok(Pointer::Regular) =
+                        cache::inspect_pointer(&layout, &repo, &commit, path, &remote.etag)
                 {
-                    let pointer = layout.pointer(&repo, &commit, path);
-                    found.push((pointer, Sharing::Links, true));
+                    found.push((pointer, links, true));
                 }
             }
             let elsewhere = job.neighbours.find(&remote);
@@ -239,7 +264,7 @@ impl Attempt<'_> {
                 let sharing = if job.neighbours.is_unsteady(&path) {
                     Sharing::Copies
                 } else {
-                    Sharing::Links
+                    links
                 };
                 (path, sharing, false)
             }));
@@ -275,7 +300,13 @@ impl Attempt<'_> {
             lock = lock_back;
             match placed {
                 Ok(promoted) => {
-                    let origin = if is_snapshot || sharing == Sharing::Copies {
+                    let origin = if is_local {
+                        if is_snapshot {
+                            Origin::LocalDir
+                        } else {
+                            Origin::HubCache
+                        }
+                    } else if is_snapshot || sharing == Sharing::Copies {
                         Origin::Snapshot
                     } else {
                         Origin::OtherRepo {

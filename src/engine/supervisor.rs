@@ -333,6 +333,7 @@ fn is_same(one: &PullRequest, other: &PullRequest) -> bool {
         // The Hub answers to any letter case.
         && one.repo.name().eq_ignore_ascii_case(other.repo.name())
         && one.revision == other.revision
+        && one.local_dir == other.local_dir
 }
 
 #[cfg(test)]
@@ -351,6 +352,11 @@ mod tests {
         assert!(is_same(&one, &request("Org/M", "main")));
         assert!(!is_same(&one, &request("org/m", "older")));
         assert!(!is_same(&one, &request("org/other", "main")));
+        let elsewhere = PullRequest {
+            local_dir: Some("dir".into()),
+            ..one.clone()
+        };
+        assert!(!is_same(&one, &elsewhere) && is_same(&elsewhere, &elsewhere));
         let planned = PullRequest {
             dry_run: true,
             ..one.clone()

@@ -160,6 +160,8 @@ pub(super) fn origin_words(origin: &Origin) -> String {
         Origin::Cache => "already in the cache".to_owned(),
         Origin::Snapshot => "taken from a regular file in the snapshot".to_owned(),
         Origin::OtherRepo { folder } => format!("taken from {folder}"),
+        Origin::LocalDir => "already in the folder".to_owned(),
+        Origin::HubCache => "taken from the Hub cache".to_owned(),
         Origin::Empty => "empty, nothing to fetch".to_owned(),
         Origin::Import { path } => format!("taken from {path}"),
     }

@@ -37,6 +37,7 @@ mod interop;
 mod ledger;
 mod live;
 mod load;
+mod local_dir;
 mod many;
 mod marker;
 mod neighbours;

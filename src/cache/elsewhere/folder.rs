@@ -561,7 +561,7 @@ impl Look<'_> {
 }
 
 /// Whether Python takes a file for changed since its note was written.
-fn is_newer(found: &Metadata, note: &Note) -> bool {
+pub(in crate::cache) fn is_newer(found: &Metadata, note: &Note) -> bool {
     let modified = found.modified().ok();
     let since = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     since.is_some_and(|since| since.as_secs_f64() - STAMP_SLACK_S > note.at)

@@ -22,13 +22,13 @@ const DEEPEST: usize = 12;
 
 /// What a note says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Note {
+pub(in crate::cache) struct Note {
     /// The commit, where it is one.
-    pub(super) commit: Option<Commit>,
+    pub(in crate::cache) commit: Option<Commit>,
     /// What the content should be.
-    pub(super) etag: Etag,
+    pub(in crate::cache) etag: Etag,
     /// When it was written, seconds since the Unix epoch.
-    pub(super) at: f64,
+    pub(in crate::cache) at: f64,
 }
 
 /// Everything in a folder of notes.
@@ -128,7 +128,8 @@ impl Notes {
     }
 }
 
-fn read(place: &Path) -> Result<Note, String> {
+/// Reads the note at a place, or says what is wrong with it.
+pub(in crate::cache) fn read(place: &Path) -> Result<Note, String> {
     let mut text = String::new();
     host::open_itself(place)
         .and_then(|file| file.take(NOTE_BYTES).read_to_string(&mut text))
@@ -154,7 +155,7 @@ pub(super) fn parse(text: &str) -> Result<Note, &'static str> {
 }
 
 /// What Python 1.x and later call a file in the names of unfinished ones.
-pub(super) fn short_hash(path: &RepoPath) -> String {
+pub(in crate::cache) fn short_hash(path: &RepoPath) -> String {
     let name = path.segments().last().unwrap_or_default();
     url_safe_base64(&Sha1::digest(format!("{name}.metadata")))
 }

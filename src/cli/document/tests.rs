@@ -225,6 +225,8 @@ fn every_shape() -> Vec<Event> {
     for origin in [
         Origin::Cache,
         Origin::Snapshot,
+        Origin::LocalDir,
+        Origin::HubCache,
         Origin::Empty,
         Origin::OtherRepo {
             folder: "/x".to_owned(),

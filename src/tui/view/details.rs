@@ -382,6 +382,8 @@ fn transfer(text: &mut Text, canvas: Canvas<'_>, pull: &Pull, file: &FileView<'_
             Origin::Cache => "was in the cache already".to_owned(),
             Origin::Snapshot => "taken from a regular file in the snapshot".to_owned(),
             Origin::OtherRepo { folder } => format!("taken from {folder}"),
+            Origin::LocalDir => "was in the folder already".to_owned(),
+            Origin::HubCache => "taken from the Hub cache".to_owned(),
             Origin::Empty => "empty, nothing to fetch".to_owned(),
             Origin::Import { path } => format!("taken from {path}"),
         };

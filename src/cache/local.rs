@@ -1,0 +1,372 @@
+//! Owns a local dir as a place to fetch into, as Python's `local_dir` lays it out (hub.md 3.1): its
+//! hidden folder, the notes on its files, and what may stand in the place of one.
+//!
+//! **Law**: no link in it is followed; a file that somebody made or changed is told from one that was
+//! fetched; a note is written only about bytes that were proven.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata};
+use std::io::{self, Write as _};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::blob::{self, Check, Verdict};
+use super::elsewhere::{Note, is_newer, read_note, short_hash};
+use super::promote::folder_of;
+use super::root::CACHEDIR_TAG;
+use super::{Error, Layout, Result, durable};
+use crate::domain::{Commit, Etag, RepoPath};
+use crate::host;
+
+/// What git is to leave out: everything in the hidden folder.
+const GITIGNORE: &[u8] = b"*";
+
+/// What stands in the place of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    Absent,
+    /// A file that was fetched as this content and, by its times, not touched since.
+    Noted(Etag),
+    /// A file of which there is no note, or that has changed since it was noted.
+    Strange,
+    /// A link; it is not followed.
+    Link,
+}
+
+/// Looks at the place of a file without following a link.
+///
+/// # Errors
+/// [`Error::SymlinkedParent`], [`Error::Collision`] or [`Error::BlockedByFolder`] if there can be no
+/// such file.
+pub fn standing(layout: &Layout, path: &RepoPath) -> Result<Standing> {
+    let target = layout.root().join(path.as_str());
+    for place in [&target, &layout.note(path)] {
+        if !has_clear_way(layout.root(), place)? && *place == target {
+            return Ok(Standing::Absent);
+        }
+    }
+    let Some(found) = look(&target)? else {
+        return Ok(Standing::Absent);
+    };
+    if found.is_symlink() {
+        return Ok(Standing::Link);
+    }
+    if found.is_dir() {
+        return Err(Error::BlockedByFolder { path: target });
+    }
+    Ok(match note_on(layout, path, &found) {
+        Some(note) => Standing::Noted(note.etag),
+        None => Standing::Strange,
+    })
+}
+
+/// Whether the note on a file says that it is this content of this commit, and Python would believe
+/// it.
+pub fn has_note(layout: &Layout, path: &RepoPath, commit: &Commit, etag: &Etag) -> bool {
+    let found = layout.root().join(path.as_str()).symlink_metadata();
+    let note = found.ok().and_then(|found| note_on(layout, path, &found));
+    note.is_some_and(|note| note.commit == Some(*commit) && note.etag == *etag)
+}
+
+/// Writes Python's note on a file whose bytes were proven. The lock of the file shows that nobody
+/// else replaces it.
+pub fn write_note(
+    layout: &Layout,
+    path: &RepoPath,
+    commit: &Commit,
+    etag: &Etag,
+    now: SystemTime,
+) -> Result<()> {
+    let target = layout.root().join(path.as_str());
+    let modified = target
+        .symlink_metadata()
+        .and_then(|found| found.modified())
+        .map_err(Error::at("look at", &target))?;
+    // A clock that was ahead when the file was written must not make the note look outdated.
+    let at = now.max(modified).duration_since(UNIX_EPOCH);
+    let at = at.unwrap_or(Duration::ZERO);
+    let text = format!(
+        "{commit}\n{etag}\n{}.{:06}\n",
+        at.as_secs(),
+        at.subsec_micros()
+    );
+    let note = layout.note(path);
+    // Not synced: without its note a file is hashed again, and that is all.
+    let (temp, mut file) = durable::scratch(&layout.own_hidden())?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| fs::rename(&temp, &note))
+        .map_err(Error::at("write", &note));
+    if written.is_err() {
+        // The first error is the one to tell; a leftover is swept later.
+        drop(fs::remove_file(&temp));
+    }
+    written
+}
+
+/// Whether a path of a repo would lie among Python's notes (hub.md case 21).
+pub fn is_reserved(path: &RepoPath) -> bool {
+    let mut parts = path.segments();
+    let is = |part: Option<&str>, name: &str| part.is_some_and(|it| it.eq_ignore_ascii_case(name));
+    if !is(parts.next(), ".cache") {
+        return false;
+    }
+    match parts.next() {
+        None => true,
+        second => is(second, "huggingface"),
+    }
+}
+
+/// What the names of a file's unfinished forms begin with.
+pub(super) fn staged_stem(path: &RepoPath, etag: &Etag) -> String {
+    format!("{}.{etag}", short_hash(path))
+}
+
+/// Whether the file in the place of a content is, byte for byte, what its note says that was fetched:
+/// then it can be fetched again.
+pub(super) fn is_as_noted(layout: &Layout, etag: &Etag) -> bool {
+    let Some(path) = layout.file_of(etag) else {
+        return false;
+    };
+    let Ok(note) = read_note(&layout.note(path)) else {
+        return false;
+    };
+    let target = layout.root().join(path.as_str());
+    let Ok(Some(found)) = look(&target) else {
+        return false;
+    };
+    let mut on = |_| ControlFlow::Continue(());
+    found.is_file()
+        && matches!(
+            blob::check(&target, &note.etag, found.len(), Check::Hash, &mut on),
+            Ok(Verdict::Proven)
+        )
+}
+
+/// Makes the folders that the files need, and what Python puts into the hidden one.
+pub(super) fn prepare(layout: &Layout) -> Result<()> {
+    let root = layout.root();
+    if let Some(mount) = host::absent_mount(root) {
+        return Err(Error::AbsentMount {
+            mount,
+            path: root.to_owned(),
+        });
+    }
+    fs::create_dir_all(root).map_err(Error::at("create", root))?;
+    let scratch = layout.own_hidden();
+    let mut folders = BTreeSet::from([layout.notes(), layout.aside_folder()]);
+    for (_, path) in layout.files() {
+        folders.insert(folder_of(&root.join(path.as_str())).to_owned());
+        folders.insert(folder_of(&layout.note(path)).to_owned());
+    }
+    for folder in folders {
+        make_folder(root, &folder)?;
+    }
+    // Made when there is something to put into it.
+    require_folder(&layout.hidden().join("trees"), root)?;
+    for (name, bytes) in [(".gitignore", GITIGNORE), ("CACHEDIR.TAG", CACHEDIR_TAG)] {
+        let target = layout.hidden().join(name);
+        if look(&target)?.is_none() {
+            durable::write_whole(&scratch, &target, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder below `root`, without following a link.
+fn make_folder(root: &Path, folder: &Path) -> Result<()> {
+    let below = folder.strip_prefix(root).unwrap_or(folder);
+    let mut at = root.to_owned();
+    for part in below.components() {
+        at.push(part);
+        match fs::create_dir(&at) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // One that is there on a file system that cannot be written.
+            Err(_) if at.is_dir() => {}
+            Err(error) => return Err(Error::from_io("create", &at, error)),
+        }
+        require_folder(&at, folder)?;
+    }
+    Ok(())
+}
+
+/// Whether every folder above `place` is there; none is a link or something else.
+fn has_clear_way(root: &Path, place: &Path) -> Result<bool> {
+    let below = folder_of(place).strip_prefix(root).unwrap_or(place);
+    let mut at = root.to_owned();
+    for part in below.components() {
+        at.push(part);
+        if !require_folder(&at, place)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a folder on the way to `path` is there.
+fn require_folder(folder: &Path, path: &Path) -> Result<bool> {
+    match look(folder)? {
+        None => Ok(false),
+        Some(found) if found.is_symlink() => Err(Error::SymlinkedParent {
+            path: path.to_owned(),
+            link: folder.to_owned(),
+        }),
+        Some(found) if !found.is_dir() => Err(Error::Collision {
+            path: path.to_owned(),
+            other: folder.to_owned(),
+        }),
+        Some(_) => Ok(true),
+    }
+}
+
+/// The note on a file, if Python would believe it.
+fn note_on(layout: &Layout, path: &RepoPath, found: &Metadata) -> Option<Note> {
+    let note = read_note(&layout.note(path)).ok()?;
+    (!is_newer(found, &note)).then_some(note)
+}
+
+fn look(path: &Path) -> Result<Option<Metadata>> {
+    match path.symlink_metadata() {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::from_io("look at", path, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::cache::fixture::{self, commit, content, etag, held, now, path, repo};
+    use crate::cache::{Sharing, place_copy, prepare_repo};
+
+    fn local(files: &[(&str, &[u8])]) -> (fixture::Folder, Layout) {
+        let (dir, cache) = fixture::cache();
+        let files: HashMap<Etag, RepoPath> = files
+            .iter()
+            .map(|(name, bytes)| (etag(bytes), path(name)))
+            .collect();
+        (dir, Layout::local(cache.root().join("dir"), files))
+    }
+
+    #[test]
+    fn the_hidden_folder_is_pythons_and_is_made_once() {
+        let (_dir, layout) = local(&[("sub/a.json", b"a")]);
+        prepare_repo(&layout, &repo("org/m")).unwrap();
+        let hidden = layout.hidden();
+        assert_eq!(fs::read(hidden.join(".gitignore")).unwrap(), b"*");
+        fs::write(hidden.join(".gitignore"), "mine").unwrap();
+        prepare_repo(&layout, &repo("org/m")).unwrap();
+        assert_eq!(fs::read(hidden.join(".gitignore")).unwrap(), b"mine");
+        assert_eq!(fixture::names(layout.root()), [".cache", "sub"]);
+        assert_eq!(
+            fixture::names(&hidden),
+            [".gitignore", "CACHEDIR.TAG", "download", "larder"]
+        );
+        assert!(hidden.join("download/sub").is_dir());
+    }
+
+    #[test]
+    fn a_note_is_believed_until_the_file_changes() {
+        let (_dir, layout) = local(&[("a.json", b"a")]);
+        prepare_repo(&layout, &repo("org/m")).unwrap();
+        let (file, target) = (path("a.json"), layout.root().join("a.json"));
+        assert_eq!(standing(&layout, &file).unwrap(), Standing::Absent);
+        fs::write(&target, "a").unwrap();
+        assert_eq!(standing(&layout, &file).unwrap(), Standing::Strange);
+        let (commit, etag) = (commit('a'), etag(b"a"));
+        // Also where the file is of a clock that was ahead.
+        for ahead in [0, 3600] {
+            let times = fs::File::options().write(true).open(&target).unwrap();
+            let at = now() + Duration::from_secs(ahead);
+            times.set_modified(at).unwrap();
+            write_note(&layout, &file, &commit, &etag, now()).unwrap();
+            assert!(has_note(&layout, &file, &commit, &etag), "{ahead}");
+            assert_eq!(standing(&layout, &file).unwrap(), Standing::Noted(etag));
+            times.set_modified(at + Duration::from_secs(5)).unwrap();
+            assert!(!has_note(&layout, &file, &commit, &etag), "{ahead}");
+            assert_eq!(standing(&layout, &file).unwrap(), Standing::Strange);
+        }
+        let text = fs::read_to_string(layout.note(&file)).unwrap();
+        let lines: Vec<&str> = text.split('\n').collect();
+        assert_eq!(lines[..2], [commit.to_string(), etag.to_string()]);
+        assert!(lines[2].parse::<f64>().is_ok() && lines[3].is_empty());
+        assert!(!has_note(&layout, &file, &fixture::commit('b'), &etag));
+    }
+
+    #[test]
+    fn no_link_leads_out_of_the_folder() {
+        let (dir, layout) = local(&[("sub/a.json", b"a")]);
+        let outside = layout.root().with_file_name("outside");
+        fs::create_dir_all(&outside).unwrap();
+        fs::create_dir_all(layout.root()).unwrap();
+        for name in ["sub", ".cache"] {
+            let link = layout.root().join(name);
+            symlink(&outside, &link).unwrap();
+            for refused in [
+                standing(&layout, &path("sub/a.json")).map(drop),
+                prepare_repo(&layout, &repo("org/m")),
+            ] {
+                assert!(
+                    matches!(refused, Err(Error::SymlinkedParent { link: found, .. }) if found == link),
+                    "{name}"
+                );
+            }
+            assert!(fixture::names(&outside).is_empty());
+            fs::remove_file(link).unwrap();
+            drop(fs::remove_dir_all(layout.root().join("sub")));
+        }
+        prepare_repo(&layout, &repo("org/m")).unwrap();
+        symlink(&outside, layout.root().join("sub/a.json")).unwrap();
+        assert_eq!(
+            standing(&layout, &path("sub/a.json")).unwrap(),
+            Standing::Link
+        );
+        drop(dir);
+    }
+
+    #[test]
+    fn what_was_fetched_is_replaced_and_what_was_edited_is_kept_aside() {
+        let (old, new) = (content(700), content(900));
+        let (_dir, layout) = local(&[("a.json", &new)]);
+        let repo = repo("org/m");
+        prepare_repo(&layout, &repo).unwrap();
+        let (file, target) = (path("a.json"), layout.root().join("a.json"));
+        let source = layout.root().with_file_name("source");
+        fs::write(&source, &new).unwrap();
+        let lock = held(&layout, &repo, &etag(&new));
+        let place = || {
+            let from = (&*source, Sharing::Copies);
+            let size = new.len() as u64;
+            place_copy(from, &layout, &repo, &etag(&new), size, &lock, &mut fixture::on).unwrap()
+        };
+        fs::write(&target, &old).unwrap();
+        write_note(&layout, &file, &commit('a'), &etag(&old), now()).unwrap();
+        assert_eq!(place().set_aside, None);
+        assert_eq!(fs::read(&target).unwrap(), new);
+        fs::write(&target, "edited").unwrap();
+        let kept = place().set_aside.unwrap();
+        assert!(kept.starts_with(layout.own_hidden()));
+        assert_eq!(fs::read(kept).unwrap(), b"edited");
+        assert_eq!(fs::read(&target).unwrap(), new);
+        assert_eq!(fixture::names(layout.root()), [".cache", "a.json"]);
+    }
+
+    #[test]
+    fn pythons_folder_is_no_place_for_files() {
+        for (name, is) in [
+            (".cache/huggingface/download/x.metadata", true),
+            (".Cache/HuggingFace/x", true),
+            (".cache", true),
+            (".cache/other", false),
+            ("sub/.cache/huggingface/x", false),
+        ] {
+            assert_eq!(is_reserved(&path(name)), is, "{name}");
+        }
+    }
+}

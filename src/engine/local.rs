@@ -1,0 +1,381 @@
+//! Owns what a pull into a local dir does beside what every pull does: which folder may be one, what
+//! of it is a person's and stays, and the notes by which Python knows the files.
+//!
+//! ```text
+//! look at places -> (reuse | fetch, prove, rename: as into the Hub cache) -> settle: copies, notes
+//! ```
+//!
+//! **Law**: no file is replaced that was edited, unless that was asked for, and then it is kept; a
+//! note is written only under the file's lock and about bytes that are proven.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::attempt::{Attempt, Done};
+use super::failure::from_cache;
+use super::job::{Halt, Job, blocking, or_stop};
+use super::lock_wait::LOCK_POLL;
+use super::memory::Memory;
+use super::prepare::resolve;
+use super::publish::Publication;
+use crate::cache::{
+    self, Check, Layout, LockAttempt, Neighbours, Sharing, Standing, Tree, Verdict,
+};
+use crate::config::Config;
+use crate::domain::{
+    Etag, Event, Failure, FailureCode, PlannedFile, PullPlan, PullResult, RefMove, RemoteFile,
+    RepoId, RepoPath, sanitize,
+};
+use crate::ledger::Stamp;
+
+/// Where contents of a repo may lie beside the place that they are wanted in.
+pub(super) fn neighbours(config: &Config, layout: &Layout, repo: &RepoId) -> Neighbours {
+    if !layout.is_local() {
+        return Neighbours::of(layout, repo, config.use_shared_blobs);
+    }
+    // A cache that cannot be found has nothing to share.
+    cache::resolve_root(&config.cache_dir).map_or_else(
+        |_| Neighbours::default(),
+        |root| Neighbours::with_own(&Layout::new(root), repo, config.use_shared_blobs),
+    )
+}
+
+/// The layout of a local dir for these files, if it can take them. Never writes.
+pub(super) fn layout(
+    dir: &Path,
+    hub: &Layout,
+    selected: &[RemoteFile],
+) -> Result<Layout, Failure> {
+    let root = resolve(dir, "folder")?;
+    let shown = sanitize(&root.to_string_lossy());
+    if root.exists() && !root.is_dir() {
+        let what = format!("`{shown}` is not a folder");
+        return Err(Failure::new(FailureCode::Usage, what).because("`--local-dir` names one"));
+    }
+    if root.starts_with(hub.root()) {
+        let what = format!("`{shown}` is in the Hub cache");
+        return Err(Failure::new(FailureCode::Usage, what)
+            .because("what is there belongs to the cache; `--local-dir` is for another folder"));
+    }
+    if let Some(file) = selected.iter().find(|file| cache::is_reserved(&file.path)) {
+        let what = format!("`{}` cannot be stored in a local dir", file.path);
+        return Err(Failure::new(FailureCode::UnsafePath, what)
+            .because("Python keeps its notes about the files under that name")
+            .at_path(file.path.as_str()));
+    }
+    let mut files = HashMap::new();
+    for file in selected {
+        files.entry(file.etag).or_insert_with(|| file.path.clone());
+    }
+    let layout = Layout::local(root, files);
+    for file in selected {
+        match cache::standing(&layout, &file.path) {
+            Ok(Standing::Link) => return Err(is_link(&layout, &file.path)),
+            Ok(Standing::Absent | Standing::Noted(_) | Standing::Strange) => {}
+            // A name that is too long is told with the others.
+            Err(error) => return Err(from_cache(error)),
+        }
+    }
+    Ok(layout)
+}
+
+/// Bytes that the file system must take for files that have the content of another.
+pub(super) fn bytes_of_copies(layout: &Layout, files: &[PlannedFile]) -> u64 {
+    let is_there = |file: &PlannedFile| {
+        let found = layout.root().join(file.path.as_str()).symlink_metadata();
+        found.is_ok_and(|found| found.is_file() && found.len() == file.size_bytes)
+    };
+    let copies = files.iter().filter(|file| file.same_as.is_some());
+    if !layout.is_local() {
+        return 0;
+    }
+    copies
+        .filter(|file| !is_there(file))
+        .map(|file| file.size_bytes)
+        .sum()
+}
+
+fn is_link(layout: &Layout, path: &RepoPath) -> Failure {
+    let folder = sanitize(&layout.root().to_string_lossy());
+    Failure::new(
+        FailureCode::Refused,
+        format!("`{path}` in `{folder}` is a link, and was left alone"),
+    )
+    .because("larder neither follows a link out of the folder nor takes one away")
+    .at_path(path.as_str())
+}
+
+fn is_strange(layout: &Layout, path: &RepoPath) -> Failure {
+    let folder = sanitize(&layout.root().to_string_lossy());
+    Failure::new(
+        FailureCode::Refused,
+        format!("`{path}` in `{folder}` is not what the Hub has, and was left alone"),
+    )
+    .because("it was changed after it was fetched, or it was there before")
+    .at_path(path.as_str())
+}
+
+/// Makes a pull's end known: the listing, where every file of it is there.
+pub(super) async fn publish(
+    job: &Arc<Job>,
+    publication: &Arc<Publication>,
+    plan: &PullPlan,
+    is_verified: bool,
+) -> Result<PullResult, Failure> {
+    let is_whole = publication.selected.len() == publication.listing.len();
+    if is_whole && job.is_prepared.load(Ordering::Acquire) {
+        let work = Arc::clone(publication);
+        let kept = blocking(move || {
+            let (layout, repo, commit) = (&work.layout, &work.repo, &work.commit);
+            if layout.tree(repo, commit).exists() {
+                return Ok(());
+            }
+            cache::write_tree(layout, repo, commit, &work.listing, Tree::Shared)
+        });
+        if let Err(error) = kept.await? {
+            // A listing saves a request later; the files are complete without it.
+            tracing::warn!(%error, "the listing was not kept");
+        }
+    }
+    Ok(PullResult {
+        snapshot: plan.snapshot.clone(),
+        commit: plan.commit,
+        // A ref would name a snapshot that the cache does not have.
+        reference: RefMove::None,
+        fetched_bytes: job.fetched_bytes.load(Ordering::Relaxed),
+        is_verified,
+    })
+}
+
+/// What came of a look at one file under its lock.
+enum Settled {
+    /// It is right, and its note says so.
+    Done,
+    /// It is right, and its note cannot be written.
+    Unnoted(cache::Error),
+    /// It is another file.
+    Strange,
+    /// Somebody holds its lock.
+    Busy(cache::Busy),
+}
+
+impl Attempt<'_> {
+    /// Refuses places that no file may be put into: behind or instead of a link, or of a folder.
+    pub(super) async fn look_at_places(&self) -> Result<(), Halt> {
+        let (layout, paths) = (self.job.layout.clone(), self.paths.clone());
+        blocking(move || {
+            for path in &paths {
+                if cache::standing(&layout, path).map_err(Halt::of_cache)? == Standing::Link {
+                    return Err(is_link(&layout, path).into());
+                }
+            }
+            Ok(())
+        })
+        .await?
+    }
+
+    /// Says what to do with a file that is not what it should be: one that was fetched and has not
+    /// been touched since is damaged, or of another revision; any other is somebody's.
+    pub(super) async fn judge_old(&mut self) -> Result<(), Halt> {
+        let (layout, path) = (self.job.layout.clone(), self.remote.path.clone());
+        let found = blocking(move || cache::standing(&layout, &path))
+            .await?
+            .map_err(Halt::of_cache)?;
+        match found {
+            Standing::Noted(etag) if etag == self.remote.etag => {}
+            // Nothing of it is of use for this one, and nothing about it is wrong.
+            Standing::Noted(_) | Standing::Absent => {
+                self.wrong = None;
+                self.truncated_bytes = None;
+            }
+            Standing::Strange => {
+                return Err(is_strange(&self.job.layout, &self.remote.path).into());
+            }
+            Standing::Link => return Err(is_link(&self.job.layout, &self.remote.path).into()),
+        }
+        Ok(())
+    }
+
+    /// Puts the content under its other names, and writes the notes.
+    pub(super) async fn settle(&mut self, done: Done) -> Result<Done, Halt> {
+        for path in self.paths.clone() {
+            self.settle_file(&path).await?;
+        }
+        Ok(done)
+    }
+
+    async fn settle_file(&self, path: &RepoPath) -> Result<(), Halt> {
+        let mut still = Duration::ZERO;
+        loop {
+            match self.try_to_settle(path).await? {
+                Settled::Done => return Ok(()),
+                Settled::Unnoted(error) => {
+                    let note = format!(
+                        "`{path}` is right, but that cannot be noted for Python: {error}"
+                    );
+                    self.job.emitter.fact(Event::Noted { note }).await;
+                    return Ok(());
+                }
+                Settled::Strange => return Err(is_strange(&self.job.layout, path).into()),
+                Settled::Busy(busy) => {
+                    if let Some(why) = self.has_waited_enough(still) {
+                        return Err(Halt::Failed(self.lock_busy(&busy, why)));
+                    }
+                    if still.is_zero() {
+                        self.say_waiting(&busy, None).await;
+                    }
+                }
+            }
+            or_stop(&self.stop, tokio::time::sleep(LOCK_POLL)).await?;
+            still += LOCK_POLL;
+        }
+    }
+
+    async fn try_to_settle(&self, path: &RepoPath) -> Result<Settled, Halt> {
+        let file = File {
+            job: Arc::clone(self.job),
+            layout: self.job.layout.for_file(self.remote.etag, path.clone()),
+            path: path.clone(),
+            etag: self.remote.etag,
+            size_bytes: self.remote.size_bytes,
+            proven: self.proven.filter(|_| *path == self.remote.path),
+            first: self.blob_path(),
+        };
+        let mut watch = self.watch();
+        blocking(move || file.settle(&mut watch))
+            .await?
+            .map_err(Halt::of_cache)
+    }
+}
+
+/// A file that is to be right and noted.
+struct File {
+    job: Arc<Job>,
+    layout: Layout,
+    path: RepoPath,
+    etag: Etag,
+    size_bytes: u64,
+    /// As it was when it was proven.
+    proven: Option<Stamp>,
+    /// Where the content is in place.
+    first: std::path::PathBuf,
+}
+
+type Watch<'a> = &'a mut dyn FnMut(u64) -> std::ops::ControlFlow<()>;
+
+impl File {
+    fn settle(&self, watch: Watch<'_>) -> cache::Result<Settled> {
+        let is_right = self.is_vouched_for();
+        if is_right && self.has_note() {
+            return Ok(Settled::Done);
+        }
+        let now = self.job.emitter.now();
+        let repo = &self.job.repo;
+        let locked = cache::prepare_repo(&self.layout, repo)
+            .and_then(|()| cache::try_lock(&self.layout, repo, &self.etag, now));
+        let lock = match locked {
+            Ok(LockAttempt::Held(lock)) => lock,
+            Ok(LockAttempt::Busy(busy)) => return Ok(Settled::Busy(busy)),
+            Err(error) if is_right => return unnoted(error),
+            Err(error) => return Err(error),
+        };
+        if !self.is_vouched_for() {
+            match self.check(watch)? {
+                Verdict::Proven => {}
+                // Of the first one it was said just now that it is there and right.
+                _ if self.is_first() => {
+                    return Err(cache::Error::Unsteady {
+                        path: self.first.clone(),
+                    });
+                }
+                _ if !self.may_be_replaced()? => return Ok(Settled::Strange),
+                _ => {
+                    let from = (&*self.first, Sharing::Copies);
+                    let size = self.size_bytes;
+                    let placed = cache::place_copy(
+                        from,
+                        &self.layout,
+                        repo,
+                        &self.etag,
+                        size,
+                        &lock,
+                        watch,
+                    )?;
+                    if let Some(found) = &placed.metadata {
+                        self.job
+                            .diary
+                            .learn(&self.place(), Stamp::of(found), &self.etag);
+                    }
+                }
+            }
+        }
+        if self.has_note() {
+            return Ok(Settled::Done);
+        }
+        let (commit, now) = (&self.job.commit, self.job.emitter.now());
+        match cache::write_note(&self.layout, &self.path, commit, &self.etag, now) {
+            Ok(()) => Ok(Settled::Done),
+            Err(error) => unnoted(error),
+        }
+    }
+
+    fn place(&self) -> std::path::PathBuf {
+        self.layout.root().join(self.path.as_str())
+    }
+
+    fn is_first(&self) -> bool {
+        self.place() == self.first
+    }
+
+    fn has_note(&self) -> bool {
+        cache::has_note(&self.layout, &self.path, &self.job.commit, &self.etag)
+    }
+
+    /// Whether it is known to be right as it is now.
+    fn is_vouched_for(&self) -> bool {
+        let place = self.place();
+        let found = place.symlink_metadata().ok();
+        found
+            .filter(std::fs::Metadata::is_file)
+            .map(|found| Stamp::of(&found))
+            .is_some_and(|stamp| {
+                self.proven == Some(stamp) || self.job.diary.vouches(&place, &stamp, &self.etag)
+            })
+    }
+
+    fn check(&self, watch: Watch<'_>) -> cache::Result<Verdict> {
+        let place = self.place();
+        let stamp = || Some(Stamp::of(&place.symlink_metadata().ok()?));
+        let before = stamp();
+        let now = self.job.emitter.now();
+        let verdict = cache::check(&place, &self.etag, self.size_bytes, Check::Hash, watch);
+        if let (Ok(Verdict::Proven), Some(before)) = (&verdict, before)
+            && stamp() == Some(before)
+            && Memory::is_settled(&before, now)
+        {
+            self.job.diary.learn(&place, before, &self.etag);
+        }
+        verdict
+    }
+
+    fn may_be_replaced(&self) -> cache::Result<bool> {
+        Ok(match cache::standing(&self.layout, &self.path)? {
+            Standing::Absent | Standing::Noted(_) => true,
+            Standing::Strange => self.job.is_forced,
+            Standing::Link => false,
+        })
+    }
+}
+
+/// A file that is right in a folder that cannot be written is right all the same.
+fn unnoted(error: cache::Error) -> cache::Result<Settled> {
+    match error {
+        cache::Error::ReadOnly { .. } | cache::Error::Permission { .. } => {
+            Ok(Settled::Unnoted(error))
+        }
+        error => Err(error),
+    }
+}
