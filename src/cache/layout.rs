@@ -345,7 +345,9 @@ mod tests {
         let hidden = "/d/.cache/huggingface";
         says(
             layout.partial(&repo, &etag, 0xbeef),
-            &format!("{hidden}/download/sub/HgM_lKo9sdSCfRtVg7MMFS7EKqo=.{etag}.0000beef.incomplete"),
+            &format!(
+                "{hidden}/download/sub/HgM_lKo9sdSCfRtVg7MMFS7EKqo=.{etag}.0000beef.incomplete"
+            ),
         );
         says(
             layout.hub_lock(&repo, &etag),

@@ -42,10 +42,9 @@ pub enum Standing {
 /// such file.
 pub fn standing(layout: &Layout, path: &RepoPath) -> Result<Standing> {
     let target = layout.root().join(path.as_str());
-    for place in [&target, &layout.note(path)] {
-        if !has_clear_way(layout.root(), place)? && *place == target {
-            return Ok(Standing::Absent);
-        }
+    has_clear_way(layout.root(), &layout.note(path))?;
+    if !has_clear_way(layout.root(), &target)? {
+        return Ok(Standing::Absent);
     }
     let Some(found) = look(&target)? else {
         return Ok(Standing::Absent);
@@ -343,7 +342,16 @@ mod tests {
         let place = || {
             let from = (&*source, Sharing::Copies);
             let size = new.len() as u64;
-            place_copy(from, &layout, &repo, &etag(&new), size, &lock, &mut fixture::on).unwrap()
+            place_copy(
+                from,
+                &layout,
+                &repo,
+                &etag(&new),
+                size,
+                &lock,
+                &mut fixture::on,
+            )
+            .unwrap()
         };
         fs::write(&target, &old).unwrap();
         write_note(&layout, &file, &commit('a'), &etag(&old), now()).unwrap();

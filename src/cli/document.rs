@@ -213,12 +213,7 @@ fn json(document: &impl Serialize, is_line: bool) -> String {
 }
 
 /// The document of `pull`. A repo that was not even asked for is `null`.
-pub(super) fn pull(
-    store: &Store,
-    is_local: bool,
-    closing: &Closing<'_>,
-    is_line: bool,
-) -> String {
+pub(super) fn pull(store: &Store, is_local: bool, closing: &Closing<'_>, is_line: bool) -> String {
     let target = store.target();
     let plan = store.plan();
     let result = store.result();
@@ -231,9 +226,7 @@ pub(super) fn pull(
             .map(|commit| commit.to_string()),
         endpoint: target.map(|target| target.endpoint.as_str()),
         cache_dir: target.map(|target| target.cache_dir.as_str()),
-        local_dir: plan
-            .filter(|_| is_local)
-            .map(|plan| plan.snapshot.as_str()),
+        local_dir: plan.filter(|_| is_local).map(|plan| plan.snapshot.as_str()),
         snapshot: result.map(|result| result.snapshot.as_str()),
         reference: result.map(|result| &result.reference),
         is_verified: result.map(|result| result.is_verified),

@@ -104,7 +104,9 @@ fn empty(verb: Option<&Verb>, closing: &Closing<'_>, is_line: bool) -> Option<St
     };
     Some(match verb? {
         // The demo is a pull.
-        Verb::Pull(_) | Verb::Demo { .. } => document::pull(&Store::default(), false, closing, is_line),
+        Verb::Pull(_) | Verb::Demo { .. } => {
+            document::pull(&Store::default(), false, closing, is_line)
+        }
         Verb::Import(args) => document::import(&Store::default(), args.dry_run, closing, is_line),
         Verb::Guide(_) => document::guide(None, &[], closing, is_line),
         Verb::Ls(_) => document::ls(&[], closing, is_line),

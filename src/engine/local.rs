@@ -44,11 +44,7 @@ pub(super) fn neighbours(config: &Config, layout: &Layout, repo: &RepoId) -> Nei
 }
 
 /// The layout of a local dir for these files, if it can take them. Never writes.
-pub(super) fn layout(
-    dir: &Path,
-    hub: &Layout,
-    selected: &[RemoteFile],
-) -> Result<Layout, Failure> {
+pub(super) fn layout(dir: &Path, hub: &Layout, selected: &[RemoteFile]) -> Result<Layout, Failure> {
     let root = resolve(dir, "folder")?;
     let shown = sanitize(&root.to_string_lossy());
     if root.exists() && !root.is_dir() {
@@ -213,9 +209,8 @@ impl Attempt<'_> {
             match self.try_to_settle(path).await? {
                 Settled::Done => return Ok(()),
                 Settled::Unnoted(error) => {
-                    let note = format!(
-                        "`{path}` is right, but that cannot be noted for Python: {error}"
-                    );
+                    let note =
+                        format!("`{path}` is right, but that cannot be noted for Python: {error}");
                     self.job.emitter.fact(Event::Noted { note }).await;
                     return Ok(());
                 }

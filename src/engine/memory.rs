@@ -399,9 +399,7 @@ impl Diary {
             let key = self.key(path);
             let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
             learned.iter().rev().any(|proven| {
-                Some(&proven.path) == key.as_ref()
-                    && proven.stamp == *stamp
-                    && proven.etag == *etag
+                Some(&proven.path) == key.as_ref() && proven.stamp == *stamp && proven.etag == *etag
             })
         };
         self.knows(path, stamp, etag) || has_learned()
@@ -441,7 +439,9 @@ impl Diary {
         }
         // In a local dir files lie deeper.
         let below = blob.strip_prefix(&self.folder).ok();
-        let real = self.folder.join(below.or_else(|| Some(Path::new(blob.file_name()?)))?);
+        let real = self
+            .folder
+            .join(below.or_else(|| Some(Path::new(blob.file_name()?)))?);
         real.into_os_string().into_string().ok()
     }
 

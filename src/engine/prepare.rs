@@ -525,11 +525,13 @@ fn glance(
                 .is_ok_and(|found| found == cache::Standing::Noted(remote.etag))
     };
     match blob_bytes {
-        Some(bytes) if bytes < remote.size_bytes && bytes > partial_bytes && is_its_own() => OnDisk {
-            is_whole: false,
-            is_copied: true,
-            partial_bytes: bytes,
-        },
+        Some(bytes) if bytes < remote.size_bytes && bytes > partial_bytes && is_its_own() => {
+            OnDisk {
+                is_whole: false,
+                is_copied: true,
+                partial_bytes: bytes,
+            }
+        }
         _ => OnDisk {
             is_whole: false,
             is_copied: false,

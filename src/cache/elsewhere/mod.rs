@@ -44,8 +44,8 @@ pub use self::writing::HOLDS_STILL;
 pub(super) use self::copies::contents_of_hub;
 pub(super) use self::folder::is_newer;
 pub(super) use self::homes::Home;
-pub(super) use self::note::{Note, read as read_note, short_hash};
 pub use self::locks::locks_elsewhere;
+pub(super) use self::note::{Note, read as read_note, short_hash};
 pub use self::words::absent_volume;
 
 /// Files of one model whose times are looked at.
