@@ -24,7 +24,7 @@ use crate::support::{body_bytes, files_below};
 
 mod interop;
 #[cfg(target_os = "linux")]
-mod unwritable;
+mod seam;
 
 const WEIGHTS: &str = "model.safetensors";
 /// Where Python keeps what it knows of the files.
@@ -139,7 +139,7 @@ impl Place {
         };
         let start = ["--json", "pull", self.repo, "--local-dir", "dir"];
         let ran = self.home.run(&[&start, all, words].concat());
-        self.assert_visible_is_right_or(&[]);
+        self.assert_visible_is_right();
         ran
     }
 
@@ -196,15 +196,14 @@ impl Place {
 
     /// Whether what is visible is what the Hub has, but for files that the test itself put there.
     #[track_caller]
-    fn assert_visible_is_right_or(&self, own: &[&str]) {
-        let older = self.home.path().join("own");
-        let mine = visible(&older);
+    fn assert_visible_is_right(&self) {
+        let mine = visible(&self.home.path().join("own"));
         for (name, bytes) in visible(&self.dir()) {
             let is_right = self
                 .files
                 .get(&name)
                 .is_some_and(|(_, right)| *right == bytes);
-            let is_mine = mine.get(&name) == Some(&bytes) || own.contains(&&*name);
+            let is_mine = mine.get(&name) == Some(&bytes);
             assert!(is_right || is_mine, "`{name}` is not proven");
         }
     }
@@ -478,6 +477,40 @@ async fn an_unfinished_file_of_python_is_gone_on_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_holds_pythons_lock_on_a_file_is_waited_for() {
+    let place = Place::gemma().await;
+    let lock = place.hidden().join("download/config.json.lock");
+    fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    let held = File::create(&lock).unwrap();
+    held.lock().unwrap();
+    let words = ["pull", GEMMA, "--all", "--local-dir", "dir", "--events"];
+    let mut run = Watched::start(place.home.larder(&words).stderr(Stdio::null()));
+    let waiting = run.wait_for("waiting", "config.json");
+    assert_eq!(waiting["lock"]["lock"], lock.display().to_string());
+    // Everything else comes meanwhile.
+    run.wait_for("finished", WEIGHTS);
+    assert!(!run.has_ended() && !place.file("config.json").exists());
+    drop(held);
+    assert_eq!(run.end(), Some(0), "{:?}", run.said.last());
+    place.assert_whole("main", &place.files);
+    assert_eq!(body_bytes(&place.home.hub), catalogue::gemma_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_at_once_fetch_everything_once() {
+    let weights = Matcher::path(WEIGHTS).origin(Origin::Cdn);
+    let bytes_per_s = 4_000_000;
+    let faults = vec![Fault::new(weights, Effect::Slow { bytes_per_s })];
+    let place = Place::new(catalogue::gemma(), GEMMA, faults).await;
+    let words = ["pull", GEMMA, "--all", "--local-dir", "dir", "--events"];
+    let start = || Watched::start(place.home.larder(&words).stderr(Stdio::null()));
+    let (mut one, mut other) = (start(), start());
+    assert_eq!((one.end(), other.end()), (Some(0), Some(0)));
+    place.assert_whole("main", &place.files);
+    assert_eq!(body_bytes(&place.home.hub), catalogue::gemma_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_leads_out_of_the_folder() {
     let mut catalogue = catalogue::gemma();
     let id = RepoId::new(RepoKind::Model, "someone/reserved").unwrap();
@@ -597,7 +630,7 @@ async fn killed_at_any_moment_it_goes_on_and_shows_nothing_unproven() {
             std::thread::sleep(Duration::from_millis(random.u64(20..700)));
         }
         run.kill();
-        place.assert_visible_is_right_or(&[]);
+        place.assert_visible_is_right();
         for (name, (etag, _)) in &place.files {
             // A note stands for a file that is there; what is visible was compared above.
             if let Ok(note) = fs::read_to_string(place.note(name)) {

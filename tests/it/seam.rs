@@ -30,7 +30,7 @@ pub(crate) fn is_long() -> bool {
 
 /// What a step may meet. From an error on, the calls behind it fail as well where a full disk, a
 /// disk that is going and one that was made read-only do that.
-fn faults_of(step: &Step) -> Vec<Fault> {
+pub(crate) fn faults_of(step: &Step) -> Vec<Fault> {
     const TAKES_SPACE: &str = "write,create,mkdir,symlink,link,allocate";
     const BYTES: &str = "write,sync";
 
@@ -84,7 +84,7 @@ fn faults_of(step: &Step) -> Vec<Fault> {
 }
 
 /// A step without the names of blobs and commits: one kind of step.
-fn kind_of(step: &Step) -> String {
+pub(crate) fn kind_of(step: &Step) -> String {
     let hexadecimal = |word: &str| {
         let is_name = matches!(word.len(), 40 | 64);
         is_name && word.bytes().all(|byte| byte.is_ascii_hexdigit())
