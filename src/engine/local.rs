@@ -280,6 +280,7 @@ impl File {
         if !self.is_vouched_for() {
             match self.check(watch)? {
                 Verdict::Proven => {}
+                Verdict::Unreadable(error) => return Err(error),
                 // Of the first one it was said just now that it is there and right.
                 _ if self.is_first() => {
                     return Err(cache::Error::Unsteady {

@@ -225,6 +225,7 @@ impl Attempt<'_> {
                 blocking(move || cache::place_empty(&layout, &repo, &remote.etag, &lock, now))
                     .await?
                     .map_err(Halt::of_cache)?;
+            self.saw_placed(&promoted);
             return Ok(Ok(Done::Reused {
                 origin: Origin::Empty,
                 is_verified: true,
@@ -300,6 +301,7 @@ impl Attempt<'_> {
             lock = lock_back;
             match placed {
                 Ok(promoted) => {
+                    self.saw_placed(&promoted);
                     let origin = if is_local {
                         if is_snapshot {
                             Origin::LocalDir
@@ -327,6 +329,17 @@ impl Attempt<'_> {
             }
         }
         Ok(Err(lock))
+    }
+
+    /// Remembers what a local dir got, which is noted next, and need not be read again for it.
+    fn saw_placed(&mut self, promoted: &Promoted) {
+        if let (true, Some(found)) = (self.job.layout.is_local(), &promoted.metadata) {
+            let stamp = Stamp::of(found);
+            self.proven = Some(stamp);
+            self.job
+                .diary
+                .learn(&self.blob_path(), stamp, &self.remote.etag);
+        }
     }
 
     /// Places the content from a file that was offered, if one of them is it.

@@ -10,7 +10,7 @@ use larder::serve::{Effect, Fault, Matcher, Origin};
 use super::{Place, WEIGHTS, damage, edit, traces, visible};
 use crate::interop::python;
 use crate::support::program::wait_until;
-use crate::support::{body_bytes, catalogue, files_below};
+use crate::support::{body_bytes, catalogue};
 
 impl Place {
     /// Python's `snapshot_download(local_dir=…)`, ready to run.
@@ -118,11 +118,12 @@ async fn each_goes_on_where_the_other_was_killed() {
     };
     let place = Place::new(catalogue::big(), catalogue::BIG, slow()).await;
     let has_begun = || {
-        place.dir().is_dir()
-            && files_below(&place.hidden()).iter().any(|path| {
-                path.extension().is_some_and(|end| end == "incomplete")
-                    && fs::metadata(path).is_ok_and(|found| found.len() >= 5_000_000)
-            })
+        let names = fs::read_dir(place.hidden().join("download"));
+        names.into_iter().flatten().flatten().any(|entry| {
+            let path = entry.path();
+            path.extension().is_some_and(|end| end == "incomplete")
+                && fs::metadata(path).is_ok_and(|found| found.len() >= 5_000_000)
+        })
     };
     // Python is killed, larder goes on with its bytes.
     let mut child = place.python("main").spawn().unwrap();
