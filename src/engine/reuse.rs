@@ -214,12 +214,8 @@ impl Attempt<'_> {
         lock: BlobLock,
     ) -> Result<Result<Done, BlobLock>, Halt> {
         let remote = self.remote.clone();
-        let (layout, repo, commit) = (
-            self.job.layout.clone(),
-            self.job.repo.clone(),
-            self.job.commit,
-        );
         if remote.size_bytes == 0 {
+            let (layout, repo) = (self.job.layout.clone(), self.job.repo.clone());
             let now = self.job.emitter.now();
             let promoted =
                 blocking(move || cache::place_empty(&layout, &repo, &remote.etag, &lock, now))
@@ -239,39 +235,7 @@ impl Attempt<'_> {
             // Neither in the snapshot nor anywhere else.
             return Ok(Err(lock));
         }
-        let paths = self.paths.clone();
-        let job = Arc::clone(self.job);
-        let is_local = layout.is_local();
-        // What is in a local dir is a person's to change: nothing else may share it.
-        let links = if is_local {
-            Sharing::Copies
-        } else {
-            Sharing::Links
-        };
-        let own = self.blob_path();
-        let candidates = blocking(move || {
-            let mut found = Vec::new();
-            for path in &paths {
-                let pointer = layout.pointer(&repo, &commit, path);
-                if pointer != own
-                    && let Ok(Pointer::Regular) =
-                        cache::inspect_pointer(&layout, &repo, &commit, path, &remote.etag)
-                {
-                    found.push((pointer, links, true));
-                }
-            }
-            let elsewhere = job.neighbours.find(&remote);
-            found.extend(elsewhere.into_iter().map(|path| {
-                let sharing = if job.neighbours.is_unsteady(&path) {
-                    Sharing::Copies
-                } else {
-                    links
-                };
-                (path, sharing, false)
-            }));
-            found
-        })
-        .await?;
+        let candidates = self.candidates().await?;
         let mut lock = match self.reuse_offered(lock).await? {
             Ok(done) => return Ok(Ok(done)),
             Err(lock) => lock,
@@ -302,18 +266,13 @@ impl Attempt<'_> {
             match placed {
                 Ok(promoted) => {
                     self.saw_placed(&promoted);
-                    let origin = if is_local {
-                        if is_snapshot {
-                            Origin::LocalDir
-                        } else {
-                            Origin::HubCache
-                        }
-                    } else if is_snapshot || sharing == Sharing::Copies {
-                        Origin::Snapshot
-                    } else {
-                        Origin::OtherRepo {
+                    let origin = match (self.job.layout.is_local(), is_snapshot, sharing) {
+                        (true, true, _) => Origin::LocalDir,
+                        (true, false, _) => Origin::HubCache,
+                        (false, true, _) | (false, false, Sharing::Copies) => Origin::Snapshot,
+                        (false, false, Sharing::Links) => Origin::OtherRepo {
                             folder: self.folder_of(&source),
-                        }
+                        },
                     };
                     return Ok(Ok(Done::Reused {
                         origin,
@@ -329,6 +288,47 @@ impl Attempt<'_> {
             }
         }
         Ok(Err(lock))
+    }
+
+    /// Files that may hold the content, how each may be taken, and whether it is one of the snapshot's
+    /// or of the local dir's.
+    async fn candidates(&self) -> Result<Vec<(PathBuf, Sharing, bool)>, Halt> {
+        let (job, paths, remote) = (
+            Arc::clone(self.job),
+            self.paths.clone(),
+            self.remote.clone(),
+        );
+        let own = self.blob_path();
+        let found = blocking(move || {
+            let (layout, repo, commit) = (&job.layout, &job.repo, &job.commit);
+            // What is in a local dir is a person's to change: nothing else may share it.
+            let links = if layout.is_local() {
+                Sharing::Copies
+            } else {
+                Sharing::Links
+            };
+            let mut found = Vec::new();
+            for path in &paths {
+                let pointer = layout.pointer(repo, commit, path);
+                if pointer != own
+                    && let Ok(Pointer::Regular) =
+                        cache::inspect_pointer(layout, repo, commit, path, &remote.etag)
+                {
+                    found.push((pointer, links, true));
+                }
+            }
+            let elsewhere = job.neighbours.find(&remote);
+            found.extend(elsewhere.into_iter().map(|path| {
+                let sharing = if job.neighbours.is_unsteady(&path) {
+                    Sharing::Copies
+                } else {
+                    links
+                };
+                (path, sharing, false)
+            }));
+            found
+        });
+        found.await.map_err(Halt::from)
     }
 
     /// Remembers what a local dir got, which is noted next, and need not be read again for it.
