@@ -357,7 +357,7 @@ async fn a_file_that_somebody_changed_or_put_there_is_left_alone_until_that_is_a
     let theirs = b"{\"mine\": true}";
     // One that was there before anything was fetched, and one that is changed afterwards.
     place.put_own("tokenizer_config.json", |path| {
-        fs::write(path, theirs).unwrap()
+        fs::write(path, theirs).unwrap();
     });
     for name in ["tokenizer_config.json", "config.json"] {
         let ran = place.run(&[]);

@@ -54,8 +54,8 @@ async fn python_takes_what_larder_fetched_for_current_and_downloads_nothing() {
     place.pull(&[]);
     body_bytes(&place.home.hub);
     let before = visible(&place.dir());
-    let notes = |name: &str| fs::read(place.note(name)).unwrap();
-    let noted: Vec<_> = place.files.keys().map(|name| notes(name)).collect();
+    let read = |name: &str| fs::read(place.note(name)).unwrap();
+    let noted: Vec<_> = place.files.keys().map(|name| read(name)).collect();
     place.home.hub.clear_requests();
     place.python_pulls();
     // Not even asked about the files one by one: their notes name the commit.
@@ -69,7 +69,7 @@ async fn python_takes_what_larder_fetched_for_current_and_downloads_nothing() {
         .collect();
     assert!(asked.is_empty(), "{asked:?}");
     assert!(visible(&place.dir()) == before);
-    let after: Vec<_> = place.files.keys().map(|name| notes(name)).collect();
+    let after: Vec<_> = place.files.keys().map(|name| read(name)).collect();
     assert_eq!(noted, after);
     // And larder still has nothing to do.
     place.pull(&[]);
