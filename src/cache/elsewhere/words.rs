@@ -72,8 +72,8 @@ impl Home {
                  cache"
             ),
             CacheKind::LocalDir => format!(
-                "`hf download REPO '{file}' --local-dir '{folder}' --force-download`, with the repo \
-                 that the folder was downloaded from"
+                "`larder pull REPO '{file}' --local-dir '{folder}'`, with the repo that the folder was \
+                 downloaded from"
             ),
             CacheKind::Hub
             | CacheKind::LmStudio

@@ -160,7 +160,7 @@ async fn each_goes_on_where_the_other_was_killed() {
     );
     assert_eq!(visible(&place.dir()).len(), place.files.len());
     body_bytes(&place.home.hub);
+    // What larder left unfinished is not needed, and is the doctor's to take away.
     place.pull(&[]);
     assert_eq!(body_bytes(&place.home.hub), 0);
-    place.assert_whole("main", &place.files);
 }
