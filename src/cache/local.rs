@@ -318,7 +318,8 @@ mod tests {
             }
             assert!(fixture::names(&outside).is_empty());
             fs::remove_file(link).unwrap();
-            drop(fs::remove_dir_all(layout.root().join("sub")));
+            fs::remove_dir_all(layout.root()).unwrap();
+            fs::create_dir_all(layout.root()).unwrap();
         }
         prepare_repo(&layout, &repo("org/m")).unwrap();
         symlink(&outside, layout.root().join("sub/a.json")).unwrap();
