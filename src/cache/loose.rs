@@ -9,6 +9,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::lock::{self, Hold, Origin};
+use super::mend::{Refusal, remove, require_wrong, seen};
 use super::partials::{Eyes, is_being_written};
 use super::proof::{ContentId, Inspected, Inspection, Proof, Proofs, Sums, content_of};
 use super::salvage::exact_etag;
@@ -370,6 +372,39 @@ fn wrong_payloads(layout: &Layout, wrong: &[Wrong]) -> Option<Finding> {
             }
         })
     }))
+}
+
+/// Takes a content of the shared store away that no repo leads to, if its bytes are not those that its
+/// manifest or a listing names.
+///
+/// # Errors
+/// Why it stays, in a sentence.
+pub(super) fn remove_wrong_payload(layout: &Layout, path: &Path) -> Result<(), Refusal> {
+    let folder = layout.shared_store();
+    seen(path, Some(&folder))?;
+    if !payloads(&folder)
+        .iter()
+        .any(|(payload, ..)| payload == path)
+    {
+        return Err("it is not what was shown".to_owned());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let etag = manifest_etag(path).or_else(|| by_xet_hash(layout).get(name.as_ref()).copied());
+    let etag = etag.ok_or("nothing says what its bytes should be, so they may be good")?;
+    // Python takes it before a link to the content appears (hub.md 2.6).
+    let lock = path.with_file_name(format!("{name}.lock"));
+    let _held = match lock::hold(&lock, Origin::Create).map_err(|error| error.to_string())? {
+        Hold::Held(file) => file,
+        Hold::Busy => return Err("another program holds its lock".to_owned()),
+        Hold::NoFlock | Hold::Absent => {
+            return Err("its lock cannot be taken here".to_owned());
+        }
+    };
+    if !is_unused(layout, path) {
+        return Err("a repo leads to it, or its manifest cannot be read".to_owned());
+    }
+    require_wrong(path, &etag)?;
+    remove(path)
 }
 
 fn told(finding: Finding, wrong: &[&Wrong], sizes: &HashMap<Etag, u64>) -> Finding {

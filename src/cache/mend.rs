@@ -7,21 +7,23 @@ use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::blob::{self, Check, Verdict};
+use super::elsewhere::is_aside;
 use super::holders::marker_row;
 use super::leftovers::{is_probe_folder, is_swapped, is_temp, is_tree_temp};
 use super::lock::{self, BlobLock, LockAttempt};
 use super::loose::pointed;
+use super::loose::remove_wrong_payload;
 use super::marker::remove_stale_marker;
 use super::partials::{Eyes, distance};
 use super::refs::{is_leftover, read_ref, write_ref};
 use super::salvage::exact_etag;
 use super::snapshot::{named_blob, paths_below};
 use super::staging::{LinkMode, is_number, link_mode};
-use super::{Layout, publish};
+use super::{Layout, elsewhere, publish, sharing};
 use crate::domain::{
     Change, Commit, Etag, Finding, LockState, RepoId, RepoPath, Revision, Rule, sanitize,
 };
@@ -31,7 +33,28 @@ use crate::host;
 const FRESH: Duration = Duration::from_mins(1);
 
 /// Why everything stays as it is, in a sentence.
-type Refusal = String;
+pub(super) type Refusal = String;
+
+/// A file that has got its name, or its note, and that was proven for it.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it looked like then.
+    pub metadata: Metadata,
+    /// Its content.
+    pub etag: Etag,
+}
+
+impl Placed {
+    pub(super) fn of(path: &Path, metadata: Metadata, etag: &Etag) -> Self {
+        Self {
+            path: path.to_owned(),
+            metadata,
+            etag: *etag,
+        }
+    }
+}
 
 /// Where a change is made, and why.
 #[derive(Clone, Copy)]
@@ -45,11 +68,34 @@ pub struct Mending<'a> {
 }
 
 impl<'a> Mending<'a> {
-    /// Makes one change that the plan of the finding names.
+    /// Makes one change that the plan of the finding names; what was proven for it.
     ///
     /// # Errors
     /// Why everything stays as it is, in a sentence.
-    pub fn carry_out(self, change: &Change) -> Result<(), Refusal> {
+    pub fn carry_out(self, change: &Change) -> Result<Vec<Placed>, Refusal> {
+        match change {
+            Change::Share { path, with, bytes } => {
+                sharing::share(self, (Path::new(path), Path::new(with)), *bytes)
+            }
+            Change::Place {
+                path, from, aside, ..
+            } => elsewhere::place(self, Path::new(path), Path::new(from), Path::new(aside)),
+            Change::Note {
+                path,
+                file,
+                etag,
+                commit,
+            } => elsewhere::note(self, (Path::new(path), Path::new(file)), etag, commit),
+            Change::Remove { .. }
+            | Change::RemoveCopy { .. }
+            | Change::Move { .. }
+            | Change::Write { .. }
+            | Change::Link { .. } => self.mend(change).map(|()| Vec::new()),
+        }
+    }
+
+    /// Makes a change in the cache itself.
+    fn mend(self, change: &Change) -> Result<(), Refusal> {
         let rule = self.finding.rule;
         if rule != Rule::StaleMarker
             && let Some(repo) = &self.finding.repo
@@ -62,6 +108,9 @@ impl<'a> Mending<'a> {
             (Change::Remove { path, .. }, Rule::LeftoverRef) => {
                 let refs = self.layout.refs(self.repo()?);
                 self.remove_file(Path::new(path), Some(&refs), &is_leftover)
+            }
+            (Change::Remove { path, .. }, Rule::LeftoverTemp) if is_aside(Path::new(path)) => {
+                elsewhere::remove_aside(self, Path::new(path))
             }
             (Change::Remove { path, .. }, Rule::LeftoverTemp) => self.remove_left(Path::new(path)),
             (Change::Remove { path, .. }, Rule::StaleNoExist) => self.remove_mark(Path::new(path)),
@@ -89,7 +138,10 @@ impl<'a> Mending<'a> {
                 self.require_needless(change)?;
                 remove(Path::new(path))
             }
-            (Change::Remove { .. }, Rule::OrphanBlob | Rule::UnusedPayload) => {
+            (Change::Remove { path, .. }, Rule::UnusedPayload) => {
+                remove_wrong_payload(self.layout, Path::new(path))
+            }
+            (Change::Remove { .. }, Rule::OrphanBlob) => {
                 Err("its bytes may be good, and a repair takes nothing good away".to_owned())
             }
             _ => Err("no repair of this kind is known".to_owned()),
@@ -107,14 +159,14 @@ impl<'a> Mending<'a> {
     }
 
     /// Refuses what may be in use.
-    fn require_quiet(self, path: &Path, found: &Metadata) -> Result<(), Refusal> {
+    pub(super) fn require_quiet(self, path: &Path, found: &Metadata) -> Result<(), Refusal> {
         if self.age(found) < FRESH {
             return Err("it changed less than a minute ago, so somebody may be at work".to_owned());
         }
         self.require_no_writer(path)
     }
 
-    fn require_no_writer(self, path: &Path) -> Result<(), Refusal> {
+    pub(super) fn require_no_writer(self, path: &Path) -> Result<(), Refusal> {
         match self.eyes.programs.writer_of(path) {
             Some(writer) => Err(format!("process {} has it open for writing", writer.pid)),
             None => Ok(()),
@@ -219,9 +271,7 @@ impl<'a> Mending<'a> {
             }
             Some(_) => {}
         }
-        if require_proven(path, &etag).is_ok() {
-            return Err("its bytes are right".to_owned());
-        }
+        require_wrong(path, &etag)?;
         remove(path)
     }
 
@@ -331,7 +381,11 @@ impl<'a> Mending<'a> {
     }
 
     fn lock(self, etag: &Etag) -> Result<BlobLock, Refusal> {
-        let repo = self.repo()?;
+        self.lock_of(self.repo()?, etag)
+    }
+
+    /// Takes the locks of a blob.
+    pub(super) fn lock_of(self, repo: &RepoId, etag: &Etag) -> Result<BlobLock, Refusal> {
         if (self.eyes.ours)(repo, etag).is_some_and(|ours| ours.is_at_work || ours.is_wanted) {
             return Err("it is being fetched, or will be when that goes on".to_owned());
         }
@@ -347,7 +401,7 @@ impl<'a> Mending<'a> {
 }
 
 /// The metadata of what lies at a path itself, directly in a folder that no link leads to.
-fn seen(path: &Path, within: Option<&Path>) -> Result<Metadata, Refusal> {
+pub(super) fn seen(path: &Path, within: Option<&Path>) -> Result<Metadata, Refusal> {
     let folder = path.parent().ok_or("it lies in no folder")?;
     if let Some(within) = within {
         let is_inside = folder.starts_with(within);
@@ -361,7 +415,7 @@ fn seen(path: &Path, within: Option<&Path>) -> Result<Metadata, Refusal> {
 }
 
 /// Refuses bytes that are not those of the content.
-fn require_proven(path: &Path, etag: &Etag) -> Result<(), Refusal> {
+pub(super) fn require_proven(path: &Path, etag: &Etag) -> Result<(), Refusal> {
     let bytes = path.metadata().map_err(|error| error.to_string())?.len();
     let mut on = |_| ControlFlow::Continue(());
     match blob::check(path, etag, bytes, Check::Hash, &mut on) {
@@ -374,7 +428,26 @@ fn require_proven(path: &Path, etag: &Etag) -> Result<(), Refusal> {
     }
 }
 
-fn remove(path: &Path) -> Result<(), Refusal> {
+/// Refuses bytes that are those of the content, and those of which nobody can tell.
+pub(super) fn require_wrong(path: &Path, etag: &Etag) -> Result<(), Refusal> {
+    let bytes = path.metadata().map_err(|error| error.to_string())?.len();
+    let mut on = |_| ControlFlow::Continue(());
+    match blob::check(path, etag, bytes, Check::Hash, &mut on) {
+        Ok(Verdict::WrongHash | Verdict::LfsPointer) => Ok(()),
+        Ok(Verdict::Proven) => Err("its bytes are right".to_owned()),
+        Ok(Verdict::Unreadable(error)) | Err(error) => {
+            Err(format!("nobody can tell what its bytes are: {error}"))
+        }
+        Ok(
+            Verdict::Missing
+            | Verdict::SizeMatches
+            | Verdict::Truncated { .. }
+            | Verdict::TooLong { .. },
+        ) => Err("it has changed meanwhile".to_owned()),
+    }
+}
+
+pub(super) fn remove(path: &Path) -> Result<(), Refusal> {
     fs::remove_file(path).map_err(|error| format!("it cannot be removed: {error}"))?;
     if let Some(folder) = path.parent() {
         sync(folder);
@@ -382,7 +455,7 @@ fn remove(path: &Path) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn sync(folder: &Path) {
+pub(super) fn sync(folder: &Path) {
     if let Err(error) = host::sync_dir(folder) {
         tracing::warn!(folder = %folder.display(), %error, "a change may be undone by a power cut");
     }

@@ -55,6 +55,7 @@ mod script;
 mod several;
 mod shape;
 mod shared;
+mod sharing;
 mod sight;
 mod snapshot;
 mod staging;
@@ -87,7 +88,7 @@ pub use marker::{
     Marker, MarkerAttempt, MarkerProgress, MarkerRecord, read_marker, remove_markers,
     remove_stale_marker,
 };
-pub use mend::Mending;
+pub use mend::{Mending, Placed};
 pub use names::Names;
 pub use offered::{Looks, Offered, OfferedFile, hashes_of, looks_of, offered};
 pub use partials::{Eyes, Ours, is_being_written};

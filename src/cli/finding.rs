@@ -327,6 +327,46 @@ impl Block {
                 self.hanging(head, &format!("make this a pointer to `{target}`:"));
                 self.path_of_step(path);
             }
+            Change::Share { path, with, bytes } => {
+                let words = format!(
+                    "let the first share the bytes of the second, which frees {}:",
+                    exact(*bytes)
+                );
+                self.hanging(head, &words);
+                self.path_of_step(path);
+                self.path_of_step(with);
+            }
+            Change::Place {
+                path,
+                from,
+                bytes,
+                aside,
+            } => {
+                let words = format!(
+                    "put the bytes of the first, {}, in the place of the second, once they are \
+                     proven there; what lies there now gets the name of the third, and goes:",
+                    exact(*bytes)
+                );
+                self.hanging(head, &words);
+                self.path_of_step(from);
+                self.path_of_step(path);
+                self.path_of_step(aside);
+            }
+            Change::Note {
+                path,
+                file,
+                etag,
+                commit,
+            } => {
+                let words = format!(
+                    "write into the first that the second is {etag} of commit {}, once it is \
+                     proven:",
+                    short(commit)
+                );
+                self.hanging(head, &words);
+                self.path_of_step(path);
+                self.path_of_step(file);
+            }
         }
     }
 

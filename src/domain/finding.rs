@@ -384,6 +384,38 @@ pub enum Change {
         /// What it leads to, as it will stand in the pointer.
         target: String,
     },
+    /// Lets a blob share the bytes of another file with the same content: they lie on the disk once.
+    Share {
+        /// The blob.
+        path: String,
+        /// The file whose bytes it has afterwards.
+        with: String,
+        /// Its length in bytes: what is freed.
+        bytes: u64,
+    },
+    /// Puts the right bytes in the place of a file of an app's folder, once they are proven there.
+    Place {
+        /// The file.
+        path: String,
+        /// The blob that holds the right bytes.
+        from: String,
+        /// Its length in bytes: so many are written, unless both can share them.
+        bytes: u64,
+        /// Where they are written first; what lay in the file's place has that name for a moment, and
+        /// goes.
+        aside: String,
+    },
+    /// Writes the note of a file of an app's folder, once it is proven to be what the note says.
+    Note {
+        /// The note.
+        path: String,
+        /// The file.
+        file: String,
+        /// What it holds.
+        etag: String,
+        /// The commit of whose listing that is.
+        commit: String,
+    },
 }
 
 impl Change {
@@ -402,6 +434,15 @@ impl Change {
             Self::Move { from, to, .. } => format!("move `{from}` to `{to}`"),
             Self::Write { path, text } => format!("write `{}` into `{path}`", text.trim_end()),
             Self::Link { path, target } => format!("make `{path}` a pointer to `{target}`"),
+            Self::Share { path, with, .. } => {
+                format!("let `{path}` share the bytes of `{with}`")
+            }
+            Self::Place { path, from, .. } => {
+                format!("put the bytes of `{from}` in the place of `{path}`")
+            }
+            Self::Note {
+                path, file, etag, ..
+            } => format!("note in `{path}` that `{file}` holds {etag}"),
         };
         super::text::sanitize(&words)
     }
@@ -414,8 +455,14 @@ impl Change {
     /// Bytes that it frees.
     pub const fn freed_bytes(&self) -> u64 {
         match self {
-            Self::Remove { bytes, .. } | Self::RemoveCopy { bytes, .. } => *bytes,
-            Self::Move { .. } | Self::Write { .. } | Self::Link { .. } => 0,
+            Self::Remove { bytes, .. }
+            | Self::RemoveCopy { bytes, .. }
+            | Self::Share { bytes, .. } => *bytes,
+            Self::Move { .. }
+            | Self::Write { .. }
+            | Self::Link { .. }
+            | Self::Place { .. }
+            | Self::Note { .. } => 0,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::domain::{
     Change, Event, Failure, Finding, FixResult, Kept, Outcome, Plan, PlanStep, RepoId, sanitize,
 };
 use crate::host::LockTable;
+use crate::ledger::{Proven, Stamp};
 
 /// Why a step is not carried out that a look does not propose any more.
 const OUTDATED: &str = "it is no longer as it was when the plan was made";
@@ -156,7 +157,17 @@ fn carry_out(
                 finding,
                 eyes,
             };
-            mending.carry_out(change)?;
+            let placed = mending.carry_out(change)?;
+            let proven = placed.into_iter().filter_map(|placed| {
+                let real = std::fs::canonicalize(&placed.path).ok()?;
+                Some(Proven {
+                    path: real.to_str()?.to_owned(),
+                    stamp: Stamp::of(&placed.metadata),
+                    etag: placed.etag,
+                })
+            });
+            // It was hashed a moment ago, and nobody needs to do that again.
+            shared.memory.keep_proven(proven.collect(), eyes.now);
             Ok(change.freed_bytes())
         }
         PlanStep::RemovePartial {
@@ -192,7 +203,10 @@ fn place_of(step: &PlanStep) -> &str {
             | Change::RemoveCopy { path, .. }
             | Change::Move { from: path, .. }
             | Change::Write { path, .. }
-            | Change::Link { path, .. },
+            | Change::Link { path, .. }
+            | Change::Share { path, .. }
+            | Change::Place { path, .. }
+            | Change::Note { path, .. },
         ) => path,
         PlanStep::Pull { revision, .. } => revision,
         PlanStep::Discard(_) | PlanStep::ByHand { .. } => "",

@@ -6,6 +6,7 @@
 
 mod ability;
 mod arguments;
+mod clones;
 mod direct;
 mod evicted;
 mod files;
@@ -24,6 +25,7 @@ mod space;
 mod sync;
 
 pub use ability::{folds_case, is_probe, supports_symlinks};
+pub use clones::{can_share_blocks, share_blocks};
 pub use direct::{Aligned, DIRECT_ALIGN, Direct};
 pub use evicted::is_evicted;
 pub use files::{read_tail, system, write_new};
@@ -34,7 +36,7 @@ pub use open::{open_itself, open_quietly};
 pub use owner::{describe_owner, is_ours, sync_dir, sync_dirs};
 pub use processes::{OPEN_FILES_EVERY, OpenFile, Process, open_files, openers, processes};
 pub use remote::is_remote;
-pub use rename::rename_new;
+pub use rename::{rename_new, swap};
 pub use signal::sighup_is_ignored;
 pub use space::{
     absent_mount, access_unknown, disk, free_space, nearest_existing, open_files_limit,

@@ -1,4 +1,5 @@
-//! Owns giving something a new name without ever taking that name from something else.
+//! Owns giving something a new name without ever taking that name from something else, and letting two
+//! files swap theirs.
 //!
 //! Never copies: what cannot be renamed stays where it is.
 
@@ -19,6 +20,18 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         Ok(()) => Ok(()),
         // Network file systems and old kernels.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => slowly(from, to),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Lets two files or links swap their names, in one step: at no instant is one of the names free.
+///
+/// # Errors
+/// [`io::ErrorKind::Unsupported`] where the file system cannot; nothing has changed then.
+pub fn swap(one: &Path, other: &Path) -> io::Result<()> {
+    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Err(io::ErrorKind::Unsupported.into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -44,6 +57,20 @@ fn slowly(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_names_are_swapped_whatever_they_lead_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "1").unwrap();
+        symlink("nowhere", at("link")).unwrap();
+        swap(&at("file"), &at("link")).unwrap();
+        assert_eq!(fs::read(at("link")).unwrap(), b"1");
+        assert_eq!(fs::read_link(at("file")).unwrap(), Path::new("nowhere"));
+        let error = swap(&at("file"), &at("nothing")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(at("file").symlink_metadata().is_ok());
+    }
 
     #[test]
     fn nothing_is_replaced() {

@@ -173,7 +173,9 @@ pub fn healing_of(findings: &[&Finding]) -> Healing {
             match step {
                 PlanStep::RemovePartial { path, bytes, .. }
                 | PlanStep::Change(
-                    Change::Remove { path, bytes } | Change::RemoveCopy { path, bytes, .. },
+                    Change::Remove { path, bytes }
+                    | Change::RemoveCopy { path, bytes, .. }
+                    | Change::Share { path, bytes, .. },
                 ) if freed.insert(path.as_str()) => {
                     healing.freed_bytes += bytes;
                 }

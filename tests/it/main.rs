@@ -12,6 +12,7 @@
     reason = "tests read the environment that CI gives them and measure real time"
 )]
 
+mod amended;
 mod campaign;
 mod cli;
 mod contract;
@@ -50,6 +51,7 @@ mod script;
 #[cfg(target_os = "linux")]
 mod seam;
 mod serve;
+mod sharing_bytes;
 mod stopped;
 mod stubborn;
 mod support;

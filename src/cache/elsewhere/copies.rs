@@ -4,14 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use super::homes::{is_gguf, is_weights};
 use super::words::{by_hand, size};
 use crate::cache::diagnosis::cause;
 use crate::cache::salvage::exact_etag;
 use crate::cache::scan::repos;
+use crate::cache::sharing::{blob_at, ways};
 use crate::cache::{Layout, sight};
-use crate::domain::{Etag, Finding, RepoId, Rule, sanitize};
+use crate::domain::{Change, Etag, Finding, PlanStep, RepoId, Rule, sanitize};
 use crate::host;
 
 /// A blob of which no name is known, and that is as large as weights are.
@@ -26,6 +28,8 @@ pub(super) struct Copy {
     pub(super) id: (u64, u64),
     /// Its name in the repo, where that is known; sanitised.
     pub(super) file: Option<String>,
+    /// Where it lies.
+    pub(super) at: PathBuf,
 }
 
 /// What one place holds of one model.
@@ -56,6 +60,7 @@ fn of_repo(layout: &Layout, repo: &RepoId) -> Vec<Copy> {
                 bytes: found.len(),
                 id: (found.dev(), found.ino()),
                 file: None,
+                at: entry.path(),
             })
         })
         .collect()
@@ -93,16 +98,43 @@ pub(super) fn of_hub(layout: &Layout) -> Vec<Holding> {
 
 /// One content and where it lies: which holdings, by their place in the list.
 #[derive(Default)]
-struct Content {
+struct Content<'a> {
     bytes: u64,
     file: Option<String>,
-    ids: BTreeSet<(u64, u64)>,
     holders: BTreeSet<usize>,
+    copies: Vec<(usize, &'a Copy)>,
+    /// Copies that lie on the disk once, together.
+    apart: Vec<Vec<(usize, &'a Copy)>>,
+}
+
+impl Content<'_> {
+    fn wasted_bytes(&self) -> u64 {
+        let more = u64::try_from(self.apart.len().saturating_sub(1)).unwrap_or(u64::MAX);
+        self.bytes.saturating_mul(more)
+    }
+
+    /// Puts copies together that are one file, or share their blocks as far as the system tells.
+    fn sort_out(&mut self) {
+        for &(at, copy) in &self.copies {
+            let is_of = |known: &(usize, &Copy)| {
+                let other = known.1;
+                other.id == copy.id
+                    || (other.id.0 == copy.id.0
+                        && host::can_share_blocks(&copy.at)
+                        && host::share_blocks(&other.at, &copy.at))
+            };
+            match self.apart.iter_mut().find(|all| all.iter().any(is_of)) {
+                Some(all) => all.push((at, copy)),
+                None => self.apart.push(vec![(at, copy)]),
+            }
+        }
+    }
 }
 
 /// Models of which the same weights lie in more than one place, a finding for each group of them.
-pub(super) fn duplicates(holdings: &[Holding]) -> Vec<Finding> {
-    let mut contents: BTreeMap<(Etag, u64), Content> = BTreeMap::new();
+/// `main` is the cache of which a repair may change blobs.
+pub(super) fn duplicates(holdings: &[Holding], main: &Layout) -> Vec<Finding> {
+    let mut contents: BTreeMap<(Etag, u64), Content<'_>> = BTreeMap::new();
     for (at, holding) in holdings.iter().enumerate() {
         for copy in &holding.copies {
             if copy.bytes == 0 || !matches!(copy.etag, Etag::Sha256(_)) {
@@ -110,21 +142,25 @@ pub(super) fn duplicates(holdings: &[Holding]) -> Vec<Finding> {
             }
             let content = contents.entry((copy.etag, copy.bytes)).or_default();
             content.bytes = copy.bytes;
-            content.ids.insert(copy.id);
+            content.copies.push((at, copy));
             content.holders.insert(at);
             if content.file.is_none() {
                 content.file.clone_from(&copy.file);
             }
         }
     }
-    let mut groups: BTreeMap<Vec<usize>, Vec<Content>> = BTreeMap::new();
-    for content in contents.into_values() {
+    let mut groups: BTreeMap<Vec<usize>, Vec<Content<'_>>> = BTreeMap::new();
+    for mut content in contents.into_values() {
         let places: BTreeSet<&str> = content
             .holders
             .iter()
             .map(|at| holdings[*at].place.as_str())
             .collect();
-        if content.ids.len() > 1 && places.len() > 1 {
+        if places.len() < 2 {
+            continue;
+        }
+        content.sort_out();
+        if content.apart.len() > 1 {
             let holders = content.holders.iter().copied().collect();
             groups.entry(holders).or_default().push(content);
         }
@@ -135,25 +171,71 @@ pub(super) fn duplicates(holdings: &[Holding]) -> Vec<Finding> {
         .filter(|(_, shared)| {
             let mut names = shared.iter().filter_map(|content| content.file.as_deref());
             let is_large =
-                |content: &Content| content.file.is_none() && content.bytes >= LARGE_BYTES;
+                |content: &Content<'_>| content.file.is_none() && content.bytes >= LARGE_BYTES;
             names.any(|name| is_weights(name) || is_gguf(name)) || shared.iter().any(is_large)
         })
         .map(|(holders, shared)| {
+            let steps = shared.iter().flat_map(|one| steps(one, holdings, main));
+            let steps: Vec<PlanStep> = steps.collect();
             let holders: Vec<&Holding> = holders.iter().map(|at| &holdings[*at]).collect();
-            finding(&holders, &shared)
+            finding(&holders, &shared, steps)
         })
         .collect()
 }
 
-fn finding(holders: &[&Holding], shared: &[Content]) -> Finding {
+/// The steps by which blobs of the main cache share the bytes of a copy elsewhere. Each frees what it
+/// says: a blob whose bytes lie on the disk for another one as well is left alone.
+fn steps(content: &Content<'_>, holdings: &[Holding], main: &Layout) -> Vec<PlanStep> {
+    let mut steps = Vec::new();
+    for group in &content.apart {
+        let [(at, blob)] = group.as_slice() else {
+            continue;
+        };
+        let found = blob.at.symlink_metadata().ok();
+        let found = found.filter(|found| found.is_file() && found.nlink() == 1);
+        let Some(found) = found.filter(|_| blob_at(main, &blob.at).is_some()) else {
+            continue;
+        };
+        let is_apart = |other: &&(usize, &Copy)| {
+            holdings[other.0].place != holdings[*at].place && other.1.id != blob.id
+        };
+        let fits = |(_, other): &&(usize, &Copy)| {
+            let with = other.at.symlink_metadata();
+            with.is_ok_and(|with| {
+                with.is_file() && !ways(&blob.at, &found, &other.at, &with).is_empty()
+            })
+        };
+        let mut others = content.copies.iter().filter(is_apart);
+        let with = others.find(fits).map(|(_, other)| &other.at);
+        if let (Some(path), Some(with)) = (blob.at.to_str(), with.and_then(|at| at.to_str())) {
+            steps.push(PlanStep::Change(Change::Share {
+                path: path.to_owned(),
+                with: with.to_owned(),
+                bytes: content.bytes,
+            }));
+        }
+    }
+    steps
+}
+
+/// Why copies cannot share their bytes, in half a sentence.
+fn why_not(shared: &[Content<'_>]) -> &'static str {
+    let copies = || shared.iter().flat_map(|content| &content.copies);
+    let volumes: BTreeSet<u64> = copies().map(|(_, copy)| copy.id.0).collect();
+    let can_share = copies().any(|(_, copy)| host::can_share_blocks(&copy.at));
+    if volumes.len() > 1 {
+        "they lie on different volumes"
+    } else if can_share {
+        "a repair changes blobs of the main cache only, and only plain ones"
+    } else {
+        "this file system cannot let two files share their bytes, and one file with two names is for \
+         blobs of Hub caches only: an app may write into its own"
+    }
+}
+
+fn finding(holders: &[&Holding], shared: &[Content<'_>], steps: Vec<PlanStep>) -> Finding {
     let bytes: u64 = shared.iter().map(|content| content.bytes).sum();
-    let wasted: u64 = shared
-        .iter()
-        .map(|content| {
-            let more = u64::try_from(content.ids.len() - 1).unwrap_or(u64::MAX);
-            content.bytes.saturating_mul(more)
-        })
-        .sum();
+    let wasted: u64 = shared.iter().map(Content::wasted_bytes).sum();
     let repo = &holders[0].repo;
     let what = match shared.len() {
         1 => "1 file".to_owned(),
@@ -177,11 +259,21 @@ fn finding(holders: &[&Holding], shared: &[Content]) -> Finding {
             "the same contents by their hashes, in files of its own",
         );
     }
+    finding.plan.steps = steps;
+    let left = wasted.saturating_sub(finding.plan.freed_bytes());
+    if left == 0 {
+        return finding;
+    }
+    let why = if finding.plan.steps.is_empty() {
+        format!("they cannot share their bytes: {}", why_not(shared))
+    } else {
+        "some of them cannot share their bytes".to_owned()
+    };
     finding.step(by_hand(format!(
-        "keep the copy of the programs you use, and let the other programs delete theirs: that \
-         frees up to {}. Clones of APFS share their bytes and cannot be told from copies, so it may \
-         be less. Do not put links in their place: swift-transformers does not count them as files",
-        size(wasted)
+        "{why}. Keep the copy of the programs you use, and let the other programs delete theirs: that \
+         frees up to {}. Do not put links in their place: swift-transformers does not count them as \
+         files",
+        size(left)
     )))
 }
 
@@ -202,9 +294,14 @@ mod tests {
                     bytes: *bytes,
                     id: (1, *inode),
                     file: file.map(ToOwned::to_owned),
+                    at: PathBuf::from(format!("{place}/{inode}")),
                 })
                 .collect(),
         }
+    }
+
+    fn duplicates(holdings: &[Holding]) -> Vec<Finding> {
+        super::duplicates(holdings, &Layout::new(PathBuf::from("/hub")))
     }
 
     const WEIGHTS: Option<&str> = Some("model.safetensors");

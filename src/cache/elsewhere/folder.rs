@@ -47,6 +47,8 @@ pub(super) struct Sketch {
     pub(super) folders: Vec<PathBuf>,
     /// Its files, and what each should hash to.
     pub(super) paths: Vec<(RepoPath, Option<Etag>)>,
+    /// What its notes say.
+    pub(super) notes: Notes,
     /// What its files looked like.
     pub(super) looks: Looks,
     /// Whether it would be broken if the files that are being written were to stay as they are.
@@ -169,6 +171,7 @@ pub(super) fn look(
     };
     look.walk();
     look.noted_but_gone();
+    look.left_aside();
     let partials = look.partials(eyes);
     look.without_notes();
     look.examine();
@@ -422,6 +425,7 @@ impl Look<'_> {
             bytes: found.len(),
             id: (found.dev(), found.ino()),
             file: Some(row.path.clone()),
+            at: self.home.folder.join(path.as_str()),
         });
     }
 

@@ -4,6 +4,7 @@
 //! **Law**: nothing is changed by looking, not even a time of access; no link leads out of a place;
 //! what cannot be read is a row that says so, never the end of the look.
 
+mod amend;
 mod content;
 mod copies;
 mod discover;
@@ -11,6 +12,7 @@ mod folder;
 mod homes;
 mod locks;
 mod note;
+mod proposal;
 mod prove;
 mod split;
 #[cfg(test)]
@@ -28,6 +30,7 @@ use self::copies::Holding;
 use self::discover::{Spot, discover};
 use self::folder::{Sketch, look};
 use self::homes::homes;
+use self::proposal::Stock;
 use self::writing::Looks;
 use super::partials::Eyes;
 use super::several::look_at_all;
@@ -48,6 +51,8 @@ pub use self::locks::locks_elsewhere;
 pub(super) use self::note::{Note, read as read_note, short_hash};
 pub use self::words::absent_volume;
 
+pub(super) use self::amend::{is_aside, note, place, remove_aside};
+
 /// Files of one model whose times are looked at.
 const WATCHED: usize = 256;
 
@@ -59,6 +64,8 @@ pub struct Elsewhere {
     sketches: BTreeMap<PathBuf, Known>,
     split: Option<Finding>,
     duplicates: Vec<Finding>,
+    /// What a repair may do about a finding of a model's folder, by the finding's place in the sketch.
+    proposed: BTreeMap<(PathBuf, usize), Vec<PlanStep>>,
     has_looked: bool,
 }
 
@@ -186,6 +193,9 @@ impl Elsewhere {
             let duplicates = self.find_duplicates(main);
             is_new |= duplicates != self.duplicates;
             self.duplicates = duplicates;
+            let proposed = self.propose(main, judge);
+            is_new |= proposed != self.proposed;
+            self.proposed = proposed;
         }
         is_new
     }
@@ -245,6 +255,40 @@ impl Elsewhere {
         known.any(|known| known.sketch.as_ref().is_some_and(|one| one.is_unsettled))
     }
 
+    /// What a repair may do about the findings of models' folders, with what lies in the main cache.
+    fn propose(
+        &self,
+        main: &Layout,
+        judge: Judge<'_>,
+    ) -> BTreeMap<(PathBuf, usize), Vec<PlanStep>> {
+        let mut stock = Stock::of(main, judge);
+        let mut proposed = BTreeMap::new();
+        for (folder, known) in &self.sketches {
+            let Some(sketch) = &known.sketch else {
+                continue;
+            };
+            for (at, finding) in sketch.findings.iter().enumerate() {
+                if let Some(steps) = proposal::steps(sketch, finding, &mut stock) {
+                    proposed.insert((folder.clone(), at), steps);
+                }
+            }
+        }
+        proposed
+    }
+
+    /// The findings of a model's folder, with what a repair may do about them.
+    fn findings_of<'a>(&'a self, sketch: &'a Sketch) -> impl Iterator<Item = Finding> + 'a {
+        let folder = Path::new(&sketch.model.snapshot);
+        let all = sketch.findings.iter().enumerate();
+        all.map(move |(at, finding)| {
+            let mut finding = finding.clone();
+            if let Some(steps) = self.proposed.get(&(folder.to_owned(), at)) {
+                finding.plan.steps.clone_from(steps);
+            }
+            finding
+        })
+    }
+
     fn find_duplicates(&self, main: &Layout) -> Vec<Finding> {
         let hubs = self.spots.iter().filter_map(|place| place.hub.as_ref());
         let mut holdings: Vec<Holding> = Vec::new();
@@ -265,7 +309,7 @@ impl Elsewhere {
         let mut all = copies::of_hub(main);
         all.extend(hubs.flat_map(|(layout, _)| copies::of_hub(layout)));
         all.append(&mut holdings);
-        copies::duplicates(&all)
+        copies::duplicates(&all, main)
     }
 
     /// Whether one of these repos is anywhere here.
@@ -369,7 +413,7 @@ impl Elsewhere {
                 findings.extend(found.map(|finding| of_place(finding, layout.root())));
             }
             for sketch in place.sketches(&self.sketches) {
-                findings.extend(sketch.findings.iter().cloned());
+                findings.extend(self.findings_of(sketch));
             }
         }
         findings.extend(self.duplicates.iter().cloned());

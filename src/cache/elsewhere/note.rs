@@ -40,6 +40,8 @@ pub(super) struct Notes {
     pub(super) locks: BTreeSet<RepoPath>,
     /// Unfinished files: where they lie, and the folder of the repo that they belong to.
     pub(super) partials: Vec<PathBuf>,
+    /// What a repair writes first, and what it has replaced.
+    pub(super) asides: Vec<PathBuf>,
     /// The folder itself.
     pub(super) root: PathBuf,
     /// It and the folders below.
@@ -85,6 +87,7 @@ impl Notes {
             }
         }
         found.partials.sort();
+        found.asides.sort();
         found
     }
 
@@ -99,6 +102,8 @@ impl Notes {
             self.locks.insert(path);
         } else if name.ends_with(".incomplete") {
             self.partials.push(place);
+        } else if super::amend::is_aside(&place) {
+            self.asides.push(place);
         }
     }
 

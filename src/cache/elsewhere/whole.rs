@@ -5,18 +5,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
+use std::time::{Duration, SystemTime};
 
 use super::folder::{Look, Sketch};
 use super::homes::{Home, is_gguf, is_weights};
 use super::unfinished::{Unfinished, unfinished};
 use super::words::{self, RACED, Seen};
-use crate::cache::partials::Eyes;
+use crate::cache::diagnosis::cause;
+use crate::cache::partials::{Eyes, distance};
 use crate::cache::ready::{Findings, Listing};
 use crate::domain::{
-    CacheKind, Commit, Finding, LoadLevel, LoadTrouble, ModelRow, ModelState, PartialState,
-    RemoteFile, RepoPath, Rule, Severity, sanitize,
+    CacheKind, Change, Commit, Finding, LoadLevel, LoadTrouble, ModelRow, ModelState, PartialState,
+    PlanStep, RemoteFile, RepoPath, Rule, Severity, sanitize,
 };
 
+/// What is newer than this may be being written.
+const LEFT_FROM: Duration = Duration::from_mins(1);
 /// Files that one finding names one by one.
 const TOLD: usize = 50;
 
@@ -73,6 +77,35 @@ impl Look<'_> {
         for path in &gone {
             self.missing
                 .push(format!("`{}` is missing", sanitize(path.as_str())));
+        }
+    }
+
+    /// What a larder that died left among the notes.
+    pub(super) fn left_aside(&mut self) {
+        for place in &self.notes.asides {
+            let Ok(found) = place.symlink_metadata() else {
+                continue;
+            };
+            let changed = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            if distance(self.eyes.now, changed) < LEFT_FROM {
+                continue;
+            }
+            let shown = place.to_string_lossy();
+            let name = place.file_name().unwrap_or_default().to_string_lossy();
+            let what = "what a repair writes first, or what it has replaced: nobody needs it";
+            self.findings.push(
+                Finding::new(
+                    Rule::LeftoverTemp,
+                    format!("`{}` was left by a larder that died", sanitize(&name)),
+                    cause(Rule::LeftoverTemp),
+                )
+                .of_model(&self.home.repo, None)
+                .seen(&shown, Some(found.len()), None, what)
+                .step(PlanStep::Change(Change::Remove {
+                    path: shown.into_owned(),
+                    bytes: found.len(),
+                })),
+            );
         }
     }
 
@@ -354,6 +387,7 @@ impl Look<'_> {
             copies: self.copies,
             folders: self.folders,
             paths: self.paths,
+            notes: self.notes,
             looks: self.looks,
             is_unsettled: !self.on_its_way.is_empty(),
         }

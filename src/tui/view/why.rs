@@ -198,6 +198,29 @@ fn step_lines(text: &mut Text, canvas: Canvas<'_>, number: &str, step: &PlanStep
             Change::Link { path, target } => {
                 (format!("make this a pointer to `{target}`"), vec![path])
             }
+            Change::Share { path, with, bytes } => (
+                format!("let this share the bytes of that, frees {}", size(*bytes)),
+                vec![path, with],
+            ),
+            Change::Place {
+                path,
+                from,
+                bytes,
+                aside,
+            } => (
+                format!(
+                    "put the bytes of this, {}, in the place of the next, once they are proven \
+                     there; what lies there gets the last name, and goes",
+                    size(*bytes)
+                ),
+                vec![from, path, aside],
+            ),
+            Change::Note {
+                path, file, etag, ..
+            } => (
+                format!("write into this that the next is {etag}, once it is proven"),
+                vec![path, file],
+            ),
         },
         PlanStep::ByHand { advice } => (format!("by hand: {advice}"), Vec::new()),
     };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use larder::domain::{Rule, Severity};
 
-use super::model::{Model, NESTED, WEIGHTS, lfs_pointer};
+use super::model::{Model, NESTED, WEIGHTS, large_weights, lfs_pointer};
 use super::trace::MODIFIED_S;
 use super::{Member, Zoo, write};
 
@@ -39,21 +39,41 @@ const fn by_hash(
 }
 
 /// Where swift-transformers keeps models, below a home.
-const DOCUMENTS: &str = "Documents/huggingface/models";
+pub(crate) const DOCUMENTS: &str = "Documents/huggingface/models";
 /// What Python calls a partial of `tokenizer.json`: the hash of that name.
 const PYTHONS_TOKENIZER: &str = "HgM_lKo9sdSCfRtVg7MMFS7EKqo=";
 const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "config.json";
 
 /// A model in a folder of its own.
-struct Apart {
-    model: Model,
-    folder: PathBuf,
+pub(crate) struct Apart {
+    pub(crate) model: Model,
+    pub(crate) folder: PathBuf,
+}
+
+/// A model with large weights in the main cache, and once more in that of an app.
+pub(crate) fn twins(zoo: &mut Zoo, name: &str) -> [Model; 2] {
+    let weights = large_weights();
+    let root = zoo
+        .user()
+        .join(CONTAINER)
+        .join("Library/Caches/huggingface/hub");
+    let main = zoo.root().to_owned();
+    [main, root].map(|root| {
+        let model = Model::new(&root, &mut zoo.catalogue, name);
+        let model = model.with(&mut zoo.catalogue, &[(WEIGHTS, &weights, true)]);
+        model.write_listing();
+        model.write_ref("main", model.commit());
+        for path in model.paths() {
+            model.place(&path);
+        }
+        model
+    })
 }
 
 impl Apart {
     /// The plain files, below `place` in the user's home.
-    fn plain(zoo: &mut Zoo, place: &str, name: &str) -> Self {
+    pub(crate) fn plain(zoo: &mut Zoo, place: &str, name: &str) -> Self {
         let model = zoo.known(name);
         let folder = zoo.user().join(place).join(name);
         for path in model.paths() {
@@ -63,7 +83,7 @@ impl Apart {
     }
 
     /// As `HubApi` does: a note beside every file.
-    fn hub_api(zoo: &mut Zoo, place: &str, name: &str) -> Self {
+    pub(crate) fn hub_api(zoo: &mut Zoo, place: &str, name: &str) -> Self {
         let apart = Self::plain(zoo, place, name);
         for path in apart.model.paths() {
             apart.note(&path, &apart.model.piece(&path).etag, 0);
@@ -72,7 +92,7 @@ impl Apart {
     }
 
     /// As Python does with `local_dir`, in a folder that the user has named to larder.
-    fn local_dir(zoo: &mut Zoo, name: &str) -> Self {
+    pub(crate) fn local_dir(zoo: &mut Zoo, name: &str) -> Self {
         let apart = Self::hub_api(zoo, "work", name);
         let base = apart.folder.join(".cache/huggingface");
         write(&base.join(".gitignore"), "*");
@@ -86,27 +106,27 @@ impl Apart {
         apart
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.folder.join(path)
     }
 
-    fn download(&self, name: &str) -> PathBuf {
+    pub(crate) fn download(&self, name: &str) -> PathBuf {
         self.at(".cache/huggingface/download").join(name)
     }
 
     /// Where it is noted what a file is.
-    fn noted(&self, path: &str) -> PathBuf {
+    pub(crate) fn noted(&self, path: &str) -> PathBuf {
         self.download(&format!("{path}.metadata"))
     }
 
     /// What is noted of a file, so many seconds after its last change.
-    fn note(&self, path: &str, etag: &str, after_s: i64) {
+    pub(crate) fn note(&self, path: &str, etag: &str, after_s: i64) {
         let at = MODIFIED_S + after_s;
         let text = format!("{}\n{etag}\n{at}.5\n", self.model.commit());
         write(&self.noted(path), text);
     }
 
-    fn cut(&self, path: &str, bytes: u64) {
+    pub(crate) fn cut(&self, path: &str, bytes: u64) {
         let file = File::options().write(true).open(self.at(path)).unwrap();
         file.set_len(bytes).unwrap();
     }

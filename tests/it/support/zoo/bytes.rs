@@ -260,6 +260,17 @@ pub(super) const MEMBERS: &[Member] = &[
         },
         &[(Rule::OrphanBlob, Severity::Warning)],
     ),
+    // Python's next download of that content would make a link to it without reading it.
+    hashed(
+        "wrong_orphan",
+        |zoo| {
+            let model = zoo.model("zoo/orphan-wrong");
+            let orphan = model.blobs().join(sha256(b"what it was"));
+            write(&orphan, "what it is ");
+            zoo.expect(Rule::WrongHash, [orphan]);
+        },
+        &[(Rule::WrongHash, Severity::Error)],
+    ),
     member(
         "stray_weights",
         |zoo| {

@@ -223,6 +223,28 @@ pub(super) const MEMBERS: &[Member] = &[
         },
         &[(Rule::UnusedPayload, Severity::Warning)],
     ),
+    Member {
+        by_hash: true,
+        ..in_store(
+            "wrong_shared_payload",
+            House::MarkedStore,
+            |zoo| {
+                let (folder, mark) = store(zoo);
+                let hash = sha256(b"what Xet calls it");
+                let payload = folder.join(&hash[..2]).join(&hash);
+                write(&mark, "1\n");
+                write(&payload, "what it is ");
+                let user = format!("models--zoo--lost/blobs/{}\n", sha256(b"what it was"));
+                write(&payload.with_file_name(format!("{hash}.refs")), user);
+                zoo.expect(Rule::UnusedPayload, [payload.clone()]);
+                zoo.expect(Rule::WrongHash, [payload]);
+            },
+            &[
+                (Rule::UnusedPayload, Severity::Warning),
+                (Rule::WrongHash, Severity::Error),
+            ],
+        )
+    },
     in_store(
         "unmarked_shared_store",
         House::UnmarkedStore,

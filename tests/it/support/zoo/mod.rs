@@ -24,8 +24,8 @@ use larder::domain::{Rule, Severity};
 use larder::serve::Catalogue;
 
 use super::Scratch;
-pub(crate) use beside::beside;
-pub(crate) use model::{Model, sha256};
+pub(crate) use beside::{Apart, DOCUMENTS, beside, twins};
+pub(crate) use model::{Model, NESTED, WEIGHTS, sha256};
 pub(crate) use ruin::{Recipe, Ruin};
 pub(crate) use trace::Trace;
 

@@ -103,6 +103,25 @@ fn weights(seed: &str) -> Vec<u8> {
     file
 }
 
+/// Weights that are as large as those that are told of without a name.
+pub(super) fn large_weights() -> Vec<u8> {
+    let bytes = 21_000_000;
+    let (rows, seed) = (8, 7);
+    let entry = json!({
+        "dtype": "F16", "shape": [rows, bytes / 2 / rows], "data_offsets": [0, bytes],
+    });
+    let mut head = serde_json::to_vec(&json!({ "model.embed_tokens.weight": entry })).unwrap();
+    while !head.len().is_multiple_of(8) {
+        head.push(b' ');
+    }
+    let mut file = (head.len() as u64).to_le_bytes().to_vec();
+    file.extend(head);
+    let from = file.len();
+    file.resize(from + bytes, 0);
+    fastrand::Rng::with_seed(seed).fill(&mut file[from..]);
+    file
+}
+
 fn tokenizer(seed: &str) -> Vec<u8> {
     let mut vocab = serde_json::Map::new();
     for (id, token) in ["<s>", "</s>", "<unk>", "a", "b", "ab", "c", "d"]

@@ -1,0 +1,222 @@
+//! Owns letting a blob share the bytes of another file with the same content, so that they lie on the
+//! disk once.
+//!
+//! **Law**: only the blob of this cache is changed, and only by one rename: at every instant its name
+//! leads to the old bytes or to the new ones, and both were proven. Folders that apps keep are read
+//! only, and never get a second name for a file: an app may write into it.
+
+use std::fs::{self, File, FileTimes, Metadata};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::durable::{self, is_same_file};
+use super::holders::marker_row;
+use super::mend::{Mending, Placed, Refusal, require_proven, seen, sync};
+use super::salvage::exact_etag;
+use super::staging::scratch_dir;
+use super::{Layout, blob};
+use crate::domain::{Etag, LockState, RepoId};
+use crate::host;
+
+/// How two files can come to share their bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// They stay two files, and what is written into one is not seen in the other.
+    Clone,
+    /// They become one file with two names. Blobs are written once and then only replaced (hub.md 2.5,
+    /// 2.8), in every Hub cache and by every program that keeps one.
+    OneFile,
+}
+
+/// How a blob of this cache, as it was seen, could share the bytes of a file; the second is tried
+/// where the first turns out not to work. Empty if it cannot.
+pub(super) fn ways(path: &Path, found: &Metadata, with: &Path, other: &Metadata) -> Vec<Way> {
+    if found.dev() != other.dev() || found.ino() == other.ino() || found.len() != other.len() {
+        return Vec::new();
+    }
+    let mut ways = Vec::new();
+    if host::can_share_blocks(path) {
+        ways.push(Way::Clone);
+    }
+    let mode = |found: &Metadata| found.permissions().mode() & 0o7777;
+    let are_alike = mode(found) == mode(other) && found.gid() == other.gid();
+    if is_blob(with) && are_alike && host::is_ours(found) && host::is_ours(other) {
+        ways.push(Way::OneFile);
+    }
+    ways
+}
+
+/// Whether a file lies where the blobs of a Hub cache lie.
+fn is_blob(path: &Path) -> bool {
+    let name = |path: &Path| path.file_name().and_then(|name| name.to_str());
+    let folder = path.parent();
+    let repo = folder.and_then(Path::parent);
+    name(path).and_then(exact_etag).is_some()
+        && folder.and_then(name) == Some("blobs")
+        && repo
+            .and_then(name)
+            .is_some_and(|name| RepoId::from_folder(name).is_some())
+}
+
+/// The repo and the content of a blob's path in a cache.
+pub(super) fn blob_at(layout: &Layout, path: &Path) -> Option<(RepoId, Etag)> {
+    let etag = exact_etag(path.file_name()?.to_str()?)?;
+    let repo = path.parent()?.parent()?.file_name()?.to_str()?;
+    let repo = RepoId::from_folder(repo)?;
+    (layout.blob(&repo, &etag) == path).then_some((repo, etag))
+}
+
+/// Lets the blob share the bytes of the other file.
+///
+/// # Errors
+/// Why everything stays as it is, in a sentence.
+pub(super) fn share(
+    mending: Mending<'_>,
+    (path, with): (&Path, &Path),
+    bytes: u64,
+) -> Result<Vec<Placed>, Refusal> {
+    let layout = mending.layout;
+    let (repo, etag) = blob_at(layout, path).ok_or("it is no blob of this cache")?;
+    if marker_row(layout, &repo, mending.eyes).is_some_and(|row| row.state == LockState::Held) {
+        return Err(format!("{repo} is being downloaded"));
+    }
+    let old = seen(path, Some(&layout.blobs(&repo)))?;
+    let other = seen(with, with.parent())?;
+    if !old.is_file() || !other.is_file() || old.len() != bytes || other.len() != bytes {
+        return Err("it has changed since the plan was made".to_owned());
+    }
+    let ways = ways(path, &old, with, &other);
+    if ways.is_empty() {
+        return Err(format!(
+            "`{}` and it cannot share their bytes here",
+            with.display()
+        ));
+    }
+    let _lock = mending.lock_of(&repo, &etag)?;
+    mending.require_no_writer(path)?;
+    require_closed(&[path, with])?;
+    // One that is wrong is not two of one kind: a pull heals it, and says so.
+    require_proven(path, &etag)?;
+    let scratch = scratch_dir(layout, &repo).map_err(|error| error.to_string())?;
+    let mut why = String::new();
+    for way in ways {
+        let made = make(&scratch, way, (with, &other), &old);
+        let temp = match made {
+            Ok(temp) => temp,
+            Err(error) => {
+                why = format!("this file system cannot let them share their bytes: {error}");
+                continue;
+            }
+        };
+        // A kill before the rename leaves a file in `.larder/` that the next sweep takes away: it is a
+        // name of bytes that have another one, or a clone that takes no room.
+        let replaced = replace(&temp, path, &etag, &old);
+        if replaced.is_err() {
+            drop(fs::remove_file(&temp));
+        }
+        let found = replaced?;
+        sync(&layout.blobs(&repo));
+        let mut placed = vec![Placed::of(path, found, &etag)];
+        if way == Way::OneFile
+            && let Ok(found) = with.symlink_metadata()
+        {
+            placed.push(Placed::of(with, found, &etag));
+        }
+        return Ok(placed);
+    }
+    Err(why)
+}
+
+/// Refuses files that another program has open for writing.
+pub(super) fn require_closed(paths: &[&Path]) -> Result<(), Refusal> {
+    let real: Vec<PathBuf> = paths
+        .iter()
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .collect();
+    let open = host::openers(&real).unwrap_or_default();
+    match open.iter().find(|file| file.is_writable) {
+        Some(file) => Err(format!(
+            "process {} has `{}` open for writing",
+            file.pid,
+            file.path.display()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Gives the bytes of the file a second place or name, under a scratch name.
+fn make(
+    scratch: &Path,
+    way: Way,
+    (with, other): (&Path, &Metadata),
+    old: &Metadata,
+) -> io::Result<PathBuf> {
+    let source = blob::open_content(with)?;
+    let as_seen = |found: &Metadata| (found.dev(), found.ino()) == (other.dev(), other.ino());
+    if !as_seen(&source.metadata()?) {
+        return Err(io::Error::other("it has changed meanwhile"));
+    }
+    let (temp, file) = durable::scratch(scratch).map_err(io::Error::other)?;
+    let made = match way {
+        Way::Clone => clone_into(&source, &temp, &file).and_then(|file| {
+            file.set_permissions(old.permissions())?;
+            let times = FileTimes::new()
+                .set_accessed(old.accessed()?)
+                .set_modified(old.modified()?);
+            file.set_times(times)?;
+            file.sync_all()
+        }),
+        Way::OneFile => fs::remove_file(&temp)
+            .and_then(|()| fs::hard_link(with, &temp))
+            .and_then(|()| {
+                if is_same_file(&source, &temp) {
+                    source.sync_all()
+                } else {
+                    Err(io::Error::other("it has changed meanwhile"))
+                }
+            }),
+    };
+    if made.is_err() {
+        drop(fs::remove_file(&temp));
+    }
+    made.map(|()| temp)
+}
+
+/// A clone of a file under a name that an empty one has.
+pub(super) fn clone_into(source: &File, temp: &Path, file: &File) -> io::Result<File> {
+    match reflink_copy::reflink_file(source, file) {
+        Ok(()) => file.try_clone(),
+        // macOS clones only into a name that does not exist yet.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            fs::remove_file(temp)?;
+            reflink_copy::reflink_file_to_path(source, temp)?;
+            File::options().read(true).write(true).open(temp)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Proves what has the scratch name, and gives it the blob's.
+fn replace(temp: &Path, path: &Path, etag: &Etag, old: &Metadata) -> Result<Metadata, Refusal> {
+    let file = blob::open_content(temp).map_err(|error| error.to_string())?;
+    require_proven(temp, etag)?;
+    let now = path.symlink_metadata().map_err(|error| error.to_string())?;
+    if !is_unchanged(old, &now) || !is_same_file(&file, temp) {
+        return Err("it has changed meanwhile".to_owned());
+    }
+    fs::rename(temp, path).map_err(|error| format!("it cannot be replaced: {error}"))?;
+    file.metadata().map_err(|error| error.to_string())
+}
+
+/// Whether a file is still the one that was seen, with the bytes that it had.
+pub(super) fn is_unchanged(before: &Metadata, now: &Metadata) -> bool {
+    let of = |found: &Metadata| {
+        (
+            (found.dev(), found.ino(), found.len()),
+            (found.mtime(), found.mtime_nsec()),
+            (found.ctime(), found.ctime_nsec()),
+        )
+    };
+    of(before) == of(now)
+}
