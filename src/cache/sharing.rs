@@ -49,14 +49,14 @@ pub(super) fn ways(path: &Path, found: &Metadata, with: &Path, other: &Metadata)
 
 /// Whether a file lies where the blobs of a Hub cache lie.
 fn is_blob(path: &Path) -> bool {
-    let name = |path: &Path| path.file_name().and_then(|name| name.to_str());
+    fn name(path: &Path) -> Option<&str> {
+        path.file_name()?.to_str()
+    }
     let folder = path.parent();
-    let repo = folder.and_then(Path::parent);
+    let repo = folder.and_then(Path::parent).and_then(name);
     name(path).and_then(exact_etag).is_some()
         && folder.and_then(name) == Some("blobs")
-        && repo
-            .and_then(name)
-            .is_some_and(|name| RepoId::from_folder(name).is_some())
+        && repo.is_some_and(|name| RepoId::from_folder(name).is_some())
 }
 
 /// The repo and the content of a blob's path in a cache.
