@@ -343,7 +343,7 @@ pub(super) fn wrong_orphans(layout: &Layout, repo: &RepoId, wrong: &[Wrong]) -> 
 }
 
 /// What is told of contents of the shared store that are not what their manifests or a listing say.
-fn wrong_payloads(layout: &Layout, wrong: &[Wrong]) -> Option<Finding> {
+pub(super) fn wrong_payloads(layout: &Layout, wrong: &[Wrong]) -> Option<Finding> {
     let summary = match wrong.len() {
         0 => return None,
         1 => "a content in the shared store is not what its manifest says".to_owned(),

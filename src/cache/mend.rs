@@ -116,6 +116,9 @@ impl<'a> Mending<'a> {
             (Change::Remove { path, .. }, Rule::StaleNoExist) => self.remove_mark(Path::new(path)),
             (Change::Remove { path, .. }, Rule::StaleMarker) => self.remove_marker(Path::new(path)),
             (Change::Remove { path, .. }, Rule::BranchFolder) => remove_empty(Path::new(path)),
+            (Change::Remove { path, .. }, Rule::WrongHash) if self.finding.repo.is_none() => {
+                remove_wrong_payload(self.layout, Path::new(path))
+            }
             (
                 Change::Remove { path, .. },
                 Rule::WrongHash
@@ -138,10 +141,7 @@ impl<'a> Mending<'a> {
                 self.require_needless(change)?;
                 remove(Path::new(path))
             }
-            (Change::Remove { path, .. }, Rule::UnusedPayload) => {
-                remove_wrong_payload(self.layout, Path::new(path))
-            }
-            (Change::Remove { .. }, Rule::OrphanBlob) => {
+            (Change::Remove { .. }, Rule::OrphanBlob | Rule::UnusedPayload) => {
                 Err("its bytes may be good, and a repair takes nothing good away".to_owned())
             }
             _ => Err("no repair of this kind is known".to_owned()),

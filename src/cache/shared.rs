@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::diagnosis::cause;
 use super::layout::is_xet_hash;
 use super::leftovers::is_probe_folder;
+use super::loose::{Wrong, wrong_payloads};
 use super::lock::{self, Look};
 use super::partials::distance;
 use super::salvage::exact_etag;
@@ -39,11 +40,11 @@ pub(super) fn root_findings(layout: &Layout, now: SystemTime, judge: Judge<'_>) 
     found
 }
 
-/// The shared store: unmarked, or with contents that nobody uses.
-fn wrong_store(layout: &Layout, now: SystemTime, judge: Judge<'_>) -> Option<Finding> {
+/// The shared store: unmarked, or with contents that nobody uses, or that are wrong.
+fn wrong_store(layout: &Layout, now: SystemTime, judge: Judge<'_>) -> Vec<Finding> {
     let folder = layout.shared_store();
     if !is_own_folder(&folder) {
-        return None;
+        return Vec::new();
     }
     let payloads = payloads(&folder);
     let mark = layout.shared_marker();
@@ -52,11 +53,11 @@ fn wrong_store(layout: &Layout, now: SystemTime, judge: Judge<'_>) -> Option<Fin
     let shown = folder.to_string_lossy();
     if !is_marked {
         if payloads.is_empty() {
-            return None;
+            return Vec::new();
         }
         let bytes: u64 = payloads.iter().map(|(_, bytes, _)| bytes).sum();
         let summary = "the shared blob store has no mark, so Python does not use it";
-        return Some(
+        return vec![
             Finding::new(Rule::UnmarkedStore, summary, cause(Rule::UnmarkedStore))
                 .seen(
                     &shown,
@@ -70,16 +71,40 @@ fn wrong_store(layout: &Layout, now: SystemTime, judge: Judge<'_>) -> Option<Fin
                         mark.display()
                     ),
                 }),
-        );
+        ];
     }
-    let unused: Vec<(PathBuf, u64)> = payloads
-        .into_iter()
-        .filter(|(path, _, changed)| {
-            distance(now, *changed) >= FRESH && is_unused(layout, path) && !is_locked(path, now)
-        })
-        .map(|(path, bytes, _)| (path, bytes))
-        .collect();
-    let summary = match unused.as_slice() {
+    let unused = payloads.into_iter().filter(|(path, _, changed)| {
+        distance(now, *changed) >= FRESH && is_unused(layout, path) && !is_locked(path, now)
+    });
+    let (mut wrong, mut kept) = (Vec::new(), Vec::new());
+    for (path, bytes, _) in unused {
+        match wrong_payload(&path, bytes, judge) {
+            Some(one) => wrong.push(one),
+            None => kept.push((path, bytes)),
+        }
+    }
+    let found = wrong_payloads(layout, &wrong).into_iter();
+    found.chain(unused_payloads(&kept, judge)).collect()
+}
+
+/// What was hashed and is not what its manifest calls it: of no use to anybody.
+fn wrong_payload(payload: &Path, bytes: u64, judge: Judge<'_>) -> Option<Wrong> {
+    let etag = manifest_etag(payload)?;
+    let real = fs::canonicalize(payload).ok()?;
+    let found = real.symlink_metadata().ok()?;
+    let (computed, _) = (judge.content)(&real, &found)?;
+    let is_wrong = computed != etag && computed.algorithm() == etag.algorithm();
+    is_wrong.then(|| Wrong {
+        path: payload.to_owned(),
+        etag,
+        computed,
+        bytes,
+    })
+}
+
+/// What nobody uses and may be right.
+fn unused_payloads(unused: &[(PathBuf, u64)], judge: Judge<'_>) -> Option<Finding> {
+    let summary = match unused {
         [] => return None,
         [_] => "a content in the shared store that no repo leads to".to_owned(),
         more => format!(

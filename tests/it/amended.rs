@@ -304,6 +304,8 @@ fn what_a_program_writes_stays() {
     command.args(["-f", "/dev/null"]);
     command.stdout(File::options().append(true).open(app.at(WEIGHTS)).unwrap());
     let writer = Running(command.spawn().unwrap());
+    // It keeps what it gave away.
+    drop(command);
     let pid = writer.0.id();
     wait_until("the writer", || {
         Path::new(&format!("/proc/{pid}/fd/1")).exists()

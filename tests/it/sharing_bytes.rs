@@ -195,6 +195,8 @@ fn what_somebody_writes_stays_and_so_does_what_is_locked() {
         let open = File::options().append(true).open(written).unwrap();
         command.stdout(open);
         let writer = Running(command.spawn().unwrap());
+        // It keeps what it gave away.
+        drop(command);
         let pid = writer.0.id();
         wait_until("the writer", || {
             Path::new(&format!("/proc/{pid}/fd/1")).exists()
