@@ -14,7 +14,7 @@ use super::durable::{self, is_same_file};
 use super::holders::marker_row;
 use super::mend::{Mending, Placed, Refusal, require_proven, seen, sync};
 use super::salvage::exact_etag;
-use super::staging::scratch_dir;
+use super::staging::{scratch_dir, sweep_staging};
 use super::{Layout, blob};
 use crate::domain::{Etag, LockState, RepoId};
 use crate::host;
@@ -99,6 +99,7 @@ pub(super) fn share(
     // One that is wrong is not two of one kind: a pull heals it, and says so.
     require_proven(path, &etag)?;
     let scratch = scratch_dir(layout, &repo).map_err(|error| error.to_string())?;
+    drop(sweep_staging(layout, &repo));
     let mut why = String::new();
     for way in ways {
         let made = make(&scratch, way, (with, &other), &old);

@@ -163,6 +163,10 @@ mod tests {
 
     /// Where the tests run on a file system that can: elsewhere it says what it left out.
     #[test]
+    #[expect(
+        clippy::print_stderr,
+        reason = "what is not tested here is said to whoever runs the tests"
+    )]
     fn a_clone_shares_and_stops_where_it_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);

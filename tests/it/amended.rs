@@ -342,3 +342,78 @@ fn what_a_killed_larder_left_aside_goes() {
     assert_loads(&app);
     assert_eq!(left(&zoo, &app), [Value::Null; 0]);
 }
+
+/// Three kinds of damage in a folder of an app: cut off, gone, and a link without a note.
+#[cfg(target_os = "linux")]
+fn damaged() -> (Zoo, Model, Apart) {
+    let (zoo, main, app) = both("zoo/killed-at");
+    app.cut(WEIGHTS, 500);
+    fs::remove_file(app.at(TOKENIZER)).unwrap();
+    fs::remove_file(app.at(CONFIG)).unwrap();
+    fs::remove_file(app.noted(CONFIG)).unwrap();
+    symlink(main.pointer(CONFIG), app.at(CONFIG)).unwrap();
+    zoo.settle();
+    (zoo, main, app)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn killed_at_any_step_a_file_is_the_old_or_the_right_one_and_a_second_run_finishes() {
+    use crate::support::seam::{Fault, Seam, Step};
+
+    let run = |zoo: &Zoo, fault: Option<(&Step, Fault)>| {
+        let seam = Seam::at(&zoo.user(), &zoo.home().join("seam.log"));
+        let seam = match fault {
+            Some((step, fault)) => seam.with(step, fault),
+            None => seam,
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+        command.args(["doctor", "--fix", "--yes", "--offline", "--json"]);
+        zoo.tell(&mut command);
+        seam.before(&mut command);
+        finish(&mut command);
+        seam.log()
+    };
+    let (zoo, _, app) = damaged();
+    let steps = run(&zoo, None).steps().into_iter();
+    let steps: Vec<Step> = steps.filter(|step| step.call() != "open").collect();
+    assert_loads(&app);
+    for call in ["write", "unlink", "rename"] {
+        assert!(steps.iter().any(|step| step.call() == call), "{steps:#?}");
+    }
+    for (at, step) in steps.iter().enumerate() {
+        for fault in [Fault::KillBefore, Fault::KillAfter] {
+            let what = format!("{step:?} {fault:?}");
+            // After one step is before the next, but for the last.
+            if matches!(fault, Fault::KillAfter) && at + 1 < steps.len() && at % 2 == 0 {
+                continue;
+            }
+            let (zoo, main, app) = damaged();
+            assert!(run(&zoo, Some((step, fault))).has_happened(), "{what}");
+            for path in app.model.paths() {
+                let good = &app.model.piece(&path).bytes;
+                let now = fs::read(app.at(&path));
+                let is_right = now.as_ref().is_ok_and(|now| now == good);
+                let is_old = match path.as_str() {
+                    WEIGHTS => now.as_ref().is_ok_and(|now| *now == good[..500]),
+                    TOKENIZER => now.is_err(),
+                    _ => false,
+                };
+                assert!(is_right || is_old, "{what}: {path}");
+                assert_eq!(
+                    fs::read(main.pointer(&path)).unwrap(),
+                    *good,
+                    "{what}: {path}"
+                );
+            }
+            let again = fix(&zoo);
+            assert_eq!(
+                left(&zoo, &app),
+                [Value::Null; 0],
+                "{what}: {:#}",
+                again["repair"]
+            );
+            assert_loads(&app);
+        }
+    }
+}

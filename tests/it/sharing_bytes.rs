@@ -9,7 +9,11 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::assert_all_visible_bytes_proven;
-use crate::support::program::{Ran, Running, finish, wait_until};
+use crate::support::program::{Ran, finish};
+#[cfg(target_os = "linux")]
+use crate::support::program::{Running, wait_until};
+#[cfg(target_os = "linux")]
+use crate::support::seam::{Fault, Seam, Step};
 use crate::support::zoo::{Apart, DOCUMENTS, WEIGHTS, Zoo, twins};
 
 /// Runs the binary for the user of a zoo, without a network.
@@ -222,6 +226,10 @@ fn what_somebody_writes_stays_and_so_does_what_is_locked() {
 
 /// An app may write into its own file, so it never becomes the same file as a blob.
 #[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "what is not tested here is said to whoever runs the tests"
+)]
 fn an_apps_file_is_cloned_or_left_alone() {
     let mut zoo = Zoo::of_a_user();
     let main = zoo.model("zoo/twice");
@@ -249,4 +257,58 @@ fn an_apps_file_is_cloned_or_left_alone() {
     assert!(mine.metadata().unwrap().ino() != after.ino());
     assert_eq!(fs::read(&theirs).unwrap(), main.piece(WEIGHTS).bytes);
     assert_all_visible_bytes_proven(zoo.root());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn killed_at_any_step_both_are_right_and_a_second_run_finishes() {
+    let fix = ["doctor", "--fix", "--yes", "--rule", "duplicate-model"];
+    let build = || {
+        let mut zoo = Zoo::of_a_user();
+        let twins = twins(&mut zoo, "zoo/twins");
+        zoo.settle();
+        (zoo, twins)
+    };
+    let run = |zoo: &Zoo, fault: Option<(&Step, Fault)>| {
+        let seam = Seam::at(&zoo.user(), &zoo.home().join("seam.log"));
+        let seam = match fault {
+            Some((step, fault)) => seam.with(step, fault),
+            None => seam,
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+        command.args(fix).args(["--offline", "--json"]);
+        zoo.tell(&mut command);
+        seam.before(&mut command);
+        (finish(&mut command), seam.log())
+    };
+    let (zoo, _) = build();
+    let (_, log) = run(&zoo, None);
+    let steps = log.steps().into_iter().filter(|step| step.call() != "open");
+    let steps: Vec<Step> = steps.collect();
+    for call in ["link", "rename"] {
+        assert!(steps.iter().any(|step| step.call() == call), "{steps:#?}");
+    }
+    for step in &steps {
+        for fault in [Fault::KillBefore, Fault::KillAfter] {
+            let what = format!("{step:?} {fault:?}");
+            let (zoo, [main, other]) = build();
+            let (_, log) = run(&zoo, Some((step, fault)));
+            assert!(log.has_happened(), "{what}");
+            for twin in [&main, &other] {
+                for path in twin.paths() {
+                    let bytes = fs::read(twin.pointer(&path)).unwrap();
+                    assert!(bytes == twin.piece(&path).bytes, "{what}: {path}");
+                }
+            }
+            let again = ask(&zoo, &fix);
+            assert!(
+                are_one(&main.blob(WEIGHTS), &other.blob(WEIGHTS)),
+                "{what}: {:#}",
+                again["repair"]
+            );
+            let left = main.folder().join(".larder");
+            let left: Vec<_> = fs::read_dir(left).into_iter().flatten().collect();
+            assert!(left.is_empty(), "{what}: {left:?}");
+        }
+    }
 }

@@ -166,8 +166,8 @@ impl Folder<'_> {
             }
             Rule::MissingFiles => {
                 let here: BTreeSet<&RepoPath> = present.collect();
-                let noted = notes.by_file.keys();
-                noted.filter(|path| !here.contains(path)).cloned().collect()
+                let gone = notes.by_file.keys().filter(|path| !here.contains(path));
+                gone.cloned().collect()
             }
             _ => Vec::new(),
         }

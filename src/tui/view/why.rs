@@ -170,58 +170,7 @@ fn step_lines(text: &mut Text, canvas: Canvas<'_>, number: &str, step: &PlanStep
             );
             (words, Vec::new())
         }
-        PlanStep::Change(change) => match change {
-            Change::Remove { path, bytes: 0 } => ("remove this".to_owned(), vec![path]),
-            Change::Remove { path, bytes } => {
-                (format!("remove this, {}", size(*bytes)), vec![path])
-            }
-            Change::RemoveCopy {
-                path,
-                bytes,
-                revision,
-                file,
-            } => (
-                format!(
-                    "remove this copy, {}, once `{file}` of {} is proven to hold the same bytes",
-                    size(*bytes),
-                    short(revision)
-                ),
-                vec![path],
-            ),
-            Change::Move { from, to, bytes } => (
-                format!("move this to that, {}", size(*bytes)),
-                vec![from, to],
-            ),
-            Change::Write { path, text } => {
-                (format!("write `{}` into this", text.trim_end()), vec![path])
-            }
-            Change::Link { path, target } => {
-                (format!("make this a pointer to `{target}`"), vec![path])
-            }
-            Change::Share { path, with, bytes } => (
-                format!("let this share the bytes of that, frees {}", size(*bytes)),
-                vec![path, with],
-            ),
-            Change::Place {
-                path,
-                from,
-                bytes,
-                aside,
-            } => (
-                format!(
-                    "put the bytes of this, {}, in the place of the next, once they are proven \
-                     there; what lies there gets the last name, and goes",
-                    size(*bytes)
-                ),
-                vec![from, path, aside],
-            ),
-            Change::Note {
-                path, file, etag, ..
-            } => (
-                format!("write into this that the next is {etag}, once it is proven"),
-                vec![path, file],
-            ),
-        },
+        PlanStep::Change(change) => change_words(change),
         PlanStep::ByHand { advice } => (format!("by hand: {advice}"), Vec::new()),
     };
     text.wrapped(
@@ -231,5 +180,57 @@ fn step_lines(text: &mut Text, canvas: Canvas<'_>, number: &str, step: &PlanStep
     );
     for path in paths {
         text.wrapped(5, &facts.short_path(path), theme.dim);
+    }
+}
+
+/// What a change does, and the paths it is about.
+fn change_words(change: &Change) -> (String, Vec<&str>) {
+    match change {
+        Change::Remove { path, bytes: 0 } => ("remove this".to_owned(), vec![path]),
+        Change::Remove { path, bytes } => (format!("remove this, {}", size(*bytes)), vec![path]),
+        Change::RemoveCopy {
+            path,
+            bytes,
+            revision,
+            file,
+        } => (
+            format!(
+                "remove this copy, {}, once `{file}` of {} is proven to hold the same bytes",
+                size(*bytes),
+                short(revision)
+            ),
+            vec![path],
+        ),
+        Change::Move { from, to, bytes } => (
+            format!("move this to that, {}", size(*bytes)),
+            vec![from, to],
+        ),
+        Change::Write { path, text } => {
+            (format!("write `{}` into this", text.trim_end()), vec![path])
+        }
+        Change::Link { path, target } => (format!("make this a pointer to `{target}`"), vec![path]),
+        Change::Share { path, with, bytes } => (
+            format!("let this share the bytes of that, frees {}", size(*bytes)),
+            vec![path, with],
+        ),
+        Change::Place {
+            path,
+            from,
+            bytes,
+            aside,
+        } => (
+            format!(
+                "put the bytes of this, {}, in the place of the next, once they are proven \
+                     there; what lies there gets the last name, and goes",
+                size(*bytes)
+            ),
+            vec![from, path, aside],
+        ),
+        Change::Note {
+            path, file, etag, ..
+        } => (
+            format!("write into this that the next is {etag}, once it is proven"),
+            vec![path, file],
+        ),
     }
 }
