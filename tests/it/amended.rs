@@ -94,8 +94,8 @@ fn assert_loads(app: &Apart) {
     });
     assert_eq!(visible.count(), app.model.paths().len(), "{own:?}");
     let strange = own.iter().find(|path| {
-        let name = path.to_str().unwrap();
-        name.ends_with(".larder") || name.ends_with(".tmp") || name.ends_with(".incomplete")
+        let end = path.extension().unwrap_or_default();
+        ["larder", "tmp", "incomplete"].iter().any(|it| end == *it)
     });
     assert_eq!(strange, None);
 }
