@@ -288,27 +288,29 @@ fn killed_at_any_step_both_are_right_and_a_second_run_finishes() {
     for call in ["link", "rename"] {
         assert!(steps.iter().any(|step| step.call() == call), "{steps:#?}");
     }
-    for step in &steps {
-        for fault in [Fault::KillBefore, Fault::KillAfter] {
-            let what = format!("{step:?} {fault:?}");
-            let (zoo, [main, other]) = build();
-            let (_, log) = run(&zoo, Some((step, fault)));
-            assert!(log.has_happened(), "{what}");
-            for twin in [&main, &other] {
-                for path in twin.paths() {
-                    let bytes = fs::read(twin.pointer(&path)).unwrap();
-                    assert!(bytes == twin.piece(&path).bytes, "{what}: {path}");
-                }
+    // After one step is before the next.
+    let mut faults: Vec<(&Step, Fault)> =
+        steps.iter().map(|step| (step, Fault::KillBefore)).collect();
+    faults.extend(steps.last().map(|step| (step, Fault::KillAfter)));
+    for (step, fault) in faults {
+        let what = format!("{step:?} {fault:?}");
+        let (zoo, [main, other]) = build();
+        let (_, log) = run(&zoo, Some((step, fault)));
+        assert!(log.has_happened(), "{what}");
+        for twin in [&main, &other] {
+            for path in twin.paths() {
+                let bytes = fs::read(twin.pointer(&path)).unwrap();
+                assert!(bytes == twin.piece(&path).bytes, "{what}: {path}");
             }
-            let again = ask(&zoo, &fix);
-            assert!(
-                are_one(&main.blob(WEIGHTS), &other.blob(WEIGHTS)),
-                "{what}: {:#}",
-                again["repair"]
-            );
-            let left = main.folder().join(".larder");
-            let left: Vec<_> = fs::read_dir(left).into_iter().flatten().collect();
-            assert!(left.is_empty(), "{what}: {left:?}");
         }
+        let again = ask(&zoo, &fix);
+        assert!(
+            are_one(&main.blob(WEIGHTS), &other.blob(WEIGHTS)),
+            "{what}: {:#}",
+            again["repair"]
+        );
+        let left = main.folder().join(".larder");
+        let left: Vec<_> = fs::read_dir(left).into_iter().flatten().collect();
+        assert!(left.is_empty(), "{what}: {left:?}");
     }
 }

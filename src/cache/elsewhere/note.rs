@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sha1::{Digest as _, Sha1};
 
+use super::amend::is_aside;
 use crate::domain::{Commit, Etag, RepoPath};
 use crate::host;
 
@@ -82,6 +83,10 @@ impl Notes {
                 match entry.file_type() {
                     Ok(kind) if kind.is_dir() && depth < DEEPEST => open.push((path, depth + 1)),
                     Ok(kind) if kind.is_file() => found.add(&path, entry.path()),
+                    // A repair has put a file in the place of a link.
+                    Ok(kind) if kind.is_symlink() && is_aside(&entry.path()) => {
+                        found.asides.push(entry.path());
+                    }
                     Ok(_) | Err(_) => {}
                 }
             }
@@ -102,7 +107,7 @@ impl Notes {
             self.locks.insert(path);
         } else if name.ends_with(".incomplete") {
             self.partials.push(place);
-        } else if super::amend::is_aside(&place) {
+        } else if is_aside(&place) {
             self.asides.push(place);
         }
     }
