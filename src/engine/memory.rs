@@ -366,6 +366,17 @@ impl<'a> Verdicts<'a> {
         Some((known.computed.unwrap_or(known.etag), known.at_ms))
     }
 
+    /// Whether the file that a path leads to was hashed, has not changed since, and is another
+    /// content.
+    pub(super) fn is_known_wrong(&self, path: &Path, etag: &Etag) -> bool {
+        let known = || {
+            let real = fs::canonicalize(path).ok()?;
+            let (content, _) = self.content(&real, &real.metadata().ok()?)?;
+            Some(content.algorithm() == etag.algorithm() && content != *etag)
+        };
+        known().unwrap_or(false)
+    }
+
     fn known(&self, path: &Path, found: &Metadata) -> Option<Known> {
         let folder = path.parent()?;
         let known = {

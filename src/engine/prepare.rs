@@ -3,7 +3,7 @@
 //! Never writes. What it finds is a plan that can be shown.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use super::emit::{Emitter, millis};
 use super::failure::{from_cache, from_hub};
 use super::job::{Halt, blocking, or_stop};
 use super::local;
+use super::memory::Verdicts;
 use super::plan::{OnDisk, plan};
 use super::selection::{RefusedEntry, needs_index, select, shards_of_index};
 use super::sources::Source;
@@ -396,7 +397,7 @@ async fn fetch_small(source: &Source, want: &Want) -> Result<Vec<u8>, Failure> {
 }
 
 /// Looks at the disk, without hashing, and plans. Of what is `offered` the bytes lie somewhere on
-/// this machine.
+/// this machine. What was hashed before and is wrong is not here, whatever its name and length.
 pub(super) async fn look(
     shared: &Shared,
     layout: &Layout,
@@ -409,6 +410,7 @@ pub(super) async fn look(
     let (config, is_forced) = (Arc::clone(&shared.config), request.force);
     let (revision, is_offline) = (request.revision.clone(), shared.config.is_offline);
     let left_out = listed.files.len().saturating_sub(selected.len());
+    let memory = Arc::clone(&shared.memory);
     blocking(move || {
         let paths = || selected.iter().map(|file| &file.path);
         // The file system is asked only where its answer matters.
@@ -426,6 +428,7 @@ pub(super) async fn look(
         let here = Here {
             has_snapshot: layout.snapshot(&repo, &commit).exists(),
             neighbours: local::neighbours(&config, &layout, &repo),
+            verdicts: Verdicts::of(&memory),
         };
         let resumable = cache::all_resumable(&layout, &repo);
         for remote in &selected {
@@ -479,26 +482,30 @@ fn folds_case(root: &std::path::Path) -> bool {
 }
 
 /// Where contents of a commit may lie beside the repo's blobs.
-struct Here {
+struct Here<'a> {
     /// Whether there is a folder, or anything else, in the place of the snapshot.
     has_snapshot: bool,
     neighbours: cache::Neighbours,
+    /// What is remembered of files that were hashed.
+    verdicts: Verdicts<'a>,
 }
 
-/// What is on disk of one content, by names and sizes alone.
+/// What is on disk of one content, by names, sizes and what is remembered.
 fn glance(
     layout: &Layout,
     repo: &RepoId,
     commit: &Commit,
     remote: &RemoteFile,
-    here: &Here,
+    here: &Here<'_>,
     partial_bytes: u64,
 ) -> OnDisk {
-    let blob_bytes = std::fs::metadata(layout.blob(repo, &remote.etag))
+    let is_wrong = |path: &Path| here.verdicts.is_known_wrong(path, &remote.etag);
+    let blob = layout.blob(repo, &remote.etag);
+    let blob_bytes = std::fs::metadata(&blob)
         .ok()
         .filter(std::fs::Metadata::is_file)
         .map(|found| found.len());
-    if blob_bytes == Some(remote.size_bytes) {
+    if blob_bytes == Some(remote.size_bytes) && !is_wrong(&blob) {
         return OnDisk {
             is_whole: true,
             ..OnDisk::default()
@@ -510,8 +517,13 @@ fn glance(
             cache::inspect_pointer(layout, repo, commit, &remote.path, &remote.etag),
             Ok(Pointer::Regular)
         )
-        && std::fs::metadata(pointer).is_ok_and(|found| found.len() == remote.size_bytes);
-    if is_regular || !here.neighbours.find(remote).is_empty() {
+        && std::fs::metadata(&pointer).is_ok_and(|found| found.len() == remote.size_bytes)
+        && !is_wrong(&pointer);
+    let is_beside = || {
+        let found = here.neighbours.find(remote);
+        found.iter().any(|path| !is_wrong(path))
+    };
+    if is_regular || is_beside() {
         return OnDisk {
             is_whole: true,
             is_copied: true,

@@ -11,7 +11,7 @@ use larder::domain::{RepoId, RepoKind};
 use larder::serve::{Catalogue, Content, Effect, Fault, Matcher, Origin, SourceFile};
 
 use crate::cli::validator;
-use crate::support::catalogue::{GATED_TOKEN, GEMMA, gemma, gemma_weights};
+use crate::support::catalogue::{GATED_TOKEN, GEMMA, gemma, gemma_weights, gemma_weights_etag};
 use crate::support::program::{Home, Ran, finish};
 use crate::support::{assert_all_visible_bytes_proven, body_bytes, report};
 
@@ -292,4 +292,30 @@ async fn when_the_bytes_do_not_come_the_pull_names_the_guide_and_the_guide_needs
     ran.assert_code(0);
     assert!(ran.stdout.contains("The Hub was not asked"), "{ran:?}");
     assert!(Path::new(&dead.path()).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_known_to_be_wrong_are_missing_and_the_script_heals_them() {
+    let home = Home::new(gemma(), Vec::new()).await;
+    home.run(&["pull", GEMMA]).assert_code(0);
+    let weights = home.blobs().join(gemma_weights_etag());
+    let mut bytes = fs::read(&weights).unwrap();
+    bytes[700_000] ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    // What was written this very moment is not remembered.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    home.run(&["verify", GEMMA]).assert_code(3);
+    let document = home.run(&["--json", "guide", GEMMA]).document(&GUIDE);
+    let files = document["files"].as_array().unwrap();
+    assert_eq!(files.len(), 1, "{document:#}");
+    assert_eq!(files[0]["path"], "model.safetensors");
+    assert_eq!(document["here_files"], 5);
+    assert_eq!(document["fetch_bytes"], files[0]["size_bytes"]);
+    let steps = home.run(&["guide", GEMMA]);
+    assert!(steps.stdout.contains("1 file missing"), "{steps:?}");
+    let made = home.run(&["guide", GEMMA, "--script"]);
+    run_script(&home, "sh", &made.stdout).assert_code(0);
+    home.run(&["--offline", "ready", GEMMA, "--verified"])
+        .assert_code(0);
+    assert_all_visible_bytes_proven(&home.cache());
 }
