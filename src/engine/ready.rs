@@ -16,11 +16,11 @@ use super::emit::Emitter;
 use super::failure::from_cache;
 use super::job::{blocking, heard_stop};
 use super::lookout::{CacheSighting, Glance, Lookout};
-use crate::cache::{self, Layout};
+use crate::cache::{self, Layout, RefValue};
 use crate::config::Config;
 use crate::domain::{
     Command, Event, Failure, FailureCode, LockRow, LockState, ModelRow, ModelState, Outcome,
-    PartialState, ReadyRequest, RepoId, Revision,
+    PartialState, ReadyRequest, RepoId, Revision, sanitize,
 };
 
 /// How often it is looked whether somebody is still at work.
@@ -35,6 +35,8 @@ const REASONS: usize = 5;
 /// What one look gave.
 struct Seen {
     model: Option<ModelRow>,
+    /// Why there is no such model, where something of the repo is here.
+    why_absent: Option<String>,
     /// Who is at work on the repo, a sentence each; empty if nobody is.
     busy: Vec<String>,
     /// What changes while they make progress.
@@ -86,7 +88,7 @@ async fn judge(
         let Some(who) = seen.busy.first() else {
             // What was missing may have come between the look at it and the one at the locks.
             if is_ready || std::mem::replace(&mut was_idle, true) {
-                return say(shared, emitter, request, seen.model).await;
+                return say(shared, emitter, request, seen).await;
             }
             view.is_whole = true;
             if limit.is_some() {
@@ -98,7 +100,7 @@ async fn judge(
         let Some(limit) = limit else {
             // What is complete is not made worse by whoever fetches something else.
             if is_ready {
-                return say(shared, emitter, request, seen.model).await;
+                return say(shared, emitter, request, seen).await;
             }
             return Err(busy(&request.repo, "is being fetched", who));
         };
@@ -107,7 +109,7 @@ async fn judge(
         }
         let is_late = limit.is_some_and(|limit| began.elapsed() >= limit);
         if is_ready && (is_late || still >= PATIENCE) {
-            return say(shared, emitter, request, seen.model).await;
+            return say(shared, emitter, request, seen).await;
         }
         if still >= PATIENCE {
             return Err(busy(
@@ -167,6 +169,7 @@ impl View {
         lookout.see_programs(self.sees_programs);
         lookout.trust_proven();
         let (repo, now) = (request.repo.clone(), emitter.now());
+        let revision = request.revision.clone();
         let config = Arc::clone(&shared.config);
         let sees_programs = self.sees_programs;
         let glance = if std::mem::take(&mut self.is_whole) {
@@ -182,9 +185,10 @@ impl View {
             let has_marker = layout.marker(&repo).symlink_metadata().is_ok();
             let may_grow = has_marker || sees_programs;
             let print = may_grow.then(|| cache::print_of_growth(&layout, &repo));
-            Ok::<_, Failure>((lookout, sighting, print))
+            let named = cache::read_ref(&layout, &repo, &revision).ok().flatten();
+            Ok::<_, Failure>((lookout, sighting, print, named))
         });
-        let (lookout, sighting, print) = looked.await??;
+        let (lookout, sighting, print, named) = looked.await??;
         self.lookout = Some(lookout);
         if let Some(cache) = sighting.cache {
             self.cache = cache;
@@ -227,8 +231,13 @@ impl View {
         }));
         let bytes = partials().map(|partial| partial.bytes).sum::<u64>();
         let present = model.as_ref().map_or(0, |model| model.size_bytes);
+        let why_absent = match &model {
+            Some(_) => None,
+            None => why_absent(&self.cache.models, request, named.as_ref()),
+        };
         Ok(Seen {
             model,
+            why_absent,
             busy,
             pulse: (bytes, present, print),
         })
@@ -259,6 +268,44 @@ fn is_meant(model: &ModelRow, revision: &Revision) -> bool {
         || (revision.len() >= 7 && model.revision.starts_with(revision))
 }
 
+/// Why a ref leads to no model, where something of the repo is here: a snapshot without a ref is
+/// whole, and what is missing is the name.
+fn why_absent(
+    models: &[ModelRow],
+    request: &ReadyRequest,
+    named: Option<&RefValue>,
+) -> Option<String> {
+    if request.revision.as_commit().is_some() {
+        return None;
+    }
+    let mut here = models.iter().filter(|model| model.repo == request.repo);
+    let name = sanitize(request.revision.as_str());
+    let missing = match named {
+        None => format!("the ref `{name}` is missing"),
+        Some(value) if value.commit.is_none() => {
+            format!("the ref `{name}` does not hold a commit")
+        }
+        Some(_) => return None,
+    };
+    let first = here.next()?;
+    let whole: Vec<String> = std::iter::once(first)
+        .chain(here)
+        .filter(|model| model.state == ModelState::Complete)
+        .filter_map(|model| Some(model.commit?.short()))
+        .collect();
+    Some(match whole.as_slice() {
+        [] => missing,
+        [one] => format!(
+            "{missing}; the snapshot of {one} is here whole, and where that is what the Hub calls \
+             `{name}`, a pull fetches nothing and writes the ref"
+        ),
+        more => format!(
+            "{missing}; the snapshots of {} are here whole",
+            more.join(", ")
+        ),
+    })
+}
+
 /// Who holds a lock, in a sentence.
 fn words(lock: &LockRow) -> String {
     let who = match (&lock.program, lock.pid) {
@@ -277,7 +324,7 @@ async fn say(
     shared: &Arc<Shared>,
     emitter: &Emitter,
     request: &ReadyRequest,
-    model: Option<ModelRow>,
+    seen: Seen,
 ) -> Result<(), Failure> {
     let not_ready = |what: &str| {
         Failure::new(
@@ -285,11 +332,12 @@ async fn say(
             format!("`{}` {what}", request.repo),
         )
     };
-    let Some(model) = model else {
-        return Err(not_ready(&format!(
-            "is not in the cache at `{}`",
-            request.revision
-        )));
+    let Some(model) = seen.model else {
+        let failure = not_ready(&format!("is not in the cache at `{}`", request.revision));
+        return Err(match seen.why_absent {
+            Some(why) => failure.because(why),
+            None => failure,
+        });
     };
     let failure = match model.state {
         ModelState::Complete if !request.is_verified || is_verified(shared, &model).await? => None,
