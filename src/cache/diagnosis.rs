@@ -124,8 +124,7 @@ pub(super) fn malformed_ref(
                 path: place.to_string_lossy().into_owned(),
                 text: commit.to_owned(),
             });
-            // A pull of that name does it, too.
-            finding.step(rewritten).step(pull_step(repo, name, None))
+            finding.step(rewritten)
         }
         _ => finding.step(pull_step(repo, name, None)),
     }

@@ -171,6 +171,19 @@ pub fn is_being_written(layout: &Layout, repo: &RepoId, etag: &Etag, eyes: &Eyes
         || writer_of(layout, repo, etag, eyes).is_some()
 }
 
+/// Whether somebody is known to write an unfinished blob. One that has merely changed a moment ago may
+/// be what a dead program left, and hides nothing that is missing.
+pub(super) fn is_being_fetched(layout: &Layout, row: &PartialRow, eyes: &Eyes<'_>) -> bool {
+    let PartialState::Live { is_ours, pid, .. } = &row.state else {
+        return false;
+    };
+    let is_locked = || {
+        let etag = Etag::new(&row.etag);
+        etag.is_ok_and(|etag| is_being_written(layout, &row.repo, &etag, eyes))
+    };
+    *is_ours || pid.is_some() || is_locked()
+}
+
 fn live_here() -> PartialState {
     PartialState::Live {
         is_ours: true,

@@ -237,6 +237,9 @@ fn named(
     if let Some(found) = by_ref.or_else(|| exact(revision)) {
         return Ok(vec![found]);
     }
+    if let Some(found) = revision.strip_prefix("snapshots/").and_then(exact) {
+        return Ok(vec![found]);
+    }
     let prefix = revision.to_ascii_lowercase();
     if prefix.len() < SHORTEST_PREFIX || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(Vec::new());
@@ -543,6 +546,10 @@ impl Inspection {
                     if is_live() {
                         finding.cause.push_str(AT_WORK);
                     }
+                    // That such bytes do not load follows from it.
+                    findings.retain(|known| {
+                        !(is_judgement(known) && known.file.as_deref() == Some(shown.as_str()))
+                    });
                     findings.push(finding);
                 }
             }

@@ -14,12 +14,12 @@ use super::ready::{Findings, Judge, Listing};
 use super::refs::{describe, is_leftover, refs_seen};
 use super::salvage::all_partials;
 use super::several::look_at_all;
-use super::shape::{Lacks, Shape};
+use super::shape::{Lacks, Named, Shape};
 use super::tally::Tally;
 use super::{Error, Layout, RefValue, Result, read_tree};
 use crate::domain::{
     Basis, CacheKind, Commit, Etag, Examination, FileRow, Finding, LoadLevel, ModelRow, ModelState,
-    RepoId, RepoPath, sanitize,
+    RemoteFile, RepoId, RepoPath, sanitize,
 };
 use crate::host;
 
@@ -153,15 +153,11 @@ fn wrong_refs(
             ));
         }
         if let Some(commit) = value.commit.filter(|commit| !snapshots.contains(commit)) {
-            let fetch_bytes = read_tree(layout, repo, &commit).map(|listing| {
-                let wanted: BTreeSet<RepoPath> = (judge.select)(&listing).into_iter().collect();
-                listing
-                    .iter()
-                    .filter(|file| wanted.contains(&file.path))
-                    .filter(|file| !layout.blob(repo, &file.etag).is_file())
-                    .map(|file| file.size_bytes)
-                    .sum()
-            });
+            let listing =
+                read_tree(layout, repo, &commit).or_else(|| (judge.listing)(repo, &commit));
+            let nowhere = layout.snapshot(repo, &commit);
+            let fetch_bytes =
+                listing.map(|listing| lacking_bytes(layout, repo, &listing, &nowhere, judge));
             let commit = commit.to_string();
             findings.push(diagnosis::ref_to_nowhere(
                 repo,
@@ -173,6 +169,31 @@ fn wrong_refs(
         }
     }
     findings
+}
+
+/// What a pull has to fetch of a listing, of which something may lie in a folder already.
+fn lacking_bytes(
+    layout: &Layout,
+    repo: &RepoId,
+    listing: &[RemoteFile],
+    folder: &Path,
+    judge: Judge<'_>,
+) -> u64 {
+    let wanted: BTreeSet<RepoPath> = (judge.select)(listing).into_iter().collect();
+    let mut counted = BTreeSet::new();
+    let is_here = |file: &RemoteFile| {
+        let is_as_long = |path: &Path| {
+            let found = path.metadata();
+            found.is_ok_and(|found| found.is_file() && found.len() == file.size_bytes)
+        };
+        is_as_long(&layout.blob(repo, &file.etag)) || is_as_long(&folder.join(file.path.as_str()))
+    };
+    listing
+        .iter()
+        .filter(|file| wanted.contains(&file.path) && !is_here(file))
+        .filter(|file| counted.insert(file.etag))
+        .map(|file| file.size_bytes)
+        .sum()
 }
 
 /// A pull that has not come to its first snapshot: blobs and partials, and nothing that names them.
@@ -236,6 +257,64 @@ fn unfinished(layout: &Layout, repo: &RepoId) -> Result<Option<ModelRow>> {
     }))
 }
 
+/// What a folder that is named after a branch stands for.
+struct Branch {
+    commit: Commit,
+    listing: Option<Vec<RemoteFile>>,
+    fetch_bytes: Option<u64>,
+}
+
+impl Branch {
+    fn named(&self) -> Named<'_> {
+        Named {
+            commit: self.commit,
+            listing: self.listing.as_deref(),
+            fetch_bytes: self.fetch_bytes,
+        }
+    }
+}
+
+/// The commit that the ref of a folder's name holds.
+fn meant(
+    layout: &Layout,
+    Subject { repo, revision }: Subject<'_>,
+    refs: &[(String, RefValue)],
+    judge: Judge<'_>,
+) -> Option<Branch> {
+    let mut of_name = refs.iter().filter(|(name, _)| name == revision);
+    let commit = of_name.find_map(|(_, value)| value.commit)?;
+    let listing = read_tree(layout, repo, &commit).or_else(|| (judge.listing)(repo, &commit));
+    let folder = layout.snapshots(repo).join(revision);
+    Some(Branch {
+        commit,
+        fetch_bytes: listing
+            .as_deref()
+            .map(|listing| lacking_bytes(layout, repo, listing, &folder, judge)),
+        listing,
+    })
+}
+
+/// Of what is missing the files that no finding is about yet: a pointer that leads to nothing is told.
+fn untold(mut missing: Vec<RepoPath>, findings: &[Finding]) -> Vec<RepoPath> {
+    let told: BTreeSet<&str> = findings.iter().filter_map(|f| f.file.as_deref()).collect();
+    missing.retain(|path| !told.contains(sanitize(path.as_str()).as_str()));
+    missing
+}
+
+/// What a snapshot's place and name are worth a line for.
+fn notes_on(is_there: bool, names: &[String], commit: Option<Commit>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !is_there && !names.is_empty() {
+        let names = names.join("`, `");
+        notes.push(format!("no snapshot of what `{names}` names"));
+    }
+    if commit.is_none() {
+        let words = "the folder is not named after a commit, so most tools do not find it";
+        notes.push(words.to_owned());
+    }
+    notes
+}
+
 fn look(
     layout: &Layout,
     repo: &RepoId,
@@ -250,38 +329,32 @@ fn look(
         read_tree(layout, repo, &commit).or_else(|| (judge.listing)(repo, &commit))
     });
     let subject = Subject { repo, revision };
+    let branch = match commit {
+        Some(_) => None,
+        None => meant(layout, subject, refs, judge),
+    };
     let mut tally = Tally::of(subject, layout.blobs(repo), judge);
     let mut files = tally.files(&folder, listing.as_deref().unwrap_or_default())?;
     let is_there = folder.is_dir();
     let names = refs_to(refs, commit, &mut tally.broken);
-    if !is_there && !names.is_empty() {
-        tally.notes.push(format!(
-            "no snapshot of what `{}` names",
-            names.join("`, `")
-        ));
-    }
-    if commit.is_none() {
-        tally.notes.push(
-            "the folder is not named after a commit, so most tools do not find it".to_owned(),
-        );
-    }
+    tally.notes.extend(notes_on(is_there, &names, commit));
     let examination = if is_there && repo.kind() == crate::domain::RepoKind::Model {
         (judge.examine)(&folder, &tally.untouched)
     } else {
         Examination::default()
     };
     tally.would_not_load(&folder, &examination);
+    if commit.is_none() {
+        tally.without_pulls();
+    }
     let mut lacking = examination.sentences(LoadLevel::Missing);
     lacking.append(&mut tally.evicted);
     let files_present = tally.present.len();
+    let has_weights = tally.has_weights();
     let verified_ms = tally.verified_ms();
-    let left_out: Vec<RepoPath> = match commit {
+    let left_out = match commit {
         Some(_) => Vec::new(),
-        None => {
-            let present = tally.present.iter();
-            let is_left_out = |path: &&RepoPath| !judge.selects(path, &Etag::Sha256([0; 32]));
-            present.filter(is_left_out).cloned().collect()
-        }
+        None => tally.left_out(),
     };
     let ready = Findings {
         kind: repo.kind(),
@@ -296,16 +369,17 @@ fn look(
     }
     .verdict();
     if is_there {
-        let mut missing = ready.missing;
-        // A pointer that leads to nothing is told already.
-        let told: BTreeSet<&str> = tally
-            .findings
-            .iter()
-            .filter_map(|f| f.file.as_deref())
+        let missing = untold(ready.missing, &tally.findings);
+        let needed: Vec<Option<String>> = examination
+            .at(LoadLevel::Missing)
+            .map(|trouble| trouble.file.clone())
             .collect();
-        missing.retain(|path| !told.contains(sanitize(path.as_str()).as_str()));
         let lacks = Lacks {
             left_out: &left_out,
+            needed: &needed,
+            has_weights,
+            below: files.len(),
+            named: branch.as_ref().map(Branch::named),
             paths: &missing,
             present: files_present,
             sentences: &lacking,

@@ -10,11 +10,13 @@ use super::Layout;
 use super::diagnosis::{self, Subject};
 use super::salvage::all_partials;
 use crate::domain::{
-    Change, Etag, Finding, Plan, PlanStep, RemoteFile, RepoPath, Rule, Severity, sanitize,
+    Change, Commit, Etag, Finding, Plan, PlanStep, RemoteFile, RepoPath, Rule, Severity, sanitize,
 };
 
 /// So many paths are named one by one.
 const TOLD: usize = 50;
+/// How the names of weights end.
+pub(super) const WEIGHTS: &str = ".safetensors";
 
 /// A snapshot that is there.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +35,52 @@ pub(super) struct Lacks<'a> {
     pub(super) sentences: &'a [String],
     /// Files that are there.
     pub(super) present: usize,
+    /// Whether weights are among them.
+    pub(super) has_weights: bool,
     /// The listing, if there is one.
     pub(super) listing: Option<&'a [RemoteFile]>,
     /// Files that are there and that a pull leaves out unless they are named.
     pub(super) left_out: &'a [RepoPath],
+    /// What the model's own files, or the loader, ask for and is not there; `None` stands for weights
+    /// of any name.
+    pub(super) needed: &'a [Option<String>],
+    /// Files and links below the folder.
+    pub(super) below: usize,
+    /// What the folder's name stands for, where a ref says so.
+    pub(super) named: Option<Named<'a>>,
+}
+
+/// The commit that the ref of a folder's name holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named<'a> {
+    pub(super) commit: Commit,
+    /// Its files, where a listing of them is here.
+    pub(super) listing: Option<&'a [RemoteFile]>,
+    /// What a pull of it has to fetch at most, where the listing is here.
+    pub(super) fetch_bytes: Option<u64>,
+}
+
+impl Lacks<'_> {
+    /// Whether the model cannot load for want of one of the files that the listing promises.
+    fn is_fatal(&self) -> bool {
+        let is_weights = |path: &RepoPath| path.as_str().ends_with(WEIGHTS);
+        self.needed.iter().any(|needed| {
+            self.paths.iter().any(|path| match needed {
+                Some(needed) => sanitize(path.as_str()) == *needed,
+                None => is_weights(path),
+            })
+        })
+    }
+
+    /// Whether some weights are there, and others that belong to them are not.
+    fn has_lost_a_shard(&self) -> bool {
+        self.has_weights
+            && self
+                .needed
+                .iter()
+                .flatten()
+                .any(|needed| needed.ends_with(WEIGHTS))
+    }
 }
 
 impl Shape<'_> {
@@ -50,12 +94,12 @@ impl Shape<'_> {
         lacks: &Lacks<'_>,
     ) -> Vec<Finding> {
         let mut found = Vec::new();
-        found.extend(self.lacking(lacks));
         if is_commit {
+            found.extend(self.lacking(lacks));
             found.extend(self.regular(regular));
             found.extend(self.copied(copied));
         } else {
-            found.push(self.branch_folder(regular, lacks.left_out));
+            found.push(self.branch_folder(regular, lacks));
         }
         found.extend(self.collisions(lacks.listing));
         found
@@ -71,7 +115,11 @@ impl Shape<'_> {
             };
             let place = self.folder.to_string_lossy();
             let mut general = self.subject.general(Rule::HalfWritten, &summary, None);
-            if all_partials(self.layout, self.subject.repo).is_ok_and(|begun| begun.is_empty()) {
+            if lacks.has_lost_a_shard() {
+                general.severity = Severity::Error;
+            } else if all_partials(self.layout, self.subject.repo)
+                .is_ok_and(|begun| begun.is_empty())
+            {
                 // Somebody may have asked for no more, or for another loader.
                 general.severity = Severity::Note;
                 "only some files were asked for, or the model is for another library"
@@ -120,18 +168,20 @@ impl Shape<'_> {
         };
         let fetched = missing.iter().filter(|path| !is_here(path));
         let fetch_bytes = fetched.filter_map(size_of).sum();
-        Some(missing.iter().take(TOLD).fold(
-            self.subject.general(rule, &summary, Some(fetch_bytes)),
-            |finding, path| {
-                let what = if is_here(path) {
-                    "its blob is there, the pointer is not"
-                } else {
-                    "the listing names it and it is not there"
-                };
-                let place = self.folder.join(path.as_str());
-                finding.seen(&place.to_string_lossy(), None, size_of(path), what)
-            },
-        ))
+        let mut general = self.subject.general(rule, &summary, Some(fetch_bytes));
+        if lacks.is_fatal() {
+            // Whoever loads it gets an error, as with wrong bytes.
+            general.severity = Severity::Error;
+        }
+        Some(missing.iter().take(TOLD).fold(general, |finding, path| {
+            let what = if is_here(path) {
+                "its blob is there, the pointer is not"
+            } else {
+                "the listing names it and it is not there"
+            };
+            let place = self.folder.join(path.as_str());
+            finding.seen(&place.to_string_lossy(), None, size_of(path), what)
+        }))
     }
 
     fn regular(self, files: &[(PathBuf, u64)]) -> Option<Finding> {
@@ -189,31 +239,84 @@ impl Shape<'_> {
         Some(finding)
     }
 
-    fn branch_folder(self, files: &[(PathBuf, u64)], left_out: &[RepoPath]) -> Finding {
+    /// A folder that is named after a branch. What its ref's commit does not hold is left to people:
+    /// nobody else can say what it is worth.
+    fn branch_folder(self, files: &[(PathBuf, u64)], lacks: &Lacks<'_>) -> Finding {
         let name = sanitize(self.subject.revision);
+        let repo = self.subject.repo;
         let summary = format!("`snapshots/{name}` is not named after a commit");
-        let mut finding = self.subject.general(Rule::BranchFolder, &summary, None);
-        if !left_out.is_empty() {
-            // The ref is only written when the snapshot holds all that the folder does.
-            let named: Vec<&str> = left_out.iter().map(RepoPath::as_str).collect();
-            let step =
-                diagnosis::pull_files(self.subject.repo, self.subject.revision, &named, None);
-            finding.plan.steps.insert(0, step);
-        }
-        finding = finding.seen(
+        let mut finding = self.subject.note(Rule::BranchFolder, &summary).seen(
             &self.folder.to_string_lossy(),
             None,
             None,
             "Python, mlx-lm and hf-hub look for a folder with the commit's name",
         );
+        for sentence in lacks.sentences.iter().take(TOLD) {
+            // A pull brings nothing into this folder, so it is no finding with a plan of its own.
+            let place = self.folder.to_string_lossy();
+            finding = finding.seen(&place, None, None, &format!("as a model: {sentence}"));
+        }
+        let listing = lacks.named.and_then(|named| named.listing);
+        let size_of = |path: &str| {
+            let found = listing?.iter().find(|file| file.path.as_str() == path)?;
+            Some(found.size_bytes)
+        };
+        let left_out: Vec<&str> = lacks
+            .left_out
+            .iter()
+            .map(RepoPath::as_str)
+            .filter(|path| listing.is_none() || size_of(path).is_some())
+            .collect();
+        // The snapshot that the ref names is what makes the folder needless.
+        let revision = match lacks.named {
+            Some(named) => named.commit.to_string(),
+            None => self.subject.revision.to_owned(),
+        };
+        if !left_out.is_empty() {
+            // The ref is only written when the snapshot holds all that the folder does.
+            let bytes = listing.map(|_| left_out.iter().filter_map(|path| size_of(path)).sum());
+            let step = diagnosis::pull_files(repo, &revision, &left_out, bytes);
+            finding = finding.step(step);
+        }
+        let fetch_bytes = lacks.named.and_then(|named| named.fetch_bytes);
+        finding = finding.step(diagnosis::pull_files(repo, &revision, &[], fetch_bytes));
+        let mut copies = 0;
+        let (mut foreign, mut other) = (Vec::new(), Vec::new());
         // A pull takes what is right from here; then it is stored twice.
         for (place, bytes) in files {
-            finding = finding.step(PlanStep::Change(Change::RemoveCopy {
-                path: place.to_string_lossy().into_owned(),
-                bytes: *bytes,
-                revision: name.clone(),
-                file: self.shown(place),
-            }));
+            let file = self.shown(place);
+            match size_of(&file) {
+                None if listing.is_some() => foreign.push(file),
+                Some(size) if size != *bytes => other.push(file),
+                None | Some(_) => {
+                    copies += 1;
+                    finding = finding.step(PlanStep::Change(Change::RemoveCopy {
+                        path: place.to_string_lossy().into_owned(),
+                        bytes: *bytes,
+                        revision: name.clone(),
+                        file,
+                    }));
+                }
+            }
+        }
+        if let Some(names) = some_of(&foreign) {
+            finding = finding.step(PlanStep::ByHand {
+                advice: format!(
+                    "{names} in `snapshots/{name}`: the repo has no such file at {name}, so nobody \
+                     else has it; keep it elsewhere or delete it, and then the folder"
+                ),
+            });
+        }
+        if let Some(names) = some_of(&other) {
+            finding = finding.step(PlanStep::ByHand {
+                advice: format!(
+                    "{names} in `snapshots/{name}`: not as long as the repo's at {name}; if you did \
+                     not change it on purpose, delete it, and then the folder"
+                ),
+            });
+        }
+        if copies < lacks.below {
+            return finding;
         }
         finding.step(PlanStep::Change(Change::Remove {
             path: self.folder.to_string_lossy().into_owned(),
@@ -248,6 +351,22 @@ impl Shape<'_> {
     fn shown(self, place: &Path) -> String {
         let path = place.strip_prefix(self.folder).unwrap_or(place);
         sanitize(&path.to_string_lossy())
+    }
+}
+
+/// Some names, one by one; `None` if there are none.
+fn some_of(names: &[String]) -> Option<String> {
+    const NAMED: usize = 5;
+    let shown: Vec<String> = names
+        .iter()
+        .take(NAMED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let more = names.len().saturating_sub(NAMED);
+    match (shown.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(shown.join(", ")),
+        (false, more) => Some(format!("{} and {more} more", shown.join(", "))),
     }
 }
 

@@ -10,7 +10,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use super::leftovers::Repo;
-use super::partials::{Contents, Eyes, Unfinished, distance, partials_of, since_epoch_ms};
+use super::partials::{
+    Contents, Eyes, Unfinished, distance, is_being_fetched, partials_of, since_epoch_ms,
+};
 use super::salvage::all_partials;
 use super::scan::scan_with_findings;
 use super::{Judge, Layout, trees};
@@ -56,8 +58,8 @@ impl Sight {
             .extend(place.findings(&scan.named, has_snapshots, judge));
         let contents = OnceLock::new();
         let partials = unfinished(layout, repo, &contents, eyes);
-        let is_live = |(row, ..): &Unfinished| matches!(row.state, PartialState::Live { .. });
-        if place.is_being_pulled() || partials.iter().any(is_live) {
+        let is_fetched = |(row, ..): &Unfinished| is_being_fetched(layout, row, eyes);
+        if place.is_being_pulled() || partials.iter().any(is_fetched) {
             // What is missing is on its way.
             scan.findings.retain(|finding| {
                 let is_lack = matches!(

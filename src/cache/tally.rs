@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::diagnosis::{Seen, Subject};
 use super::ready::Hashed;
 use super::salvage::exact_etag;
+use super::shape::WEIGHTS;
 use super::snapshot::{named_blob, paths_below};
 use super::{Judge, Result, blob};
 use crate::domain::{
@@ -486,6 +487,29 @@ impl<'a> Tally<'a> {
             }
             self.findings.push(finding);
         }
+    }
+
+    /// Takes the pulls out of the plans: one brings nothing into a folder that is no commit's, and what it
+    /// does is told of the folder as a whole.
+    pub(super) fn without_pulls(&mut self) {
+        for finding in &mut self.findings {
+            let steps = &mut finding.plan.steps;
+            steps.retain(|step| !matches!(step, PlanStep::Pull { .. }));
+        }
+    }
+
+    /// Whether weights are among what is there.
+    pub(super) fn has_weights(&self) -> bool {
+        let mut present = self.present.iter();
+        present.any(|path| path.as_str().ends_with(WEIGHTS))
+    }
+
+    /// What is there and a pull leaves out unless it is named.
+    pub(super) fn left_out(&self) -> Vec<RepoPath> {
+        let nobodys = Etag::Sha256([0; 32]);
+        let present = self.present.iter();
+        let left_out = present.filter(|path| !self.judge.selects(path, &nobodys));
+        left_out.cloned().collect()
     }
 
     fn count(&mut self, metadata: &fs::Metadata) {

@@ -50,13 +50,10 @@ pub(super) const MEMBERS: &[Member] = &[
             fs::remove_dir_all(model.listing().parent().unwrap()).unwrap();
             let half = model.piece(WEIGHTS).bytes.len() / 2;
             model.spoil(WEIGHTS, &model.piece(WEIGHTS).bytes[..half]);
-            zoo.expect(Rule::WouldNotLoad, model.places(WEIGHTS));
             zoo.expect(Rule::WrongHash, model.places(WEIGHTS));
         },
-        &[
-            (Rule::WouldNotLoad, Severity::Error),
-            (Rule::WrongHash, Severity::Error),
-        ],
+        // That such bytes do not load follows from it.
+        &[(Rule::WrongHash, Severity::Error)],
     ),
     member(
         "too_long",
@@ -242,11 +239,11 @@ pub(super) const MEMBERS: &[Member] = &[
             let partial = model.blobs().join(partial);
             write(&partial, &piece.bytes[..500]);
             let left = model.paths().into_iter().map(|path| model.pointer(&path));
-            zoo.expect(Rule::HalfWritten, left.chain([model.snapshot()]));
+            zoo.expect_fatal(Rule::HalfWritten, left.chain([model.snapshot()]));
             zoo.expect(Rule::AbandonedPartial, [partial]);
         },
         &[
-            (Rule::HalfWritten, Severity::Warning),
+            (Rule::HalfWritten, Severity::Error),
             (Rule::AbandonedPartial, Severity::Warning),
         ],
     ),

@@ -229,6 +229,18 @@ impl Zoo {
         });
     }
 
+    /// As [`expect`](Self::expect), of what keeps a model from loading.
+    pub(crate) fn expect_fatal<P: Into<PathBuf>>(
+        &mut self,
+        rule: Rule,
+        any_of: impl IntoIterator<Item = P>,
+    ) {
+        self.expect(rule, any_of);
+        if let Some(last) = self.expected.last_mut() {
+            last.severity = Severity::Error;
+        }
+    }
+
     /// A whole model as `huggingface_hub` 2.x writes it, with `main` leading to it.
     pub(crate) fn model(&mut self, name: &str) -> Model {
         let model = self.listed(name);
