@@ -5,14 +5,16 @@
 use super::args::{DoctorArgs, call_of};
 use super::document::{self, Diagnosis};
 use super::exit::{Ending, Work, judge};
-use super::finding::{block, counts_words, wrapped};
-use super::fix::{Repair, repair, result_text};
+use super::finding::{block, counts_words, fresh_words, wrapped};
+use super::fix::{Repair, Tally, repair, result_text, undone};
 use super::follow::{Console, Session, follow};
 use super::look::{has_looked, heed, learn, look};
 use super::ls::ago;
 use super::output::{Format, Output};
 use super::remedy::Subject;
-use crate::domain::{Command, Failure, FailureCode, Finding, Outcome, Setting, VerifyTarget};
+use crate::domain::{
+    Command, Failure, FailureCode, Finding, Outcome, PlanStep, RepoId, Setting, VerifyTarget,
+};
 use crate::store::{Healing, Looked, Scope, Store, count, counts_of, grouped, healing_of, size};
 
 /// Runs `doctor`; the exit code.
@@ -70,6 +72,7 @@ async fn run(
         healing: healing_of(&findings),
         shown: &shown,
         hidden: hidden.len(),
+        fresh: store.shelf().fresh_partials(&repos_of(scope)),
         repair: repair.as_ref(),
         fixed: store.shelf().fixed(),
     };
@@ -87,7 +90,7 @@ async fn run(
         let text = text(&diagnosis, args, now_ms, console.output.stdout.columns);
         console.printer.text(&console.output.drawn(&text));
     }
-    let call = call_of("larder doctor", &args.repos, &args.places);
+    let call = call_of(&args.flags(), &args.repos, &args.places);
     let subject = Subject {
         repo: args
             .repos
@@ -101,6 +104,11 @@ async fn run(
     console.finish(&closing, |closing, is_line| {
         document::doctor(&diagnosis, closing, is_line)
     })
+}
+
+fn repos_of(scope: Scope<'_>) -> Vec<RepoId> {
+    let targets = scope.targets.iter();
+    targets.map(|target| target.repo.clone()).collect()
 }
 
 /// Says what is wrong, and has it put right; then looks again.
@@ -130,6 +138,7 @@ async fn heal(
             healing: healing_of(&findings),
             shown: &shown,
             hidden: findings.len() - shown.len(),
+            fresh: store.shelf().fresh_partials(&repos_of(scope)),
             ..Diagnosis::default()
         };
         let now_ms = store.last_ms().unwrap_or(session.started_ms);
@@ -141,26 +150,38 @@ async fn heal(
     if !begun.is_begun {
         return (begun, ending);
     }
+    let is_cancelled = ending.outcome == "cancelled";
+    let looked = if is_cancelled {
+        None
+    } else {
+        Some(look(session, console, store, Command::Diagnose(None)).await)
+    };
+    let tally = looked.as_ref().map(|_| {
+        let findings = store.shelf().findings_in(scope);
+        let still: Vec<&PlanStep> = findings
+            .iter()
+            .flat_map(|finding| &finding.plan.steps)
+            .collect();
+        Tally::of(&begun, store, &still)
+    });
     if console.output.format == Format::Human {
-        let done = result_text(&begun, store);
+        let done = result_text(&begun, store, tally);
         console.printer.text(&console.output.drawn(&done));
         console.printer.text("\n");
     }
-    if ending.outcome == "cancelled" {
+    if ending.exit_code != 0 {
         return (begun, ending);
     }
-    let looked = look(session, console, store, Command::Diagnose(None)).await;
-    if ending.exit_code == 0 {
-        let outcome = ending.outcome;
-        return (
-            begun,
-            if looked.exit_code == 0 {
-                Ending::done(outcome)
-            } else {
-                looked
-            },
-        );
+    if let Some(looked) = looked.filter(|looked| looked.exit_code != 0) {
+        return (begun, looked);
     }
+    let ending = match tally.and_then(|tally| undone(tally, store)) {
+        Some(failure) => Ending {
+            outcome: ending.outcome,
+            ..Ending::refused(failure)
+        },
+        None => ending,
+    };
     (begun, ending)
 }
 
@@ -275,6 +296,8 @@ fn text(diagnosis: &Diagnosis<'_>, args: &DoctorArgs, now_ms: u64, columns: Opti
             format!("looked at {looked}"),
         ]
     };
+    let closing = closing.into_iter().chain(fresh_words(diagnosis.fresh));
+    let closing: Vec<String> = closing.collect();
     let room = columns.map_or(usize::MAX, usize::from);
     for line in closing.iter().flat_map(|line| wrapped(line, room)) {
         text.extend([&line, "\n"]);
@@ -289,7 +312,7 @@ fn healing_words(healing: Healing) -> String {
     };
     let fetched = match healing.fetched_bytes {
         0 => String::new(),
-        bytes => format!("; {} to fetch to heal", size(bytes)),
+        bytes => format!("; at most {} to fetch to heal", size(bytes)),
     };
     freed + &fetched
 }

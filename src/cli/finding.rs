@@ -32,6 +32,17 @@ pub(super) fn counts_words(counts: FindingCounts) -> String {
     }
 }
 
+/// What nobody can judge yet; `None` where there is nothing of that kind.
+pub(super) fn fresh_words((files, bytes): (usize, u64)) -> Option<String> {
+    let what = count(files, "unfinished blob");
+    (files > 0).then(|| {
+        format!(
+            "{what}, {}, changed a moment ago: too fresh to tell whether anybody writes there",
+            size(bytes)
+        )
+    })
+}
+
 /// What is told together, in short: what, about which model, and what puts it right.
 pub(super) fn rows(group: &FindingGroup<'_>, places: &[String]) -> Vec<String> {
     let first = group.first;
@@ -85,9 +96,17 @@ pub(super) fn block(group: &FindingGroup<'_>, places: &[String], columns: Option
             block.entry("what", &what);
             said = Some(what);
         }
+        let mut place = None;
         for fact in &finding.evidence {
-            block.whole(&fact.path);
-            block.entry("", &fact_words(fact));
+            if place != Some(&fact.path) {
+                block.whole(&fact.path);
+                place = Some(&fact.path);
+            }
+            let words = fact_words(fact);
+            // What the finding says already is not said twice.
+            if words.is_empty() || !said.as_ref().is_some_and(|said| said.contains(&words)) {
+                block.entry("", &words);
+            }
         }
     }
     block.entry("cause", &first.cause);
@@ -117,7 +136,7 @@ pub(super) fn steps_text(steps: &[PlanStep], columns: Option<u16>) -> String {
                 path, bytes, map, ..
             } => {
                 let words = format!("remove this, which frees {}:", exact(*bytes));
-                block.hanging(&format!("  {}. ", at + 1), &words);
+                block.hanging(&format!("  {:<10}{}. ", "", at + 1), &words);
                 block.path_of_step(path);
                 if let Some(map) = map {
                     block.path_of_step(map);
@@ -269,8 +288,10 @@ impl Block {
                 files,
                 fetch_bytes,
             } => {
-                let bytes = fetch_bytes
-                    .map_or_else(String::new, |bytes| format!(", {} to fetch", exact(bytes)));
+                let bytes = fetch_bytes.map_or_else(String::new, |bytes| match bytes {
+                    0 => ", nothing to fetch".to_owned(),
+                    bytes => format!(", at most {} to fetch", exact(bytes)),
+                });
                 let what = match files.as_slice() {
                     [] => repo.to_string(),
                     files => format!("`{}` of {repo}", files.join("`, `")),

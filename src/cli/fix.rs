@@ -210,7 +210,11 @@ fn plan_text(plan: &FixPlan, args: &DoctorArgs, columns: Option<u16>) -> String 
             "{}: frees {}, fetches {}{unknown}",
             count(plan.steps(), "step"),
             size(plan.freed_bytes()),
-            size(plan.fetched_bytes()),
+            match plan.fetched_bytes() {
+                0 => size(0),
+                // Of a large file that is damaged here and there only the damaged parts are fetched.
+                bytes => format!("{} at most", size(bytes)),
+            },
         );
         for line in wrapped(&sum, room) {
             text.extend([&line, "\n"]);
@@ -247,21 +251,96 @@ fn plan_text(plan: &FixPlan, args: &DoctorArgs, columns: Option<u16>) -> String 
     text
 }
 
-/// What was done, one line each, and what stays as it was.
-pub(super) fn result_text(repair: &Repair, store: &Store) -> String {
+/// How many steps of a plan came to what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) done: usize,
+    /// Not done, and nothing asks for them any more.
+    pub(super) needless: usize,
+    /// Not done, and still to be done.
+    pub(super) left: usize,
+}
+
+impl Tally {
+    /// Counts, once it was looked again: `still` are the steps that the findings ask for now.
+    pub(super) fn of(repair: &Repair, store: &Store, still: &[&PlanStep]) -> Self {
+        let mut tally = Self::default();
+        let done = store.shelf().fixed().map_or(&[][..], |fixed| &fixed.done);
+        let plan = &repair.plan;
+        for step in plan.first.steps.iter().chain(&plan.last.steps) {
+            *if done.contains(step) {
+                &mut tally.done
+            } else if still.contains(&step) {
+                &mut tally.left
+            } else {
+                &mut tally.needless
+            } += 1;
+        }
+        for pull in &plan.pulls {
+            let pulled = repair.pulls.iter().find(|pulled| pulled.pull == *pull);
+            *if pulled.is_some_and(|pulled| pulled.failures.is_empty()) {
+                &mut tally.done
+            } else {
+                &mut tally.left
+            } += 1;
+        }
+        tally
+    }
+
+    fn words(self) -> String {
+        let all = self.done + self.needless + self.left;
+        let done = if self.done == all {
+            format!("{} done", count(all, "step"))
+        } else {
+            format!("{} of {} done", self.done, count(all, "step"))
+        };
+        let needless = match self.needless {
+            0 => String::new(),
+            some => format!("; {some} not needed any more"),
+        };
+        let left = match self.left {
+            0 => String::new(),
+            some => format!("; {some} not done: see above why"),
+        };
+        format!("{done}{needless}{left}")
+    }
+}
+
+/// A repair that left something of its plan undone has not done what it was asked.
+pub(super) fn undone(tally: Tally, store: &Store) -> Option<Failure> {
+    const TOLD: usize = 3;
+    if tally.left == 0 {
+        return None;
+    }
+    let all = tally.done + tally.needless + tally.left;
+    let failure = Failure::new(
+        FailureCode::Findings,
+        format!(
+            "{} of {} of the repair not done",
+            tally.left,
+            count(all, "step")
+        ),
+    );
+    let mut whys: Vec<&str> = Vec::new();
+    for kept in store.shelf().fixed().iter().flat_map(|fixed| &fixed.kept) {
+        if !whys.contains(&kept.why.as_str()) {
+            whys.push(&kept.why);
+        }
+    }
+    Some(whys.into_iter().take(TOLD).fold(failure, Failure::because))
+}
+
+/// What was done, in the order in which it was planned, and what stays as it was.
+pub(super) fn result_text(repair: &Repair, store: &Store, tally: Option<Tally>) -> String {
     let mut text = String::new();
     let mut line = |words: String| {
         text.push_str(&sanitize(&words));
         text.push('\n');
     };
-    if let Some(fixed) = store.shelf().fixed() {
-        for step in &fixed.done {
-            line(match step {
-                PlanStep::Change(change) => format!("done: {}", change.words()),
-                PlanStep::RemovePartial { path, .. } => format!("done: remove `{path}`"),
-                PlanStep::Pull { .. } | PlanStep::Discard(_) | PlanStep::ByHand { .. } => continue,
-            });
-        }
+    let is_first = |step: &PlanStep| repair.plan.first.steps.contains(step);
+    let done = store.shelf().fixed().map_or(&[][..], |fixed| &fixed.done);
+    for step in done.iter().filter(|step| is_first(step)) {
+        done_words(step).into_iter().for_each(&mut line);
     }
     for pulled in &repair.pulls {
         let what = format!("{} @ {}", pulled.pull.repo, short(&pulled.pull.revision));
@@ -273,10 +352,24 @@ pub(super) fn result_text(repair: &Repair, store: &Store) -> String {
             Some(failure) => line(format!("not pulled: {what}: {}", failure.summary)),
         }
     }
+    for step in done.iter().filter(|step| !is_first(step)) {
+        done_words(step).into_iter().for_each(&mut line);
+    }
     if let Some(fixed) = store.shelf().fixed() {
         for kept in &fixed.kept {
             line(format!("stays: `{}`: {}", kept.path, kept.why));
         }
     }
+    if let Some(tally) = tally {
+        line(tally.words());
+    }
     text
+}
+
+fn done_words(step: &PlanStep) -> Option<String> {
+    match step {
+        PlanStep::Change(change) => Some(format!("done: {}", change.words())),
+        PlanStep::RemovePartial { path, .. } => Some(format!("done: remove `{path}`")),
+        PlanStep::Pull { .. } | PlanStep::Discard(_) | PlanStep::ByHand { .. } => None,
+    }
 }

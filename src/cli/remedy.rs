@@ -274,6 +274,15 @@ fn pull_again(failure: &Failure, subject: Subject<'_>) -> String {
     if let ("import", Some(call)) = (subject.command, subject.call) {
         return format!("`{call}` fetches what is missing");
     }
+    if subject.command == "trash" && failure.code == FailureCode::Incomplete {
+        return "`larder trash ls` lists what can be put back".to_owned();
+    }
+    // Nothing is missing or broken where a model was only asked to be verified.
+    if let ("ready" | "wait", Some(repo), FailureCode::Findings) =
+        (subject.command, subject.repo, failure.code)
+    {
+        return format!("`larder verify {repo}` hashes it");
+    }
     match subject.repo {
         Some(repo) if subject.command != "purge" => {
             format!("`larder pull {repo}` fetches what is missing and heals it")
@@ -308,6 +317,10 @@ fn right_call(failure: &Failure, subject: Subject<'_>, repo: &str, again: &str) 
                 "move it elsewhere and run `{again}`; or name it and add `--force`: then it is \
                  replaced, and the old one kept in `.cache/huggingface/larder/aside`"
             )
+        }
+        (FailureCode::Refused, "doctor") => {
+            let fix = if again.contains("--fix") { "" } else { " --fix" };
+            format!("the plan stands above; carry it out with `{again}{fix} --yes`")
         }
         (FailureCode::Refused, "report") => {
             "choose a name that is free: `larder report --output FILE`".to_owned()
@@ -355,7 +368,8 @@ pub(super) fn fix(
                     files => format!(" `{}`", files.join("`, `")),
                 };
                 words.push(match fetch_bytes {
-                    Some(bytes) => format!("pull{named} again, {} to fetch", size(*bytes)),
+                    Some(0) => format!("pull{named} again, nothing to fetch"),
+                    Some(bytes) => format!("pull{named} again, up to {}", size(*bytes)),
                     None => format!("pull{named} again"),
                 });
                 let at = match revision.as_str() {

@@ -8,8 +8,12 @@ use std::collections::BTreeSet;
 use super::overview::FindingCounts;
 use super::shelf::Shelf;
 use crate::domain::{
-    Change, Finding, ModelRow, PlanStep, RepoId, Rule, Severity, Verdict, VerifyTarget,
+    Change, Finding, ModelRow, PartialRow, PartialState, PlanStep, RepoId, Rule, Severity, Verdict,
+    VerifyTarget,
 };
+
+/// What stands before the name of a snapshot folder, where a ref could have that name.
+pub const FOLDER: &str = "snapshots/";
 
 /// What a look is about.
 #[derive(Clone, Copy, Debug, Default)]
@@ -198,10 +202,12 @@ pub fn healing_of(findings: &[&Finding]) -> Healing {
     healing
 }
 
-/// Whether a snapshot goes by that name: a ref, its folder's name, or the start of its commit.
+/// Whether a snapshot goes by that name: a ref, its folder's name with or without `snapshots/` before
+/// it, or the start of its commit.
 pub fn is_at(row: &ModelRow, name: &str) -> bool {
     row.refs.iter().any(|reference| reference == name)
         || row.revision == name
+        || name.strip_prefix(FOLDER) == Some(row.revision.as_str())
         || (name.len() >= 7 && row.revision.starts_with(name))
 }
 
@@ -257,6 +263,25 @@ impl Shelf {
             is_about && (scope.rules.is_empty() || scope.rules.contains(&finding.rule))
         });
         findings
+    }
+
+    /// Unfinished blobs of these repos, or of all, that changed a moment ago and that nobody is known to
+    /// write: how many, and their bytes.
+    pub fn fresh_partials(&self, repos: &[RepoId]) -> (usize, u64) {
+        let is_fresh = |row: &&PartialRow| {
+            let is_meant = repos.is_empty() || repos.contains(&row.repo);
+            let is_unknown = matches!(
+                row.state,
+                PartialState::Live {
+                    is_ours: false,
+                    pid: None,
+                    ..
+                }
+            );
+            is_meant && is_unknown
+        };
+        let fresh = self.partials().iter().filter(is_fresh);
+        fresh.fold((0, 0), |(files, bytes), row| (files + 1, bytes + row.bytes))
     }
 
     /// What a look is about, counted.

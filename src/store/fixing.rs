@@ -4,6 +4,7 @@
 //! Never formats, and never looks at anything but the shelf.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::shelf::Shelf;
 use crate::domain::{Change, Finding, Healing, Plan, PlanStep, RepoId, RepoPath, Rule, Severity};
@@ -145,6 +146,7 @@ impl Shelf {
     pub fn fix_plan(&self, findings: &[&Finding]) -> FixPlan {
         let mut plan = FixPlan::default();
         let mut fetched = BTreeSet::new();
+        let pulled = pulled_repos(findings);
         for finding in findings {
             if let Some(sentence) = why_left(finding) {
                 plan.leave(sentence);
@@ -161,8 +163,14 @@ impl Shelf {
             let rests_on_pull = steps
                 .iter()
                 .any(|step| matches!(step, PlanStep::Change(change) if change.is_after_pull()));
+            let is_pulled = finding
+                .repo
+                .as_ref()
+                .is_some_and(|repo| pulled.contains(repo));
             for step in steps {
-                self.add_step(&mut plan, step, (is_new, rests_on_pull));
+                // Until the pull has proven the blob, what was put aside may hold its only right bytes.
+                let is_late = rests_on_pull || (is_pulled && is_aside(step));
+                self.add_step(&mut plan, step, (is_new, is_late));
             }
         }
         plan
@@ -203,6 +211,29 @@ fn add(plan: &mut Plan, step: &PlanStep) {
     if !plan.steps.contains(step) {
         plan.steps.push(step.clone());
     }
+}
+
+/// The repos of which something is pulled.
+fn pulled_repos<'a>(findings: &[&'a Finding]) -> BTreeSet<&'a RepoId> {
+    let steps = findings
+        .iter()
+        .filter(|finding| why_left(finding).is_none())
+        .flat_map(|finding| &finding.plan.steps);
+    steps
+        .filter_map(|step| match step {
+            PlanStep::Pull { repo, .. } => Some(repo),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Whether a step takes bytes away that gave way to others: `.corrupt` or `.old`.
+fn is_aside(step: &PlanStep) -> bool {
+    let PlanStep::Change(Change::Remove { path, .. }) = step else {
+        return false;
+    };
+    let ending = Path::new(path).extension();
+    ending.is_some_and(|ending| ending == "corrupt" || ending == "old")
 }
 
 /// Whether a pull puts other bytes in the place of what is there.

@@ -28,7 +28,7 @@ pub(crate) mod survey_script;
 pub use entry::{AttemptEnd, AttemptRecord, FileStatus};
 pub use filter::{Filter, FilterError, span_ms};
 pub use findings::{
-    FindingGroup, Healing, Looked, Scope, counts_of, grouped, harms_of, healing_of, is_at,
+    FOLDER, FindingGroup, Healing, Looked, Scope, counts_of, grouped, harms_of, healing_of, is_at,
 };
 pub use fixing::{FixPlan, FixPull};
 pub use log::{Level, Log, LogLine};

@@ -63,6 +63,25 @@ impl DoctorArgs {
     pub fn targets(&self) -> Result<Vec<VerifyTarget>, Box<Failure>> {
         targets_of(&self.repos)
     }
+
+    /// The call without repos and places, as it was typed; without the yes.
+    pub(in crate::cli) fn flags(&self) -> String {
+        let mut words = vec!["larder doctor".to_owned()];
+        let said = [
+            (self.online, "--online"),
+            (self.verify, "--verify"),
+            (self.fix, "--fix"),
+            (self.strict, "--strict"),
+        ];
+        let said = said.into_iter().filter(|(is_said, _)| *is_said);
+        words.extend(said.map(|(_, flag)| flag.to_owned()));
+        if self.severity != Severity::Note {
+            words.push(format!("--severity {}", self.severity.name()));
+        }
+        let rules = self.rule.iter();
+        words.extend(rules.map(|rule| format!("--rule {}", rule.name())));
+        words.join(" ")
+    }
 }
 
 /// Arguments of `locks`.

@@ -65,6 +65,8 @@ pub(in super::super) struct Diagnosis<'a> {
     pub(in super::super) shown: &'a [&'a Finding],
     /// How many matter too little to be shown.
     pub(in super::super) hidden: usize,
+    /// Unfinished blobs that nobody can judge yet, and their bytes.
+    pub(in super::super) fresh: (usize, u64),
     /// What was to be put right, and what came of it; `None` if nothing was.
     pub(in super::super) repair: Option<&'a Repair>,
     /// What the changes of the plan came to.
