@@ -109,6 +109,6 @@ pub use snapshot::{
 pub use staging::{LinkMode, link_mode, sweep_staging};
 pub use trash::{
     Back, Bin, Discarded, Going, Selection, Stays, abandoned, discard, free, going, plan_discard,
-    restore, settle_trash, trash_rows,
+    put_aside, restore, settle_trash, trash_rows,
 };
 pub use trees::{Tree, listed_commits, read_tree, write_tree};

@@ -6,11 +6,15 @@ use super::table::Table;
 use crate::domain::{Discard, DiscardKind, PlanStep, PurgePlan, TrashRow, sanitize};
 use crate::store::{count, duration, size};
 
-/// Everything a plan names, and the sums.
-pub(super) fn plan_text(planned: &PurgePlan, now_ms: u64) -> String {
+/// So many paths of one model are named one by one, unless all are wanted.
+const SHOWN: usize = 50;
+
+/// Everything a plan names, and the sums. Where a whole folder goes, and much is in it, the folder
+/// stands for what is in it.
+pub(super) fn plan_text(planned: &PurgePlan, now_ms: u64, is_full: bool) -> String {
     let mut text = partials_text(planned, now_ms);
     for discard in planned.plan.discards() {
-        text.push_str(&discard_text(discard, now_ms));
+        text.push_str(&discard_text(discard, now_ms, is_full));
     }
     if !planned.trash.is_empty() {
         text.push_str("free what lies in the trash:\n");
@@ -58,10 +62,11 @@ fn partials_text(planned: &PurgePlan, now_ms: u64) -> String {
     )
 }
 
-fn discard_text(discard: &Discard, now_ms: u64) -> String {
+fn discard_text(discard: &Discard, now_ms: u64, is_full: bool) -> String {
     let what = match discard.kind {
         DiscardKind::Repo => "all of it".to_owned(),
         DiscardKind::Revisions => discard.what.join(", "),
+        DiscardKind::Corrupt if discard.what.is_empty() => "bytes that were put aside".to_owned(),
         DiscardKind::Corrupt => format!("{} with wrong bytes", count(discard.what.len(), "blob")),
     };
     let used = match discard.accessed_ms {
@@ -69,14 +74,23 @@ fn discard_text(discard: &Discard, now_ms: u64) -> String {
         None => "when it was last used is not known".to_owned(),
     };
     let mut table = Table::new().numbers("SIZE").column("FILE");
-    for path in &discard.paths {
-        let bytes = if path.bytes > 0 {
-            size(path.bytes)
+    let folded = if is_full || discard.paths.len() <= SHOWN {
+        None
+    } else {
+        Some(folded(discard))
+    };
+    let has_folders = folded.is_some();
+    let rows = folded.unwrap_or_else(|| one_by_one(discard));
+    for (bytes, path) in rows {
+        let bytes = if bytes > 0 {
+            size(bytes)
         } else {
             String::new()
         };
-        table.row(&[bytes, path.path.clone()]);
+        table.row(&[bytes, path]);
     }
+    let hint = if has_folders { ", -v shows each" } else { "" };
+    let files = count(discard.paths.len(), "path");
     let end = match &discard.trash {
         Some(trash) => format!(
             "{} into the trash {trash}: 0 bytes free by that",
@@ -89,7 +103,65 @@ fn discard_text(discard: &Discard, now_ms: u64) -> String {
         discard.repo,
         discard.reason.words()
     ));
-    format!("{head}\n{}{end}\n", table.render(None))
+    format!("{head}\n{end} ({files}{hint})\n{}", table.render(None))
+}
+
+fn one_by_one(discard: &Discard) -> Vec<(u64, String)> {
+    let paths = discard.paths.iter();
+    paths.map(|path| (path.bytes, path.path.clone())).collect()
+}
+
+/// Folders that go whole with what is in them, and every path beside those.
+fn folded(discard: &Discard) -> Vec<(u64, String)> {
+    let mut rows: Vec<(u64, String, usize)> = Vec::new();
+    for path in &discard.paths {
+        let Some(folder) = whole_folder(discard, &path.path) else {
+            rows.push((path.bytes, path.path.clone(), 0));
+            continue;
+        };
+        match rows
+            .iter_mut()
+            .find(|(_, known, many)| *many > 0 && *known == folder)
+        {
+            Some((bytes, _, many)) => {
+                *bytes += path.bytes;
+                *many += 1;
+            }
+            None => rows.push((path.bytes, folder, 1)),
+        }
+    }
+    rows.into_iter()
+        .map(|(bytes, path, many)| match many {
+            0 => (bytes, path),
+            many => (
+                bytes,
+                format!("{path}/ and the {} in it", count(many, "path")),
+            ),
+        })
+        .collect()
+}
+
+/// The folder that goes whole with a path; `None` if the path is named by itself.
+fn whole_folder(discard: &Discard, path: &str) -> Option<String> {
+    let folder = discard.repo.folder();
+    let (before, below) = path.split_once(&format!("/{folder}/"))?;
+    let mut parts = below.split('/');
+    let (first, second) = (parts.next()?, parts.next()?);
+    let is_snapshot = first == "snapshots" || first == ".no_exist";
+    match discard.kind {
+        DiscardKind::Repo if is_snapshot && parts.next().is_some() => {
+            Some(format!("{before}/{folder}/{first}/{second}"))
+        }
+        DiscardKind::Repo if !is_snapshot => Some(format!("{before}/{folder}/{first}")),
+        DiscardKind::Revisions
+            if is_snapshot
+                && parts.next().is_some()
+                && discard.what.iter().any(|what| what == second) =>
+        {
+            Some(format!("{before}/{folder}/{first}/{second}"))
+        }
+        DiscardKind::Repo | DiscardKind::Revisions | DiscardKind::Corrupt => None,
+    }
 }
 
 /// What lies in the trash, as a table.
@@ -109,6 +181,7 @@ pub(super) fn rows_text(rows: &[TrashRow], now_ms: u64) -> String {
                 let names = row.what.iter().map(|name| crate::store::short(name));
                 names.collect::<Vec<_>>().join(" ")
             }
+            DiscardKind::Corrupt if row.what.is_empty() => "put aside".to_owned(),
             DiscardKind::Corrupt => count(row.what.len(), "wrong blob"),
         };
         let what = match &row.cut_off {

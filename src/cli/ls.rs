@@ -10,10 +10,10 @@ use super::output::{Format, Output};
 use super::remedy::Subject;
 use super::table::Table;
 use crate::domain::{
-    Command, Failure, FailureCode, FileRow, FileState, ModelRow, ModelState, RepoReference,
-    sanitize,
+    CacheKind, Command, Failure, FailureCode, FileRow, FileState, ModelRow, ModelState,
+    RepoReference, sanitize,
 };
-use crate::store::{Listing, Shelf, Store, count, duration, is_at, size};
+use crate::store::{FOLDER, Listing, Shelf, Store, count, duration, is_at, size};
 
 /// A model, with its files where those were asked for.
 type Row<'a> = (&'a ModelRow, Option<&'a [FileRow]>);
@@ -205,8 +205,24 @@ fn revision_words(row: &ModelRow) -> String {
     if !row.refs.is_empty() {
         return row.refs.join(", ");
     }
-    row.commit
-        .map_or_else(|| row.revision.clone(), |commit| commit.short())
+    match row.commit {
+        Some(commit) => commit.short(),
+        // A ref may have the same name, and it means something else.
+        None if is_branch_folder(row) => format!("{FOLDER}{}", row.revision),
+        None => row.revision.clone(),
+    }
+}
+
+/// Whether it is a folder of a Hub cache that is named after something else than a commit.
+fn is_branch_folder(row: &ModelRow) -> bool {
+    let folder = std::path::Path::new(&row.snapshot);
+    row.cache == CacheKind::Hub
+        && folder
+            .file_name()
+            .is_some_and(|name| name == row.revision.as_str())
+        && folder
+            .parent()
+            .is_some_and(|parent| parent.ends_with("snapshots"))
 }
 
 fn state_words(row: &ModelRow) -> String {

@@ -8,6 +8,7 @@ use super::ask::{Answer, ask, ask_for};
 use super::discards::plan_text;
 use super::document::{self, Removals};
 use super::exit::{Ending, Work, judge};
+use super::finding::fresh_words;
 use super::follow::{Console, Session, follow};
 use super::look::look;
 use super::output::{Format, Output};
@@ -141,20 +142,34 @@ async fn carry_out(
     let plan = &planned.plan;
     if plan.steps.is_empty() && planned.trash.is_empty() {
         let is_partials_only = args.incomplete && !args.unreferenced && !args.corrupt;
-        console.talk.remark(if is_partials_only {
+        let fresh = if args.incomplete {
+            let repos = args.repos().unwrap_or_default();
+            store.shelf().fresh_partials(&repos)
+        } else {
+            (0, 0)
+        };
+        let what = if is_partials_only {
             "no unfinished blob that nobody is writing"
         } else {
             "nothing is to be taken away"
+        };
+        console.talk.remark(&match fresh_words(fresh) {
+            Some(words) => format!("{what}; {words}"),
+            None => what.to_owned(),
         });
         if console.output.format == Format::Human {
             let now_ms = store.last_ms().unwrap_or(session.started_ms);
-            console.printer.text(&plan_text(planned, now_ms));
+            let is_full = console.output.verbose > 0;
+            let text = plan_text(planned, now_ms, is_full);
+            console.printer.text(&text);
         }
         return Ending::done(done);
     }
     if console.output.format == Format::Human {
         let now_ms = store.last_ms().unwrap_or(session.started_ms);
-        console.printer.text(&plan_text(planned, now_ms));
+        let is_full = console.output.verbose > 0;
+        let text = plan_text(planned, now_ms, is_full);
+        console.printer.text(&text);
         if let Some(failure) = console.printer.unshown() {
             // What could not be shown must not be done.
             return Ending::refused(failure);

@@ -83,7 +83,7 @@ async fn run(mut session: Session<'_>, args: &TrashArgs, mut console: Console<'_
             }
         }
         if let Some(result) = result {
-            let text = result_text(result);
+            let text = result_text(result, console.output.verbose > 0);
             console.printer.text(&text);
         }
     }
@@ -135,7 +135,7 @@ async fn empty(
     if console.output.format == Format::Human {
         let now_ms = store.last_ms().unwrap_or(session.started_ms);
         console.printer.text(&rows_text(shown, now_ms));
-        if let Some(failure) = console.printer.failure() {
+        if let Some(failure) = console.printer.unshown() {
             // What could not be shown must not be done.
             return Ending::refused(failure);
         }
@@ -168,7 +168,10 @@ async fn empty(
     send(session, console, store, TrashRequest::Empty { rows }).await
 }
 
-fn result_text(result: &TrashResult) -> String {
+/// What was done, the sum first. Long lists are cut where nobody asked for all of it: nothing is lost by
+/// what was put back.
+fn result_text(result: &TrashResult, is_full: bool) -> String {
+    const SHOWN: usize = 20;
     let mut text = if result.restored.is_empty() && result.restored_bytes == 0 {
         format!(
             "freed {} of {}\n",
@@ -182,8 +185,12 @@ fn result_text(result: &TrashResult) -> String {
             result.ids.join(", ")
         )
     };
-    for path in &result.restored {
+    let shown = if is_full { usize::MAX } else { SHOWN };
+    for path in result.restored.iter().take(shown) {
         text.extend([sanitize(path).as_str(), "\n"]);
+    }
+    if let Some(more @ 1..) = result.restored.len().checked_sub(shown) {
+        text.extend(["and ", &more.to_string(), " more: -v shows all\n"]);
     }
     for kept in &result.kept {
         let line = sanitize(&format!("stays in the trash: {}: {}", kept.path, kept.why));

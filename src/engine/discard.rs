@@ -4,6 +4,7 @@
 //! Never changes anything, and hashes nothing: what is known to be wrong was hashed before.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -48,7 +49,7 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, request: DiscardR
 enum Choice {
     Repo(DiscardReason),
     Revisions(Vec<String>, DiscardReason),
-    Blobs(Vec<Etag>),
+    Blobs(Vec<Etag>, Vec<PathBuf>),
 }
 
 fn plan(
@@ -194,7 +195,7 @@ impl Planning<'_> {
                 }
                 Some(_) => {}
                 None => {
-                    let there: Vec<&str> = folders.iter().map(|it| it.revision.as_str()).collect();
+                    let there: Vec<String> = folders.iter().map(|it| name_of(it)).collect();
                     self.failures.push(
                         Failure::new(
                             FailureCode::Incomplete,
@@ -216,7 +217,13 @@ impl Planning<'_> {
                 .is_some_and(|at_ms| now_ms(now).saturating_sub(at_ms) >= unused_ms),
         };
         let due: Vec<&ModelRow> = wanted.iter().copied().filter(|it| is_due(it)).collect();
-        for choice in self.choices(&due, rows, (is_whole, folders.len())) {
+        let aside = if self.request.is_corrupt && is_whole {
+            // Where the folder cannot be read, the blobs in it are told of.
+            cache::put_aside(self.layout, repo, now).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        for choice in self.choices(&due, rows, aside, (is_whole, folders.len())) {
             self.add(repo, &choice, &due);
         }
     }
@@ -226,6 +233,7 @@ impl Planning<'_> {
         &self,
         due: &[&ModelRow],
         rows: &[(ModelRow, Vec<FileRow>)],
+        aside: Vec<PathBuf>,
         (is_whole, all): (bool, usize),
     ) -> Vec<Choice> {
         let mut choices = Vec::new();
@@ -276,8 +284,8 @@ impl Planning<'_> {
                 })
                 .filter_map(|file| Etag::new(file.etag.as_deref()?).ok())
                 .collect();
-            if !wrong.is_empty() {
-                choices.push(Choice::Blobs(wrong.into_iter().collect()));
+            if !(wrong.is_empty() && aside.is_empty()) {
+                choices.push(Choice::Blobs(wrong.into_iter().collect(), aside));
             }
         }
         choices
@@ -287,7 +295,7 @@ impl Planning<'_> {
         let (selection, reason) = match choice {
             Choice::Repo(reason) => (Selection::Repo, *reason),
             Choice::Revisions(names, reason) => (Selection::Revisions(names), *reason),
-            Choice::Blobs(etags) => (Selection::Blobs(etags), DiscardReason::Corrupt),
+            Choice::Blobs(etags, aside) => (Selection::Blobs(etags, aside), DiscardReason::Corrupt),
         };
         let planned = cache::plan_discard(
             self.layout,
@@ -344,16 +352,17 @@ impl Planning<'_> {
     }
 }
 
-/// The snapshot that a ref, a commit or its beginning, or a folder's name means.
+/// The snapshot that a ref, a commit or its beginning, or a folder's name means. A ref comes first:
+/// `snapshots/main` means the folder and nothing else.
 fn named<'a>(models: &[&'a ModelRow], revision: &str) -> Option<&'a ModelRow> {
     if let Some(folder) = revision.strip_prefix("snapshots/") {
         let is_it = |model: &&&ModelRow| model.revision == folder;
         return models.iter().find(is_it).copied();
     }
-    let by_name = |model: &&&ModelRow| {
-        model.revision == revision || model.refs.iter().any(|name| name == revision)
-    };
-    if let Some(found) = models.iter().find(by_name) {
+    let by_ref = |model: &&&ModelRow| model.refs.iter().any(|name| name == revision);
+    let by_name = |model: &&&ModelRow| model.revision == revision;
+    let mut all = models.iter();
+    if let Some(found) = all.find(by_ref).or_else(|| models.iter().find(by_name)) {
         return Some(found);
     }
     let is_short = revision.len() >= SHORT_COMMIT && Commit::new(revision).is_err();
@@ -362,6 +371,14 @@ fn named<'a>(models: &[&'a ModelRow], revision: &str) -> Option<&'a ModelRow> {
         .filter(|model| is_short && model.commit.is_some() && model.revision.starts_with(revision));
     let first = found.next()?;
     found.next().is_none().then_some(first)
+}
+
+/// A snapshot as a purge can be told of it.
+fn name_of(model: &ModelRow) -> String {
+    match model.commit {
+        Some(_) => model.revision.clone(),
+        None => format!("snapshots/{}", model.revision),
+    }
 }
 
 fn now_ms(now: SystemTime) -> u64 {

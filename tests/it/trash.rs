@@ -349,9 +349,15 @@ async fn what_was_pulled_again_stays() {
     home.run(&["purge", MODEL, "--yes"]).assert_code(0);
     home.run(&["pull", MODEL]).assert_code(0);
     let present = tree(&folder(&home, MODEL));
+    // Another thing has the place of one of the refs.
+    let v1 = folder(&home, MODEL).join("refs/v1");
+    fs::copy(folder(&home, MODEL).join("refs/main"), &v1).unwrap();
     let back = home.run(&["trash", "restore", "last"]);
     back.assert_code(0);
     assert!(back.stdout.contains("that stays"), "{}", back.stdout);
+    fs::remove_file(v1).unwrap();
+    home.run(&["pull", MODEL, "--revision", "v1"])
+        .assert_code(0);
     let after = tree(&folder(&home, MODEL));
     assert!(
         present
@@ -380,7 +386,9 @@ async fn bytes_that_changed_in_the_trash_stay_there_and_are_said() {
     assert!(back.stdout.contains("not those of its name"), "{back:?}");
     assert_readable(&home, "put back");
     assert!(blob.is_file());
-    home.run(&["verify"]).assert_code(0);
+    let lacking = home.run(&["verify"]);
+    lacking.assert_code(3);
+    assert!(lacking.stdout.contains("is missing"), "{lacking:?}");
     home.run(&["pull", OTHER]).assert_code(0);
     home.run(&["ready", OTHER]).assert_code(0);
 }

@@ -43,6 +43,8 @@ pub(super) enum Proof {
     AsItWas,
 }
 
+/// Files up to this length are compared byte by byte.
+const SMALL_BYTES: u64 = 1 << 20;
 const HERE: &str = "something has its place again, and that stays";
 const WRONG: &str = "its bytes are not those of its name: pull the model, which fetches it";
 
@@ -310,6 +312,10 @@ impl Merge<'_> {
                 Ok(())
             }
             Ok(false) => Ok(()),
+            // The same twice is of no use to anybody, and would be an entry that nobody can put back.
+            Err(Error::Io { source, .. }) if is_taken(&source) && is_same(from, to) => {
+                fs::remove_file(from).map_err(Error::at("remove", from))
+            }
             Err(Error::Io { source, .. }) if is_taken(&source) => {
                 self.keep(to, HERE);
                 Ok(())
@@ -335,6 +341,18 @@ fn is_taken(error: &io::Error) -> bool {
             | io::ErrorKind::DirectoryNotEmpty
             | io::ErrorKind::IsADirectory
     )
+}
+
+/// Whether two links have one text, or two small files one content.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let (Ok(a), Ok(b)) = (one.symlink_metadata(), other.symlink_metadata()) else {
+        return false;
+    };
+    if a.is_symlink() && b.is_symlink() {
+        return matches!((fs::read_link(one), fs::read_link(other)), (Ok(a), Ok(b)) if a == b);
+    }
+    let is_small = a.is_file() && b.is_file() && a.len() == b.len() && a.len() <= SMALL_BYTES;
+    is_small && matches!((fs::read(one), fs::read(other)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Whether a link would lead to something if it stood at `place`.

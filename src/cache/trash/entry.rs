@@ -221,14 +221,17 @@ impl Entry {
 
     /// Takes the entry away if nothing is left in it, else lets it rest.
     fn close(&mut self) -> Result<()> {
-        let has_content = !leaves(&self.content())?
-            .iter()
-            .all(|path| is_own_folder(path));
-        if has_content {
+        if self.has_content()? {
             return self.becomes(State::Resting);
         }
         self.becomes(State::Emptying)?;
         remove_entry(&self.path())
+    }
+
+    /// Whether anything but folders lies in it.
+    fn has_content(&self) -> Result<bool> {
+        let inside = leaves(&self.content())?;
+        Ok(!inside.iter().all(|path| is_own_folder(path)))
     }
 
     /// Frees it; the bytes that are free now.
@@ -318,6 +321,11 @@ impl Entry {
                     "putting `{repo}` back was cut off: the rest of it is back{}",
                     kept_words(&back)
                 )
+            }
+            State::Emptying if !self.has_content()? => {
+                // All of it is back, or gone: only its folder was left.
+                remove_entry(&self.path())?;
+                return Ok(None);
             }
             State::Emptying => {
                 remove_entry(&self.path())?;

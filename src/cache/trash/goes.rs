@@ -7,17 +7,24 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use super::super::partials::since_epoch_ms;
+use super::super::leftovers::is_swapped;
+use super::super::partials::{distance, since_epoch_ms};
 use super::super::salvage::{etag_of, exact_etag};
 use super::super::sight::is_own_folder;
+use super::super::staging::is_number;
 use super::super::{Error, Layout, Result, refs_of};
 use super::chains::Chains;
 use crate::domain::{Commit, DiscardKind, DiscardPath, Etag, RepoId};
 use crate::host;
+
+/// A file that gave way so long ago is not wanted back by who moved it.
+const RESTED: Duration = Duration::from_mins(1);
 
 /// What of a repo shall go.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +33,8 @@ pub enum Selection<'a> {
     Repo,
     /// These snapshots, by the names of their folders.
     Revisions(&'a [String]),
-    /// These blobs, and all pointers to them.
-    Blobs(&'a [Etag]),
+    /// These blobs, and all pointers to them; and these files beside them that gave way to others.
+    Blobs(&'a [Etag], &'a [PathBuf]),
 }
 
 impl Selection<'_> {
@@ -36,7 +43,7 @@ impl Selection<'_> {
         match self {
             Self::Repo => DiscardKind::Repo,
             Self::Revisions(_) => DiscardKind::Revisions,
-            Self::Blobs(_) => DiscardKind::Corrupt,
+            Self::Blobs(..) => DiscardKind::Corrupt,
         }
     }
 }
@@ -69,7 +76,7 @@ pub fn going(layout: &Layout, repo: &RepoId, selection: Selection<'_>) -> Result
     let units = match selection {
         Selection::Repo => of_repo(layout, repo)?,
         Selection::Revisions(names) => of_revisions(layout, repo, names)?,
-        Selection::Blobs(etags) => of_blobs(layout, repo, etags)?,
+        Selection::Blobs(etags, aside) => of_blobs(layout, repo, etags, aside)?,
     };
     let mut going = Going::default();
     let mut inodes = BTreeSet::new();
@@ -195,7 +202,12 @@ fn of_revisions(layout: &Layout, repo: &RepoId, names: &[String]) -> Result<Vec<
 
 /// Blobs and every pointer that leads to one of them, also by way of other pointers: those first
 /// that are the farthest away.
-fn of_blobs(layout: &Layout, repo: &RepoId, etags: &[Etag]) -> Result<Vec<PathBuf>> {
+fn of_blobs(
+    layout: &Layout,
+    repo: &RepoId,
+    etags: &[Etag],
+    aside: &[PathBuf],
+) -> Result<Vec<PathBuf>> {
     let names: BTreeSet<OsString> = etags.iter().map(|etag| etag.to_string().into()).collect();
     let mut chains = Chains::of(layout);
     let contents = chains.folder(&layout.blobs(repo))?;
@@ -226,7 +238,45 @@ fn of_blobs(layout: &Layout, repo: &RepoId, etags: &[Etag]) -> Result<Vec<PathBu
     let blobs = layout.blobs(repo);
     let there = names.iter().map(|name| blobs.join(name));
     units.extend(there.filter(|blob| blob.symlink_metadata().is_ok()));
+    let is_still = |path: &&PathBuf| path.parent() == Some(&blobs) && gave_way(path).is_some();
+    units.extend(aside.iter().filter(is_still).cloned());
     Ok(units)
+}
+
+/// The content whose name a file had before others got it: `<etag>.<8 hex>.corrupt` of larder, or
+/// Python's `.<etag>.<8 hex>.old`.
+fn gave_way(path: &Path) -> Option<Etag> {
+    let name = path.file_name()?.to_str()?;
+    path.symlink_metadata().ok().filter(fs::Metadata::is_file)?;
+    if let Some(blob) = is_swapped(name, "old") {
+        return exact_etag(blob);
+    }
+    let (etag, number) = name.strip_suffix(".corrupt")?.split_once('.')?;
+    exact_etag(etag).filter(|_| is_number(number))
+}
+
+/// Files of a repo that gave way to others, as the doctor names them. One that Python moved away a
+/// moment ago it may want back, and one whose place nobody has may be the only copy.
+///
+/// # Errors
+/// If the folder of the blobs cannot be read.
+pub fn put_aside(layout: &Layout, repo: &RepoId, now: SystemTime) -> Result<Vec<PathBuf>> {
+    let blobs = layout.blobs(repo);
+    if !is_own_folder(&layout.repo(repo)) || !is_own_folder(&blobs) {
+        return Ok(Vec::new());
+    }
+    let is_meant = |path: &PathBuf| {
+        let Some(etag) = gave_way(path) else {
+            return false;
+        };
+        let is_larders = path.extension().is_some_and(|end| end == "corrupt");
+        let is_rested = || {
+            let modified = path.symlink_metadata().and_then(|found| found.modified());
+            modified.is_ok_and(|modified| distance(now, modified) >= RESTED)
+        };
+        is_larders || (blobs.join(etag.to_string()).symlink_metadata().is_ok() && is_rested())
+    };
+    Ok(entries(&blobs)?.into_iter().filter(is_meant).collect())
 }
 
 /// A whole repo, if nothing of another one leads into it.

@@ -16,12 +16,12 @@ mod tests;
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub use self::back::Back;
 pub use self::bin::Bin;
-pub use self::goes::{Going, Selection, going};
+pub use self::goes::{Going, Selection, going, put_aside};
 
 use self::bin::Taken;
 use self::entry::{Entry, PAYLOADS, State};
@@ -31,6 +31,7 @@ use super::blob::{self, Check, Verdict};
 use super::holders::{held_locks_of, marker_row, other_download};
 use super::lock::{self, BlobLock, LockAttempt};
 use super::partials::{Contents, Eyes, partials_of, since_epoch_ms};
+use super::salvage::exact_etag;
 use super::{Error, Layout, Result};
 use crate::domain::{
     Discard, DiscardKind, DiscardReason, Etag, LockState, PartialState, PlanStep, RepoId, TrashRow,
@@ -114,6 +115,11 @@ pub fn plan_discard(
             why: who,
         });
     }
+    if layout.root().to_str().is_none() {
+        return Err(Stays::because(
+            "the path of the cache is no UTF-8, so nobody could note down where it is to be put back",
+        ));
+    }
     let kind = selection.kind();
     let bin = Bin::for_discard(layout, repo, kind).filter(|_| !is_now);
     if bin.is_none() && !is_now {
@@ -133,7 +139,7 @@ pub fn plan_discard(
         what: match selection {
             Selection::Repo => Vec::new(),
             Selection::Revisions(names) => names.iter().map(|name| sanitize(name)).collect(),
-            Selection::Blobs(etags) => etags.iter().map(ToString::to_string).collect(),
+            Selection::Blobs(etags, _) => etags.iter().map(ToString::to_string).collect(),
         },
         reason,
         paths: going.paths,
@@ -155,10 +161,16 @@ pub fn discard(layout: &Layout, planned: &Discard, eyes: &Eyes<'_>) -> Result<Di
         .filter(|_| kind == DiscardKind::Corrupt)
         .filter_map(|name| Etag::new(name).ok())
         .collect();
+    let paths: Vec<PathBuf> = planned
+        .paths
+        .iter()
+        .filter(|_| kind == DiscardKind::Corrupt)
+        .map(|path| PathBuf::from(&path.path))
+        .collect();
     let selection = match kind {
         DiscardKind::Repo => Selection::Repo,
         DiscardKind::Revisions => Selection::Revisions(&planned.what),
-        DiscardKind::Corrupt => Selection::Blobs(&etags),
+        DiscardKind::Corrupt => Selection::Blobs(&etags, &paths),
     };
     let bin = if planned.trash.is_some() {
         Bin::for_discard(layout, repo, kind)
@@ -194,6 +206,15 @@ pub fn discard(layout: &Layout, planned: &Discard, eyes: &Eyes<'_>) -> Result<Di
     for etag in &etags {
         if is_right(layout, repo, etag) {
             return Err(format!("the bytes of {etag} are right"));
+        }
+    }
+    // Hashing takes minutes, and Python makes a link to a blob that is there without any lock.
+    if !etags.is_empty() {
+        if let Some(who) = writer(layout, repo, &[], eyes) {
+            return Err(who);
+        }
+        if look()?.paths != planned.paths {
+            return Err("it has changed while it was hashed".to_owned());
         }
     }
     let taken = bin
@@ -403,10 +424,9 @@ pub fn restore(layout: &Layout, repos: &[RepoId], row: &TrashRow) -> Result<Back
     if manifest.kind() == Some(DiscardKind::Corrupt) {
         let blobs = entry.content().join(&manifest.repo).join("blobs");
         for blob in entries(&blobs).unwrap_or_default() {
-            let etag = blob
-                .file_name()
-                .and_then(|name| Etag::new(name.to_str()?).ok());
-            if !etag.is_some_and(|etag| is_right_at(&blob, &etag)) {
+            let etag = blob.file_name().and_then(|name| exact_etag(name.to_str()?));
+            // What was put aside gets no content's name back.
+            if etag.is_some_and(|etag| !is_right_at(&blob, &etag)) {
                 return Err(format!(
                     "the bytes of `{}` are not those of its name: pull the model, which fetches it",
                     blob.display()
