@@ -231,7 +231,11 @@ fn overall_line(store: &Store, now_ms: u64, hidden: usize, has_bar: bool) -> Str
                 return sanitize(&other_pull_line(other));
             }
             return store.target().map_or_else(String::new, |target| {
-                sanitize(&format!("asking {} for {}", target.endpoint, target.repo))
+                sanitize(&if target.is_offline {
+                    format!("offline, looking for {} in the cache", target.repo)
+                } else {
+                    format!("asking {} for {}", target.endpoint, target.repo)
+                })
             });
         }
         Some(Phase::Ended) | None => return String::new(),

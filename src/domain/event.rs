@@ -307,6 +307,8 @@ pub enum Event {
         cache_dir: String,
         /// Whether it only plans.
         is_dry_run: bool,
+        /// Whether the endpoint is not asked: what is known on this machine has to do.
+        is_offline: bool,
     },
     /// Asking the Hub failed and will be tried again.
     ListingRetried {

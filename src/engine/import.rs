@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -18,6 +18,7 @@ use super::emit::Emitter;
 use super::history;
 use super::job::{Halt, Job, blocking, heard_stop};
 use super::known::Source as Listing;
+use super::marker::Keeper;
 use super::offers::Offers;
 use super::prepare::{Listed, look, resolve, selection};
 use super::publish::Publication;
@@ -117,6 +118,7 @@ async fn prepare(
     );
     let (layout, offered) = blocking(move || {
         let layout = Layout::new(resolve(&cache_dir, "cache")?);
+        require_there(&paths)?;
         let offered = cache::offered(&paths, &|| !halt.is_cancelled()).map_err(Halt::of_cache)?;
         Ok::<_, Halt>((layout, Arc::new(offered)))
     })
@@ -195,6 +197,22 @@ async fn prepare(
     })
 }
 
+/// What was named and is not there is a slip of the keys, and says nothing of the disk.
+fn require_there(paths: &[PathBuf]) -> Result<(), Failure> {
+    let gone = paths.iter().find(|path| {
+        let looked = path.metadata();
+        looked.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    });
+    gone.map_or(Ok(()), |path| {
+        let name = sanitize(&path.to_string_lossy());
+        let what = match path.symlink_metadata() {
+            Ok(_) => format!("the link `{name}` leads to nothing"),
+            Err(_) => format!("there is no file or folder `{name}`"),
+        };
+        Err(Failure::new(FailureCode::Usage, what).because("nothing was imported"))
+    })
+}
+
 /// Begins what a face shows as it shows a pull.
 async fn say_what(shared: &Shared, emitter: &Emitter, request: &ImportRequest, listed: &Listed) {
     let endpoint = shared.config.endpoint.as_str().trim_end_matches('/');
@@ -205,6 +223,7 @@ async fn say_what(shared: &Shared, emitter: &Emitter, request: &ImportRequest, l
             endpoint: endpoint.to_owned(),
             cache_dir: shared.config.cache_dir.display().to_string(),
             is_dry_run: request.dry_run,
+            is_offline: shared.config.is_offline,
         })
         .await;
     emitter
@@ -276,9 +295,34 @@ async fn carry_out(
     };
     let job = job_of(shared, emitter, (&layout, &plan), Some(offers), order).await;
     sweep(&job).await;
+    let keeper = Keeper::of_import(&job, &plan).await;
+    let done = place(
+        shared,
+        emitter,
+        request,
+        &job,
+        (listed, required),
+        (plan, chosen),
+        commands,
+    )
+    .await;
+    keeper.end().await;
+    done
+}
+
+/// Takes the files in, and makes visible what is proven.
+async fn place(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    request: &ImportRequest,
+    job: &Arc<Job>,
+    (listed, required): (Listed, Vec<RemoteFile>),
+    (plan, chosen): (PullPlan, Vec<RemoteFile>),
+    commands: &mut mpsc::Receiver<Command>,
+) -> Result<Outcome, Halt> {
     let mut board = Board::new(&plan.files, &chosen);
-    let settled = board.run(&job, commands).await;
-    keep_diary(shared, &job).await;
+    let settled = board.run(job, commands).await;
+    keep_diary(shared, job).await;
     match settled {
         Settled::Cancelled => return Ok(Outcome::Cancelled),
         Settled::Failed(failures) => {
@@ -301,7 +345,7 @@ async fn carry_out(
         .map(|(_, file)| file.clone())
         .collect();
     let publication = Arc::new(Publication {
-        layout,
+        layout: job.layout.clone(),
         repo: plan.repo.clone(),
         revision: request.revision.clone(),
         commit: plan.commit,
@@ -311,12 +355,12 @@ async fn carry_out(
         required: required.iter().map(|file| file.path.clone()).collect(),
         is_pinned: request.commit.is_some(),
     });
-    let result = publish(&job, &publication, &plan, &required).await?;
+    let result = publish(job, &publication, &plan, &required).await?;
     if listed.is_afresh && listed.refused.is_empty() {
         keep_listing(shared, emitter, &publication).await;
     }
     if result.is_complete() {
-        let (memory, job) = (Arc::clone(&shared.memory), Arc::clone(&job));
+        let (memory, job) = (Arc::clone(&shared.memory), Arc::clone(job));
         let revision = request.revision.clone();
         blocking(move || memory.forget_unfinished(job.layout.root(), &job.repo, &revision)).await?;
     }
@@ -396,7 +440,7 @@ struct Reading {
     stop: CancellationToken,
     layout: Layout,
     repo: Option<RepoId>,
-    known: HashMap<std::path::PathBuf, [Etag; 2]>,
+    known: HashMap<PathBuf, [Etag; 2]>,
 }
 
 impl Eyes for Reading {

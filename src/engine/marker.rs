@@ -38,6 +38,17 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Makes the marker, if bytes are to be fetched; else as soon as some come all the same.
     pub(super) async fn start(job: &Arc<Job>, plan: &PullPlan) -> Self {
+        let is_wanted = plan.fetch_bytes > 0 || job.is_forced;
+        Self::keep(job, plan, is_wanted).await
+    }
+
+    /// Makes the marker for bytes that come from this machine: until they have their pointers, nothing
+    /// leads to them, and nobody else is to take them for waste.
+    pub(super) async fn of_import(job: &Arc<Job>, plan: &PullPlan) -> Self {
+        Self::keep(job, plan, true).await
+    }
+
+    async fn keep(job: &Arc<Job>, plan: &PullPlan, is_wanted: bool) -> Self {
         let totals = Totals {
             files: plan.files.len() as u64,
             bytes: plan.total_bytes,
@@ -46,7 +57,7 @@ impl Keeper {
         let mut keeping = Keeping {
             job: Arc::clone(job),
             totals,
-            is_wanted: plan.fetch_bytes > 0 || job.is_forced,
+            is_wanted,
             is_told: false,
             // A local dir has none: a file like that would be one of the model's.
             is_given_up: job.layout.is_local(),

@@ -58,6 +58,7 @@ pub(super) async fn run(
                 .to_owned(),
             cache_dir: shared.config.cache_dir.display().to_string(),
             is_dry_run: request.dry_run,
+            is_offline: shared.config.is_offline,
         })
         .await;
     if !request.dry_run {

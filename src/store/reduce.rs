@@ -18,6 +18,41 @@ use crate::domain::{
 /// Pulls that are remembered; only ended ones are forgotten.
 const PULLS_KEPT: usize = 64;
 
+/// A pull was accepted; that of a job that is known goes on.
+fn pull_started(store: &mut Store, stamped: &Stamped) {
+    let Event::PullStarted {
+        repo,
+        revision,
+        endpoint,
+        cache_dir,
+        is_dry_run,
+        is_offline,
+    } = &stamped.event
+    else {
+        return;
+    };
+    let (at_ms, job) = (store.last_ms, stamped.job);
+    if store.pull(job).is_some() {
+        return;
+    }
+    let target = Target {
+        repo: repo.clone(),
+        revision: revision.clone(),
+        commit: None,
+        endpoint: endpoint.clone(),
+        cache_dir: cache_dir.clone(),
+        is_offline: *is_offline,
+    };
+    let line = if *is_offline {
+        format!("offline, looking for {repo} @ {revision} in the cache {cache_dir}")
+    } else {
+        format!("asking {endpoint} for {repo} @ {revision}; cache {cache_dir}")
+    };
+    store.log.write(at_ms, Level::Info, None, &line);
+    make_room(&mut store.pulls, *is_dry_run);
+    store.pulls.push(Pull::new(job, target, *is_dry_run, at_ms));
+}
+
 /// Folds one event.
 pub fn reduce(store: &mut Store, stamped: &Stamped) {
     store.last_ms = store.last_ms.max(stamped.at_ms);
@@ -27,27 +62,7 @@ pub fn reduce(store: &mut Store, stamped: &Stamped) {
         store.last_retry_ms = Some(at_ms);
     }
     match &stamped.event {
-        Event::PullStarted {
-            repo,
-            revision,
-            endpoint,
-            cache_dir,
-            is_dry_run,
-        } => {
-            if store.pull(job).is_none() {
-                let target = Target {
-                    repo: repo.clone(),
-                    revision: revision.clone(),
-                    commit: None,
-                    endpoint: endpoint.clone(),
-                    cache_dir: cache_dir.clone(),
-                };
-                let line = format!("asking {endpoint} for {repo} @ {revision}; cache {cache_dir}");
-                store.log.write(at_ms, Level::Info, None, &line);
-                make_room(&mut store.pulls, *is_dry_run);
-                store.pulls.push(Pull::new(job, target, *is_dry_run, at_ms));
-            }
-        }
+        Event::PullStarted { .. } => pull_started(store, stamped),
         Event::ModelsListed { models } => {
             store.shelf.saw_models(models);
             if let Some(listing) = listing_of(store, job) {

@@ -97,6 +97,7 @@ impl Script {
                 endpoint: "huggingface.co".to_owned(),
                 cache_dir: "/cache".to_owned(),
                 is_dry_run: false,
+                is_offline: false,
             },
         )
     }

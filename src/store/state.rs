@@ -55,6 +55,8 @@ pub struct Target {
     pub endpoint: String,
     /// The cache folder.
     pub cache_dir: String,
+    /// Whether the endpoint is not asked.
+    pub is_offline: bool,
 }
 
 /// How far a pull is.

@@ -66,6 +66,7 @@ pub(super) fn pull_started(repo: &RepoId, revision: &str) -> Event {
         endpoint: "http://127.0.0.1:1".to_owned(),
         cache_dir: "/cache".to_owned(),
         is_dry_run: false,
+        is_offline: false,
     }
 }
 

@@ -153,6 +153,7 @@ fn planned(repo: &RepoId, files: &[(&str, u64)]) -> Script {
                 endpoint: "huggingface.co".to_owned(),
                 cache_dir: CACHE.to_owned(),
                 is_dry_run: false,
+                is_offline: false,
             },
         )
         .then(

@@ -182,3 +182,29 @@ fn a_cache_that_cannot_be_written_is_said_to_hold_it_all_or_to_take_nothing() {
         assert!(ran.stderr.contains(word), "{word}: {ran:#?}");
     }
 }
+
+/// Until the pointers are there, nothing leads to what was taken in: other programs are told to wait.
+#[test]
+fn the_marker_is_there_from_the_first_blob_to_the_last_pointer_of_an_import() {
+    let mut kitchen = Kitchen::new();
+    let offered = Offered(plain_files(&mut kitchen));
+    let table = kitchen.table(Beginning::Nothing);
+    let seam = table.seam(&table.cache());
+    import(&table, &offered.0, Some(&seam)).expect_complete();
+    let log = seam.log();
+    let of = |part: &str| {
+        let is_it = |line: &&crate::support::seam::Line| {
+            [&line.path, &line.other]
+                .iter()
+                .any(|path| path.contains(part))
+        };
+        let mut lines = log.0.iter().filter(is_it).map(|line| line.number);
+        let first = lines
+            .next()
+            .unwrap_or_else(|| panic!("no {part}: {:?}", log.0));
+        (first, lines.next_back().unwrap_or(first))
+    };
+    let (marker, blobs, snapshots) = (of(".manual_download_lock"), of("blobs/"), of("snapshots/"));
+    assert!(marker.0 < blobs.0, "{marker:?} {blobs:?}");
+    assert!(marker.1 > snapshots.1, "{marker:?} {snapshots:?}");
+}
