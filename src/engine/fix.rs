@@ -68,7 +68,8 @@ fn fix(
     let mut lookout = Lookout::everywhere(shared);
     let seen = lookout.look(&Glance::Whole(None), None, clock.now())?;
     let findings = seen.cache.unwrap_or_default().findings;
-    let programs = Observer::once(layout.root());
+    // What programs have open is asked again when it is some seconds old: hashing takes minutes.
+    let mut observer = Observer::default();
     let ours = |repo: &RepoId, etag: &_| shared.at_work.of(repo, etag);
     let mut result = FixResult::default();
     let mut repos = BTreeSet::new();
@@ -77,7 +78,7 @@ fn fix(
         let eyes = Eyes {
             now: clock.now(),
             table: LockTable::read(),
-            programs: &programs,
+            programs: observer.look(layout.root()),
             ours: &ours,
         };
         let proposed = findings

@@ -64,7 +64,8 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
     let layout = Layout::new(root);
     let ours = |repo: &RepoId, etag: &_| shared.at_work.of(repo, etag);
     let mut result = PurgeResult::default();
-    let programs = Observer::once(layout.root());
+    // What programs have open is asked again when it is some seconds old: hashing takes minutes.
+    let mut observer = Observer::default();
     for step in &plan.steps {
         let kept = |path: &str, why: &str| Kept {
             path: sanitize(path),
@@ -81,7 +82,7 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
                 let eyes = Eyes {
                     now: clock.now(),
                     table: LockTable::default(),
-                    programs: &programs,
+                    programs: observer.look(layout.root()),
                     ours: &ours,
                 };
                 let planned = PlannedRemoval {
@@ -106,7 +107,7 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
                 let eyes = Eyes {
                     now: clock.now(),
                     table: LockTable::read(),
-                    programs: &programs,
+                    programs: observer.look(layout.root()),
                     ours: &ours,
                 };
                 match cache::discard(&layout, planned, &eyes) {
