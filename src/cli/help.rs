@@ -6,8 +6,8 @@ pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0    done; everything asked for is complete and verified
   1    several failures of different kinds
-  2    the call was wrong or refused; or nothing in the repo is for MLX
-  3    something in the cache is incomplete or broken
+  2    the call was wrong or refused: usage, read-only, no weights for MLX
+  3    incomplete, or something was found wrong
   4    another program is at work on the same model
   5    the network, a server or a proxy failed
   6    the Hub says no: token, access, repo, revision or file

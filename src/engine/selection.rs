@@ -218,12 +218,15 @@ fn what_is_there(files: &[RemoteFile]) -> String {
         .map(|file| format!("`{}`", sanitize_line(file.path.as_str(), 60)))
         .collect();
     let more = files.len().saturating_sub(SHOWN);
-    let tail = if more > 0 {
-        format!(" and {more} more")
+    if more > 0 {
+        format!(
+            "the largest of its {} files are {}",
+            files.len(),
+            names.join(", ")
+        )
     } else {
-        String::new()
-    };
-    format!("it has {}{tail}", names.join(", "))
+        format!("it has {}", names.join(", "))
+    }
 }
 
 /// Compiles `fnmatch` patterns the way `hf download` takes them: a trailing `/` means everything
