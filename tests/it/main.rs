@@ -42,6 +42,7 @@ mod local_dir;
 mod many;
 mod marker;
 mod neighbours;
+mod newcomer;
 mod old_app;
 #[cfg(target_os = "linux")]
 mod power;
