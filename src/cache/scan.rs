@@ -402,7 +402,10 @@ fn look(
         cache: CacheKind::Hub,
         revision: sanitize(revision),
         commit,
-        is_unreferenced: is_there && names.is_empty(),
+        // A ref that names nothing may have named this one.
+        is_unreferenced: is_there
+            && names.is_empty()
+            && refs.iter().all(|(_, value)| value.commit.is_some()),
         refs: names,
         snapshot: folder.to_string_lossy().into_owned(),
         size_bytes: tally.size_bytes,

@@ -209,6 +209,10 @@ fn refs_decide_who_is_unreferenced_broken_or_absent() {
     assert_eq!(rows[1].state, ModelState::Absent);
     assert_eq!(rows[1].commit, Some(commit('b')));
     assert!(!rows[1].is_unreferenced);
+
+    // It may have named this one.
+    fs::write(&main, "").unwrap();
+    assert!(!scene.model().is_unreferenced);
 }
 
 #[test]
@@ -274,6 +278,7 @@ fn a_ref_that_cannot_be_read_hides_nothing_else() {
     let [(model, _)] = &scan.rows[..] else {
         panic!("{:?}", scan.rows);
     };
+    assert!(!model.is_unreferenced);
     assert_eq!(
         (model.state, &model.refs),
         (ModelState::Complete, &vec!["main".to_owned()])

@@ -13,7 +13,7 @@ use crate::domain::{
     Change, Command, Event, Finding, JobId, Outcome, PlanStep, PullRequest, Revision, Stamped,
     VerifyTarget,
 };
-use crate::store::{FixPlan, Pull, Scope, Store, count, short};
+use crate::store::{FixPlan, Phase, Pull, Scope, Store, count, short};
 
 /// `f`: asks, with the plan.
 pub(super) fn fix(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
@@ -121,19 +121,26 @@ fn proceed(ui: &mut Ui) -> Option<Effect> {
 /// What follows an event: the next step of the repair that runs, and wrong bytes that were put
 /// aside go when the right ones are there.
 pub(super) fn heed(ui: &mut Ui, store: &Store, stamped: &Stamped) -> Vec<Effect> {
+    let job = stamped.job;
     match &stamped.event {
-        Event::FixStarted | Event::PullStarted { .. } => {
-            if let Some(mend) = ui
-                .mends
-                .front_mut()
-                .filter(|mend| mend.is_begun_by(stamped))
-            {
-                mend.job = Some(stamped.job);
+        Event::FixStarted => {
+            if let Some(mend) = ui.mends.front_mut().filter(|mend| mend.awaits_changes()) {
+                mend.job = Some(job);
+            }
+            Vec::new()
+        }
+        // One that runs already is not started again, and says so.
+        Event::PullStarted { .. } | Event::Noted { .. } => {
+            let pull = store.pulls().find(|pull| pull.job() == job);
+            let pull = pull.filter(|pull| pull.phase() != Phase::Ended);
+            let mend = ui.mends.front_mut();
+            if let Some(mend) = mend.filter(|mend| pull.is_some_and(|pull| mend.awaits(pull))) {
+                mend.job = Some(job);
             }
             Vec::new()
         }
         Event::FindingsSeen { .. } => forget_wrong_bytes(ui, store).into_iter().collect(),
-        Event::Ended(outcome) => ended(ui, store, stamped.job, outcome),
+        Event::Ended(outcome) => ended(ui, store, job, outcome),
         _ => Vec::new(),
     }
 }

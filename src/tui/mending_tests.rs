@@ -112,6 +112,9 @@ fn a_repair_is_done_in_the_order_that_was_shown() {
     let other = RepoId::new(repo().kind(), "some/other").unwrap();
     desk.heeds(8, pull_started(&other, "main"));
     assert!(desk.heeds(8, complete()).is_empty());
+    // Nor is one of another revision.
+    desk.heeds(8, pull_started(&repo(), "v2"));
+    assert!(desk.heeds(8, complete()).is_empty());
     desk.heeds(9, pull_started(&repo(), "main"));
     let then = desk.heeds(9, failed());
     assert!(is_pull_of(&then, "dev"), "{then:?}");
@@ -223,4 +226,19 @@ fn wrong_bytes_that_were_put_aside_go_when_a_look_finds_them() {
     assert!(desk.heeds(2, sees).is_empty());
     assert!(desk.heeds(3, fixed()).is_empty());
     assert!(desk.ui.mends.iter().collect::<Vec<&Mend>>().is_empty());
+}
+
+#[test]
+fn a_pull_that_runs_already_is_waited_for() {
+    let mut desk = Desk::on(&Script::new());
+    desk.heeds(3, pull_started(&repo(), "main"));
+    desk.says_yes(FixPlan {
+        first: Plan::default(),
+        pulls: vec![pull_of("main")],
+        ..plan()
+    });
+    let note = "it is being fetched already".to_owned();
+    assert!(desk.heeds(3, Event::Noted { note }).is_empty());
+    let then = desk.heeds(3, complete());
+    assert!(is_fix_of(&then, "/cache/last"), "{then:?}");
 }

@@ -13,10 +13,8 @@ use super::pane::Pane;
 use super::rows::ModelKey;
 use super::theme::{Theme, ThemeName};
 use crate::domain::Level;
-use crate::domain::{
-    DiscardRequest, Event, JobId, Plan, PullRequest, RepoId, Stamped, UnfinishedPull,
-};
-use crate::store::FixPlan;
+use crate::domain::{DiscardRequest, JobId, Plan, PullRequest, RepoId, UnfinishedPull};
+use crate::store::{FixPlan, Pull};
 
 /// A selection that stays on its row while rows come and go around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,20 +151,23 @@ pub enum Stage {
 }
 
 impl Mend {
-    /// Whether an event tells that what it waits for has begun.
-    pub fn is_begun_by(&self, stamped: &Stamped) -> bool {
-        if self.job.is_some() {
+    /// Whether it waits for changes to begin.
+    pub const fn awaits_changes(&self) -> bool {
+        self.job.is_none() && matches!(self.stage, Stage::First | Stage::Last)
+    }
+
+    /// Whether this is the pull that it waits for, whoever asked for it.
+    pub fn awaits(&self, pull: &Pull) -> bool {
+        let Stage::Pull(at) = self.stage else {
             return false;
-        }
-        match (&stamped.event, self.stage) {
-            (Event::FixStarted, Stage::First | Stage::Last) => true,
-            (Event::PullStarted { repo, .. }, Stage::Pull(at)) => self
-                .plan
-                .pulls
-                .get(at)
-                .is_some_and(|pull| pull.repo == *repo),
-            _ => false,
-        }
+        };
+        let target = pull.target();
+        self.job.is_none()
+            && self.plan.pulls.get(at).is_some_and(|wanted| {
+                wanted.repo.kind() == target.repo.kind()
+                    && wanted.repo.name().eq_ignore_ascii_case(target.repo.name())
+                    && wanted.revision == target.revision.as_str()
+            })
     }
 
     /// The last stage in which there is something to do.

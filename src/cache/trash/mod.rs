@@ -31,6 +31,7 @@ use super::blob::{self, Check, Verdict};
 use super::holders::{held_locks_of, marker_row, other_download};
 use super::lock::{self, BlobLock, LockAttempt};
 use super::partials::{Contents, Eyes, partials_of, since_epoch_ms};
+use super::refs::{is_leftover, refs_of};
 use super::salvage::exact_etag;
 use super::{Error, Layout, Result};
 use crate::domain::{
@@ -120,6 +121,7 @@ pub fn plan_discard(
             "the path of the cache is no UTF-8, so nobody could note down where it is to be put back",
         ));
     }
+    require_reason(layout, repo, selection, reason).map_err(Stays::because)?;
     let kind = selection.kind();
     let bin = Bin::for_discard(layout, repo, kind).filter(|_| !is_now);
     if bin.is_none() && !is_now {
@@ -147,6 +149,37 @@ pub fn plan_discard(
         accessed_ms: None,
         trash: bin.map(|bin| bin.folder().to_string_lossy().into_owned()),
     })
+}
+
+/// That no ref names what goes because no ref names it. One that cannot be read, or holds no commit,
+/// may have named it.
+fn require_reason(
+    layout: &Layout,
+    repo: &RepoId,
+    selection: Selection<'_>,
+    reason: DiscardReason,
+) -> Result<(), String> {
+    if reason != DiscardReason::Unreferenced {
+        return Ok(());
+    }
+    let refs = refs_of(layout, repo).map_err(|error| with_causes(&error))?;
+    for (name, value) in refs.iter().filter(|(name, _)| !is_leftover(name)) {
+        let shown = sanitize(name);
+        let Some(commit) = value.commit.map(|commit| commit.to_string()) else {
+            return Err(format!(
+                "the ref `{shown}` holds no commit hash, and may have named it"
+            ));
+        };
+        let is_named = match selection {
+            Selection::Repo => layout.snapshots(repo).join(&commit).exists(),
+            Selection::Revisions(names) => names.contains(&commit),
+            Selection::Blobs(..) => false,
+        };
+        if is_named {
+            return Err(format!("the ref `{shown}` names it"));
+        }
+    }
+    Ok(())
 }
 
 /// Takes away what a shown plan names, if it is still what was shown and nobody writes there.
@@ -188,6 +221,7 @@ pub fn discard(layout: &Layout, planned: &Discard, eyes: &Eyes<'_>) -> Result<Di
         return Err("it has a trash of its own, with something in it".to_owned());
     }
     let look = || going(layout, repo, selection).map_err(|error| with_causes(&error));
+    require_reason(layout, repo, selection, planned.reason)?;
     let first = look()?;
     let _locks = hold_all(layout, repo, &first.etags, eyes)?;
     if let Some(who) = writer(layout, repo, &[], eyes) {

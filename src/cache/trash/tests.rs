@@ -820,3 +820,43 @@ fn what_gave_way_to_others_goes_with_the_corrupt_and_comes_back() {
     scene.restore(&id).unwrap();
     assert_eq!(scene.tree(), before);
 }
+
+#[test]
+fn what_a_ref_may_have_named_is_not_called_unreferenced() {
+    let scene = Scene::new();
+    let names = [scene.old.to_string()];
+    let plan = |selection: Selection<'_>| {
+        Scene::with_eyes(|eyes| {
+            let (layout, reason) = (&scene.layout, DiscardReason::Unreferenced);
+            plan_discard(layout, &scene.repo, selection, reason, false, eyes)
+        })
+    };
+    let why = |planned: Result<Discard, Stays>| planned.unwrap_err().why;
+    let refs = scene.layout.refs(&scene.repo);
+    assert!(why(plan(Selection::Revisions(&names))).contains("names it"));
+    fs::remove_file(refs.join("v1")).unwrap();
+    fs::remove_file(refs.join("refs/pr/1")).unwrap();
+    let planned = plan(Selection::Revisions(&names)).unwrap();
+    assert!(why(plan(Selection::Repo)).contains("`main` names it"));
+    let odd = refs.join("odd");
+    let before = scene.tree();
+    for is_socket in [false, true] {
+        let _socket = if is_socket {
+            fs::remove_file(&odd).unwrap();
+            Some(std::os::unix::net::UnixListener::bind(&odd).unwrap())
+        } else {
+            fs::write(&odd, "").unwrap();
+            None
+        };
+        for selection in [Selection::Repo, Selection::Revisions(&names)] {
+            why(plan(selection));
+        }
+        // Also what came after the plan was shown.
+        let why = scene.discard(&planned).unwrap_err();
+        assert!(why.contains("odd"), "{why}");
+    }
+    fs::remove_file(&odd).unwrap();
+    let after = scene.tree();
+    assert!(before.keys().eq(after.keys()));
+    scene.discard(&planned).unwrap();
+}
