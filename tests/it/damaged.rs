@@ -29,8 +29,11 @@ const OF_LOADERS: [&str; 4] = [
     "model.safetensors",
 ];
 
-/// Errors that a repair cannot take away, and why.
-const STAYS: &[(&str, fn(&Ruin, &Value) -> bool)] = &[
+/// Why an error stays, and whether it is such an error.
+type Stays = (&'static str, fn(&Ruin, &Value) -> bool);
+
+/// Errors that a repair cannot take away.
+const STAYS: &[Stays] = &[
     (
         "the Hub does not have the repo any more, so nobody can give its bytes",
         |ruin, finding| {

@@ -536,7 +536,7 @@ impl Ruin {
                 };
                 write(&folder.join("tmpq3x_7zk1/dummy_file_src"), "");
             }
-            Damage::Partial => self.leave_partial((&model, &path), dice),
+            Damage::Partial => Self::leave_partial((&model, &path), dice),
             Damage::Marker => {
                 let text = match dice.u8(..3) {
                     0 => "Manual download started at Thu Jan 15 12:00:00 UTC 2026\n",
@@ -577,7 +577,7 @@ impl Ruin {
     }
 
     /// What a download left that nobody goes on with.
-    fn leave_partial(&self, (model, path): (&Model, &str), dice: &mut fastrand::Rng) {
+    fn leave_partial((model, path): (&Model, &str), dice: &mut fastrand::Rng) {
         let path = if dice.bool() { path } else { WEIGHTS };
         let piece = model.piece(path);
         let bytes = match dice.u8(..5) {
