@@ -144,6 +144,7 @@ fn ten_thousand_files() -> Store {
         endpoint: "huggingface.co".to_owned(),
         cache_dir: "/cache".to_owned(),
         is_dry_run: false,
+        is_offline: false,
     };
     fold(&mut store, 0, started);
     let files = (0..FILES).map(planned).collect();
