@@ -124,6 +124,25 @@ impl FixPlan {
         }
     }
 
+    /// A pull of a whole snapshot brings what pulls of single files of it would.
+    fn merge_pulls(&mut self) {
+        let is_of = |one: &FixPull, other: &FixPull| {
+            one.repo == other.repo && one.revision == other.revision
+        };
+        let (whole, parts): (Vec<FixPull>, Vec<FixPull>) =
+            self.pulls.drain(..).partition(|pull| pull.files.is_empty());
+        self.pulls = whole;
+        for part in parts {
+            match self.pulls.iter_mut().find(|pull| is_of(pull, &part)) {
+                Some(pull) => {
+                    pull.fetch_bytes += part.fetch_bytes;
+                    pull.is_known &= part.is_known;
+                }
+                None => self.pulls.push(part),
+            }
+        }
+    }
+
     fn leave(&mut self, sentence: String) {
         if !self.left.contains(&sentence) {
             self.left.push(sentence);
@@ -167,12 +186,29 @@ impl Shelf {
                 .repo
                 .as_ref()
                 .is_some_and(|repo| pulled.contains(repo));
+            let only = only_file(finding);
             for step in steps {
+                if let (
+                    PlanStep::Pull {
+                        repo,
+                        revision,
+                        files,
+                        fetch_bytes,
+                    },
+                    Some(file),
+                ) = (step, &only)
+                    && files.is_empty()
+                {
+                    let bytes = fetch_bytes.map(|all| if is_new { all } else { 0 });
+                    plan.add_pull(repo, revision, std::slice::from_ref(file), bytes);
+                    continue;
+                }
                 // Until the pull has proven the blob, what was put aside may hold its only right bytes.
                 let is_late = rests_on_pull || (is_pulled && is_aside(step));
                 self.add_step(&mut plan, step, (is_new, is_late));
             }
         }
+        plan.merge_pulls();
         plan
     }
 
@@ -234,6 +270,14 @@ fn is_aside(step: &PlanStep) -> bool {
     };
     let ending = Path::new(path).extension();
     ending.is_some_and(|ending| ending == "corrupt" || ending == "old")
+}
+
+/// The one file that a finding is about, if a pull of that alone puts it right: the others are none
+/// of the plan. Nothing where the name was changed for showing it.
+fn only_file(finding: &Finding) -> Option<String> {
+    let file = finding.file.as_ref().filter(|_| is_replaced(finding))?;
+    let is_name = RepoPath::new(file).is_ok() && !file.contains('\\');
+    is_name.then(|| file.clone())
 }
 
 /// Whether a pull puts other bytes in the place of what is there.
@@ -303,5 +347,48 @@ mod tests {
         assert!(!by(pointer.clone(), Some("x.json")) && !by(pointer, None));
         let others = "/hub/models--a--c/snapshots/main/x.json".to_owned();
         assert!(!by(others, Some("x.json")));
+    }
+
+    #[test]
+    fn a_pull_that_heals_one_file_fetches_no_other() {
+        let repo = crate::store::script::repo();
+        let wrong = |rule, file: &str| {
+            Finding::new(rule, "wrong", "bytes changed")
+                .of_model(&repo, Some("a1"))
+                .of_file(file)
+                .seen(&format!("/cache/{file}"), Some(1), Some(9), "")
+                .step(PlanStep::Pull {
+                    repo: repo.clone(),
+                    revision: "a1".to_owned(),
+                    files: Vec::new(),
+                    fetch_bytes: Some(8),
+                })
+        };
+        let shelf = Shelf::default();
+        let plan = |findings: &[&Finding]| shelf.fix_plan(findings).pulls;
+        let one = wrong(Rule::WrongHash, "one.json");
+        let two = wrong(Rule::Truncated, "two.safetensors");
+        let [pull] = &plan(&[&one])[..] else {
+            panic!("more than one pull");
+        };
+        assert_eq!(
+            (&pull.files[..], pull.fetch_bytes),
+            (&["one.json".to_owned()][..], 8)
+        );
+        let [pull] = &plan(&[&one, &two])[..] else {
+            panic!("more than one pull");
+        };
+        assert_eq!((pull.files.len(), pull.fetch_bytes), (2, 16));
+        // Where the whole is pulled, once is enough; and a name that was changed for showing it is
+        // none to pull.
+        for whole in [
+            wrong(Rule::MissingFiles, "config.json"),
+            wrong(Rule::WrongHash, "\\x1bodd.json"),
+        ] {
+            let [pull] = &plan(&[&one, &whole, &two])[..] else {
+                panic!("more than one pull");
+            };
+            assert_eq!((pull.files.len(), pull.fetch_bytes), (0, 24));
+        }
     }
 }

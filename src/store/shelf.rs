@@ -376,8 +376,15 @@ impl Shelf {
         );
     }
 
-    /// A pull proved every file of a snapshot.
+    /// A pull proved files of a snapshot. Where there are others, it says nothing of those, and what
+    /// was known of the whole is known no more.
     pub(super) fn saw_pull(&mut self, at_ms: u64, snapshot: &str, files: usize) {
+        let mut rows = self.models.iter().flatten();
+        let row = rows.find(|row| row.snapshot == snapshot);
+        if row.is_some_and(|row| row.files_expected.unwrap_or(row.files_present) > files) {
+            self.verified.remove(snapshot);
+            return;
+        }
         self.verified.insert(
             snapshot.to_owned(),
             Verified {

@@ -6,9 +6,11 @@ use super::action::Action;
 use super::mending_tests::{complete, pull_started};
 use super::pane::Pane;
 use super::screens::text;
+use super::update::Effect;
 use super::update_tests::{Desk, sent};
 use crate::domain::{
-    CacheKind, CacheRow, Command, Commit, DiscardRequest, Event, ModelRow, PurgePlan,
+    CacheKind, CacheRow, Command, Commit, DiscardKind, DiscardRequest, Event, ModelRow, PlanStep,
+    PurgePlan,
 };
 use crate::store::script::{Script, commit, model_row, repo};
 use crate::store::survey_script::purge_plan;
@@ -89,6 +91,27 @@ fn of_several_snapshots_the_one_in_the_row_is_meant() {
     let request = asked_for(&sent(&desk.key(KeyCode::Char('p'))));
     let part = "snapshots/main".to_owned();
     assert_eq!(request.targets, [(repo(), Some(part))]);
+    // The line in the log means no more than what was done.
+    let mut planned = PurgePlan {
+        request,
+        ..purge_plan()
+    };
+    for step in &mut planned.plan.steps {
+        if let PlanStep::Discard(discard) = step {
+            discard.kind = DiscardKind::Revisions;
+            discard.what = vec!["main".to_owned(), commit().to_string()];
+        }
+    }
+    desk.heeds(5, Event::PurgePlanned(planned));
+    let done = desk.key(KeyCode::Char('y'));
+    let [Effect::Log(line), Effect::Send(Command::Purge(_))] = &done[..] else {
+        panic!("{done:?}");
+    };
+    let folder = format!("{NAME}@snapshots/main");
+    assert_eq!(
+        *line,
+        format!("$ larder purge {NAME}@{} {folder} --yes", commit())
+    );
 }
 
 #[test]

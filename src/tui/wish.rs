@@ -12,9 +12,9 @@ use super::ui::{Discarding, Overlay, Question, Ui};
 use super::update::{Effect, View};
 use super::{copy, words};
 use crate::domain::{
-    Command, DiscardKind, DiscardRequest, FileId, FileSelection, GuideRequest, JobId, ModelRow,
-    Plan, PlanStep, PullRequest, PurgePlan, RepoId, Revision, TrashRequest, UnfinishedPull,
-    VerifyTarget, shell_word,
+    Command, Commit, DiscardKind, DiscardRequest, FileId, FileSelection, GuideRequest, JobId,
+    ModelRow, Plan, PlanStep, PullRequest, PurgePlan, RepoId, Revision, TrashRequest,
+    UnfinishedPull, VerifyTarget, shell_word,
 };
 use crate::store::{FileStatus, Guided, Phase, Pull, Store, count, size};
 
@@ -564,27 +564,36 @@ pub(super) fn ask_purge(ui: &mut Ui, view: View<'_>, plan: Plan) -> Vec<Effect> 
 
 /// The command that carries a plan out, with its line.
 pub(super) fn purged(facts: &Facts, plan: Plan) -> Vec<Effect> {
-    let mut repos: Vec<String> = plan
-        .steps
-        .iter()
-        .filter_map(|step| match step {
-            PlanStep::RemovePartial { repo, .. } => Some(repo.to_string()),
-            PlanStep::Discard(discard) => Some(discard.repo.to_string()),
-            PlanStep::Pull { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => None,
-        })
-        .collect();
+    let mut repos: Vec<String> = plan.steps.iter().flat_map(targets_of).collect();
     repos.sort();
     repos.dedup();
-    let flag = if plan.discards().next().is_some() {
-        ""
-    } else {
-        "--incomplete "
+    let flag = match plan.discards().next() {
+        Some(discard) if discard.kind == DiscardKind::Corrupt => "--corrupt ",
+        Some(_) => "",
+        None => "--incomplete ",
     };
     let call = facts.call(&format!("purge {flag}{} --yes", repos.join(" ")));
     vec![
         Effect::Log(format!("$ {call}")),
         Effect::Send(Command::Purge(plan)),
     ]
+}
+
+/// What a step of a purge is about, as a call names it.
+fn targets_of(step: &PlanStep) -> Vec<String> {
+    match step {
+        PlanStep::RemovePartial { repo, .. } => vec![repo.to_string()],
+        PlanStep::Discard(discard) if discard.kind == DiscardKind::Revisions => {
+            let name = |revision: &String| match Commit::new(revision) {
+                Ok(_) => format!("{}@{revision}", discard.repo),
+                // A ref may have the name of the folder.
+                Err(_) => format!("{}@snapshots/{revision}", discard.repo),
+            };
+            discard.what.iter().map(name).collect()
+        }
+        PlanStep::Discard(discard) => vec![discard.repo.to_string()],
+        PlanStep::Pull { .. } | PlanStep::Change(_) | PlanStep::ByHand { .. } => Vec::new(),
+    }
 }
 
 /// A transfer that could be paused.
