@@ -201,3 +201,15 @@ fn a_folder_that_is_called_like_the_ref_is_a_row_of_its_own() {
     let request = asked_for(&sent(&desk.key(KeyCode::Char('p'))));
     assert_eq!(request.targets.len(), 1, "{request:?}");
 }
+
+#[test]
+fn a_filter_that_says_nothing_is_told_to_be_none() {
+    let mut desk = Desk::on(&listed(vec![model_row(NAME, 1_350_000_000)]));
+    desk.act(Action::Focus(Pane::Models));
+    desk.types("/size>>3\n");
+    assert!(
+        desk.refused().is_some_and(|why| why.contains("size>>3")),
+        "{:?}",
+        desk.refused()
+    );
+}

@@ -12,6 +12,8 @@ pub struct Filter {
     words: Vec<String>,
     /// Conditions on models. One that is still being typed is none yet.
     conditions: Vec<store::Filter>,
+    /// Why one of them is none.
+    error: Option<String>,
 }
 
 impl Filter {
@@ -19,9 +21,13 @@ impl Filter {
     pub fn new(text: &str) -> Self {
         let mut words = Vec::new();
         let mut conditions = Vec::new();
+        let mut error = None;
         for word in text.split_whitespace() {
             if is_condition(word) {
-                conditions.extend(word.parse());
+                match word.parse() {
+                    Ok(condition) => conditions.push(condition),
+                    Err(why) => error = Some(format!("{word}: {why}")),
+                }
             } else {
                 words.push(word.to_lowercase());
             }
@@ -30,7 +36,13 @@ impl Filter {
             text: text.to_owned(),
             words,
             conditions,
+            error,
         }
+    }
+
+    /// Why a condition is none, if one is not.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
     }
 
     /// As it was typed.

@@ -112,7 +112,7 @@ pub fn press(ui: &mut Ui, view: View<'_>, key: Key) -> Vec<Effect> {
         Some(Overlay::Add(add)) => dialog::add_key(ui, view, add, key),
         Some(Overlay::Command(line)) => dialog::command_key(ui, view, line, key),
         Some(Overlay::Filter { input, before }) => {
-            filter_key(ui, input, before, key);
+            filter_key(ui, view.now_ms, (input, before), key);
             Vec::new()
         }
     }
@@ -240,6 +240,10 @@ pub(super) fn act(ui: &mut Ui, view: View<'_>, action: Action) -> Vec<Effect> {
             view.now_ms,
         );
         return Vec::new();
+    }
+    if ui.focus == Pane::Files && matches!(action, Action::Pause | Action::Cancel | Action::Retry) {
+        // The next key is for the same file, wherever something happens meanwhile.
+        ui.follows_activity = false;
     }
     match action {
         Action::Help => {
@@ -507,10 +511,16 @@ pub(super) fn scrolled(scroll: usize, key: Key) -> Option<usize> {
     })
 }
 
-fn filter_key(ui: &mut Ui, mut input: Input, before: String, key: Key) {
+fn filter_key(ui: &mut Ui, now_ms: u64, (mut input, before): (Input, String), key: Key) {
     let pane = ui.focus;
     match key.code {
-        KeyCode::Enter => {}
+        KeyCode::Enter => {
+            let filter = ui.filter(ui.focus);
+            if let Some(why) = filter.error().filter(|_| ui.focus == Pane::Models) {
+                let why = format!("{why}; it was left out");
+                ui.refuse(why, now_ms);
+            }
+        }
         KeyCode::Esc => ui.set_filter(pane, &before),
         _ => {
             edit(&mut input, key);

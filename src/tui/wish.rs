@@ -464,6 +464,11 @@ pub(super) fn purge(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
         ui.refuse(words, view.now_ms);
         return Vec::new();
     }
+    if ui.focus == Pane::Files && !ui.marked_files.is_empty() {
+        let words = "files do not go one by one: in Models the key takes the model away";
+        ui.refuse(words, view.now_ms);
+        return Vec::new();
+    }
     let mut repos: Vec<RepoId> = chosen
         .iter()
         .filter_map(|item| item.repo().cloned())

@@ -127,7 +127,8 @@ fn right_parts(canvas: Canvas<'_>) -> Vec<Part> {
     };
     if verdict != Verdict::Unknown {
         parts.push(Part {
-            text: verdict.name().to_owned(),
+            // Beside a model's name a bare "good" would be said of the model.
+            text: format!("network {}", verdict.name()),
             style,
             worth: 3,
         });

@@ -146,10 +146,14 @@ pub(super) fn foot(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize) -> Tex
         let bold = theme.good.add_modifier(Modifier::BOLD);
         text.wrapped(0, &format!("{} {proof}", glyphs.good), bold);
         text.wrapped(2, &facts.short_path(&result.snapshot), theme.text);
-        let words = format!(
-            "apps that read the Hub cache find it there; `{}` in Models copies the path",
-            key(Action::Copy)
-        );
+        let copies = format!("`{}` in Models copies the path", key(Action::Copy));
+        // Without a ref nobody finds it by name, and a local dir is no part of the cache.
+        let words = match result.reference {
+            RefMove::Moved { .. } | RefMove::Unchanged => {
+                format!("apps that read the Hub cache find it there; {copies}")
+            }
+            RefMove::None | RefMove::Kept { .. } => copies,
+        };
         text.wrapped(2, &words, theme.dim);
         if let RefMove::Kept { why, .. } = &result.reference {
             let words = format!("ref {} stayed where it was: {why}", pull.target().revision);
