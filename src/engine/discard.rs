@@ -218,8 +218,13 @@ impl Planning<'_> {
         };
         let due: Vec<&ModelRow> = wanted.iter().copied().filter(|it| is_due(it)).collect();
         let aside = if self.request.is_corrupt && is_whole {
+            let wrong = wrong_of(rows.iter());
+            let is_wrong = |etag: &Etag| wrong.contains(etag);
             // Where the folder cannot be read, the blobs in it are told of.
-            cache::put_aside(self.layout, repo, now).unwrap_or_default()
+            let (aside, stays) =
+                cache::put_aside(self.layout, repo, &is_wrong, now).unwrap_or_default();
+            self.kept.extend(stays);
+            aside
         } else {
             Vec::new()
         };
@@ -272,18 +277,9 @@ impl Planning<'_> {
             choices.extend(of(due, DiscardReason::Unused).filter(|_| !due.is_empty()));
         }
         if self.request.is_corrupt {
-            let wrong: BTreeSet<Etag> = rows
-                .iter()
-                .filter(|(model, _)| due.iter().any(|it| it.revision == model.revision))
-                .flat_map(|(_, files)| files)
-                .filter(|file| {
-                    matches!(
-                        file.state,
-                        FileState::WrongHash | FileState::Truncated | FileState::WrongSize
-                    ) && !file.links.is_empty() | file.etag.is_some()
-                })
-                .filter_map(|file| Etag::new(file.etag.as_deref()?).ok())
-                .collect();
+            let is_due =
+                |(model, _): &&(ModelRow, _)| due.iter().any(|it| it.revision == model.revision);
+            let wrong = wrong_of(rows.iter().filter(is_due));
             if !(wrong.is_empty() && aside.is_empty()) {
                 choices.push(Choice::Blobs(wrong.into_iter().collect(), aside));
             }
@@ -350,6 +346,19 @@ impl Planning<'_> {
             why: sanitize(why),
         });
     }
+}
+
+/// The blobs of these snapshots that are known to have wrong bytes.
+fn wrong_of<'a>(rows: impl Iterator<Item = &'a (ModelRow, Vec<FileRow>)>) -> BTreeSet<Etag> {
+    rows.flat_map(|(_, files)| files)
+        .filter(|file| {
+            matches!(
+                file.state,
+                FileState::WrongHash | FileState::Truncated | FileState::WrongSize
+            )
+        })
+        .filter_map(|file| Etag::new(file.etag.as_deref()?).ok())
+        .collect()
 }
 
 /// The snapshot that a ref, a commit or its beginning, or a folder's name means. A ref comes first:

@@ -20,7 +20,7 @@ use super::super::sight::is_own_folder;
 use super::super::staging::is_number;
 use super::super::{Error, Layout, Result, refs_of};
 use super::chains::Chains;
-use crate::domain::{Commit, DiscardKind, DiscardPath, Etag, RepoId};
+use crate::domain::{Commit, DiscardKind, DiscardPath, Etag, Kept, RepoId, sanitize};
 use crate::host;
 
 /// A file that gave way so long ago is not wanted back by who moved it.
@@ -238,7 +238,12 @@ fn of_blobs(
     let blobs = layout.blobs(repo);
     let there = names.iter().map(|name| blobs.join(name));
     units.extend(there.filter(|blob| blob.symlink_metadata().is_ok()));
-    let is_still = |path: &&PathBuf| path.parent() == Some(&blobs) && gave_way(path).is_some();
+    let is_still = |path: &&PathBuf| {
+        path.parent() == Some(&blobs)
+            && gave_way(path).is_some_and(|etag| {
+                !etags.contains(&etag) && lacks_its_place(&blobs, path, &etag).is_none()
+            })
+    };
     units.extend(aside.iter().filter(is_still).cloned());
     Ok(units)
 }
@@ -255,28 +260,64 @@ fn gave_way(path: &Path) -> Option<Etag> {
     exact_etag(etag).filter(|_| is_number(number))
 }
 
-/// Files of a repo that gave way to others, as the doctor names them. One that Python moved away a
-/// moment ago it may want back, and one whose place nobody has may be the only copy.
+/// Why bytes that gave way to others may still be of use: until the right ones have the place, they may
+/// be the only copy.
+fn lacks_its_place(blobs: &Path, aside: &Path, etag: &Etag) -> Option<&'static str> {
+    let (Ok(blob), Ok(found)) = (
+        blobs.join(etag.to_string()).metadata(),
+        aside.symlink_metadata(),
+    ) else {
+        return Some("the blob that it gave way to is not there");
+    };
+    if !blob.is_file() {
+        return Some("the blob that it gave way to is no file");
+    }
+    let is_one = (blob.dev(), blob.ino()) == (found.dev(), found.ino());
+    is_one.then_some("it is a second name of the blob")
+}
+
+/// Files of a repo that gave way to others, as the doctor names them: those that may go, and those that
+/// stay with why. One stays while the blob that it gave way to is not there, or is known to be wrong, and
+/// one that Python moved away a moment ago it may want back.
 ///
 /// # Errors
 /// If the folder of the blobs cannot be read.
-pub fn put_aside(layout: &Layout, repo: &RepoId, now: SystemTime) -> Result<Vec<PathBuf>> {
+pub fn put_aside(
+    layout: &Layout,
+    repo: &RepoId,
+    is_wrong: &dyn Fn(&Etag) -> bool,
+    now: SystemTime,
+) -> Result<(Vec<PathBuf>, Vec<Kept>)> {
     let blobs = layout.blobs(repo);
+    let (mut goes, mut stays) = (Vec::new(), Vec::new());
     if !is_own_folder(&layout.repo(repo)) || !is_own_folder(&blobs) {
-        return Ok(Vec::new());
+        return Ok((goes, stays));
     }
-    let is_meant = |path: &PathBuf| {
-        let Some(etag) = gave_way(path) else {
-            return false;
+    let is_rested = |path: &Path| {
+        let modified = path.symlink_metadata().and_then(|found| found.modified());
+        modified.is_ok_and(|modified| distance(now, modified) >= RESTED)
+    };
+    for path in entries(&blobs)? {
+        let Some(etag) = gave_way(&path) else {
+            continue;
         };
         let is_larders = path.extension().is_some_and(|end| end == "corrupt");
-        let is_rested = || {
-            let modified = path.symlink_metadata().and_then(|found| found.modified());
-            modified.is_ok_and(|modified| distance(now, modified) >= RESTED)
+        let why = if let Some(why) = lacks_its_place(&blobs, &path, &etag) {
+            why
+        } else if is_wrong(&etag) {
+            "the blob that it gave way to has wrong bytes"
+        } else if !is_larders && !is_rested(&path) {
+            "it changed less than a minute ago, and who moved it away may want it back"
+        } else {
+            goes.push(path);
+            continue;
         };
-        is_larders || (blobs.join(etag.to_string()).symlink_metadata().is_ok() && is_rested())
-    };
-    Ok(entries(&blobs)?.into_iter().filter(is_meant).collect())
+        stays.push(Kept {
+            path: sanitize(&path.to_string_lossy()),
+            why: why.to_owned(),
+        });
+    }
+    Ok((goes, stays))
 }
 
 /// A whole repo, if nothing of another one leads into it.
