@@ -24,7 +24,7 @@ use crate::domain::{Commit, DiscardKind, Kept, RepoId, sanitize};
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Back {
-    /// What was put back, absolute.
+    /// What was put back, absolute; also what stood in its place again with the same bytes.
     pub restored: Vec<PathBuf>,
     /// Bytes of that.
     pub bytes: u64,
@@ -314,7 +314,10 @@ impl Merge<'_> {
             Ok(false) => Ok(()),
             // The same twice is of no use to anybody, and would be an entry that nobody can put back.
             Err(Error::Io { source, .. }) if is_taken(&source) && is_same(from, to) => {
-                fs::remove_file(from).map_err(Error::at("remove", from))
+                fs::remove_file(from).map_err(Error::at("remove", from))?;
+                self.back.bytes += size;
+                self.back.restored.push(to.to_owned());
+                Ok(())
             }
             Err(Error::Io { source, .. }) if is_taken(&source) => {
                 self.keep(to, HERE);

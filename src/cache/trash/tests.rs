@@ -398,7 +398,11 @@ fn what_was_pulled_again_stays_and_only_what_is_missing_comes_back() {
     assert!(layout.snapshot(repo, &scene.old).is_dir());
     assert!(layout.refs(repo).join("v1").is_file());
     let kept: Vec<&str> = back.kept.iter().map(|kept| kept.path.as_str()).collect();
-    // The blob that is there again in the same way is not kept twice.
+    // The blob that is there again in the same way is not kept twice, and it is said of it.
+    assert!(
+        back.restored.contains(&layout.blob(repo, &etag(SHARED))),
+        "{back:?}"
+    );
     let [kept] = kept[..] else {
         panic!("{back:?}");
     };
@@ -794,31 +798,71 @@ fn what_gave_way_to_others_goes_with_the_corrupt_and_comes_back() {
     let scene = Scene::new();
     let Scene { layout, repo, .. } = &scene;
     let blobs = layout.blobs(repo);
-    let (shared, gone) = (etag(SHARED), etag(b"nobody has it"));
+    let shared = etag(SHARED);
     let corrupt = blobs.join(format!("{shared}.0123abcd.corrupt"));
     let old = blobs.join(format!(".{shared}.0123abcd.old"));
-    let only = blobs.join(format!(".{gone}.0123abcd.old"));
-    for place in [&corrupt, &old, &only] {
+    for place in [&corrupt, &old] {
         fs::write(place, "other bytes").unwrap();
     }
-    assert_eq!(
-        put_aside(layout, repo, now()).unwrap(),
-        [corrupt.as_path()],
-        "who moved the other away a moment ago may want it back"
+    let (goes, stays) = put_aside(layout, repo, &|_| false, now()).unwrap();
+    assert_eq!(goes, [corrupt.as_path()]);
+    assert!(
+        matches!(&stays[..], [kept] if kept.path == old.to_str().unwrap()
+            && kept.why.contains("may want it back")),
+        "{stays:?}"
     );
     let later = now() + std::time::Duration::from_mins(2);
-    let aside = put_aside(layout, repo, later).unwrap();
-    assert_eq!(
-        aside,
-        [old.as_path(), &corrupt],
-        "the third may be the only copy"
-    );
+    let (aside, _) = put_aside(layout, repo, &|_| false, later).unwrap();
+    assert_eq!(aside, [old.as_path(), &corrupt]);
     let before = scene.tree();
     let id = scene.purge(Selection::Blobs(&[], &aside));
-    assert!(!corrupt.exists() && !old.exists() && only.exists());
+    assert!(!corrupt.exists() && !old.exists());
     assert_eq!(fs::read(layout.blob(repo, &shared)).unwrap(), SHARED);
     scene.restore(&id).unwrap();
     assert_eq!(scene.tree(), before);
+}
+
+#[test]
+fn what_gave_way_stays_until_the_right_blob_has_its_place() {
+    let scene = Scene::new();
+    let Scene { layout, repo, .. } = &scene;
+    let blobs = layout.blobs(repo);
+    let (shared, gone) = (etag(SHARED), etag(b"nobody has it"));
+    let corrupt = blobs.join(format!("{shared}.0123abcd.corrupt"));
+    let only = [
+        blobs.join(format!(".{gone}.0123abcd.old")),
+        blobs.join(format!("{gone}.0123abcd.corrupt")),
+    ];
+    let twice = blobs.join(format!("{shared}.0123abce.corrupt"));
+    fs::hard_link(layout.blob(repo, &shared), &twice).unwrap();
+    for place in only.iter().chain([&corrupt]) {
+        fs::write(place, "other bytes").unwrap();
+    }
+    let later = now() + std::time::Duration::from_mins(2);
+    let (goes, stays) = put_aside(layout, repo, &|_| false, later).unwrap();
+    assert_eq!(goes, [corrupt.as_path()]);
+    let why: Vec<&str> = stays.iter().map(|kept| kept.why.as_str()).collect();
+    assert_eq!(
+        why,
+        [
+            "the blob that it gave way to is not there",
+            "it is a second name of the blob",
+            "the blob that it gave way to is not there",
+        ],
+        "{stays:?}"
+    );
+    let (goes, stays) = put_aside(layout, repo, &|etag| *etag == shared, later).unwrap();
+    assert!(goes.is_empty(), "{goes:?}");
+    assert!(
+        stays.iter().any(|kept| kept.why.contains("wrong bytes")),
+        "{stays:?}"
+    );
+    // Nor does it go when the blob has vanished since the plan was made.
+    let aside = [corrupt.clone()];
+    let planned = scene.plan(Selection::Blobs(&[], &aside), true).unwrap();
+    fs::remove_file(layout.blob(repo, &shared)).unwrap();
+    scene.discard(&planned).unwrap_err();
+    assert!(corrupt.exists() && only.iter().all(|path| path.exists()));
 }
 
 #[test]
