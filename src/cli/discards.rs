@@ -114,8 +114,9 @@ fn one_by_one(discard: &Discard) -> Vec<(u64, String)> {
 /// Folders that go whole with what is in them, and every path beside those.
 fn folded(discard: &Discard) -> Vec<(u64, String)> {
     let mut rows: Vec<(u64, String, usize)> = Vec::new();
+    let place = place_of(discard);
     for path in &discard.paths {
-        let Some(folder) = whole_folder(discard, &path.path) else {
+        let Some(folder) = place.and_then(|place| whole_folder(discard, place, &path.path)) else {
             rows.push((path.bytes, path.path.clone(), 0));
             continue;
         };
@@ -141,24 +142,33 @@ fn folded(discard: &Discard) -> Vec<(u64, String)> {
         .collect()
 }
 
-/// The folder that goes whole with a path; `None` if the path is named by itself.
-fn whole_folder(discard: &Discard, path: &str) -> Option<String> {
-    let folder = discard.repo.folder();
-    let (before, below) = path.split_once(&format!("/{folder}/"))?;
+/// The repo's folder, with a slash: of those that are called so the innermost that all paths lie in. The
+/// cache may itself lie below a folder of that name, and a model may hold one.
+fn place_of(discard: &Discard) -> Option<&str> {
+    let first = discard.paths.first()?.path.as_str();
+    let name = format!("/{}/", discard.repo.folder());
+    let places = first.rmatch_indices(&name);
+    let mut places = places.map(|(at, _)| &first[..at + name.len()]);
+    places.find(|place| discard.paths.iter().all(|it| it.path.starts_with(place)))
+}
+
+/// The folder that goes whole with a path of the repo in `place`; `None` if the path is named by itself.
+fn whole_folder(discard: &Discard, place: &str, path: &str) -> Option<String> {
+    let below = path.strip_prefix(place)?;
     let mut parts = below.split('/');
     let (first, second) = (parts.next()?, parts.next()?);
     let is_snapshot = first == "snapshots" || first == ".no_exist";
     match discard.kind {
         DiscardKind::Repo if is_snapshot && parts.next().is_some() => {
-            Some(format!("{before}/{folder}/{first}/{second}"))
+            Some(format!("{place}{first}/{second}"))
         }
-        DiscardKind::Repo if !is_snapshot => Some(format!("{before}/{folder}/{first}")),
+        DiscardKind::Repo if !is_snapshot => Some(format!("{place}{first}")),
         DiscardKind::Revisions
             if is_snapshot
                 && parts.next().is_some()
                 && discard.what.iter().any(|what| what == second) =>
         {
-            Some(format!("{before}/{folder}/{first}/{second}"))
+            Some(format!("{place}{first}/{second}"))
         }
         DiscardKind::Repo | DiscardKind::Revisions | DiscardKind::Corrupt => None,
     }
@@ -199,4 +209,40 @@ pub(super) fn rows_text(rows: &[TrashRow], now_ms: u64) -> String {
         ]);
     }
     table.render(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{DiscardPath, DiscardReason, RepoId, RepoKind};
+
+    #[test]
+    fn a_cache_below_a_folder_of_the_models_name_is_folded_where_it_is() {
+        let root = "/x/models--org--m/hub/models--org--m";
+        let paths = (0..60).map(|number| format!("{root}/blobs/{number}"));
+        let inner = format!("{root}/snapshots/c/models--org--m/blobs/1");
+        let paths = paths.chain([inner]).map(|path| DiscardPath {
+            path,
+            bytes: 1,
+            modified_ms: 0,
+        });
+        let discard = Discard {
+            repo: RepoId::new(RepoKind::Model, "org/m").unwrap(),
+            kind: DiscardKind::Repo,
+            what: Vec::new(),
+            reason: DiscardReason::Named,
+            paths: paths.collect(),
+            bytes: 61,
+            accessed_ms: None,
+            trash: None,
+        };
+        let rows = folded(&discard);
+        assert_eq!(
+            rows,
+            [
+                (60, format!("{root}/blobs/ and the 60 paths in it")),
+                (1, format!("{root}/snapshots/c/ and the 1 path in it")),
+            ]
+        );
+    }
 }
