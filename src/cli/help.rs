@@ -142,8 +142,8 @@ Examples:
 Every path is shown before anything is taken away. What somebody is writing,
 or what has changed since, stays. Models go into the trash, beside the cache
 and on its volume: nothing is free yet, and `larder trash restore` puts them
-back. `--now` frees at once; unfinished blobs always are. Without a terminal
-`--yes` is required.";
+back, except wrong bytes. `--now` frees at once; unfinished blobs always are.
+Without a terminal `--yes` is required.";
 
 pub(super) const TRASH_EXAMPLES: &str = "\
 Examples:

@@ -14,8 +14,8 @@ use super::look::look;
 use super::output::{Format, Output};
 use super::remedy::Subject;
 use crate::domain::{
-    Command, DiscardKind, DiscardRequest, Failure, FailureCode, PlanStep, PurgePlan, PurgeResult,
-    RepoId, TrashRequest, sanitize,
+    Command, Discard, DiscardKind, DiscardRequest, Failure, FailureCode, PlanStep, PurgePlan,
+    PurgeResult, RepoId, TrashRequest, sanitize, shell_word,
 };
 use crate::store::{Store, count, size};
 
@@ -63,7 +63,7 @@ async fn run(mut session: Session<'_>, args: &PurgeArgs, mut console: Console<'_
         && let Some(result) = result
     {
         let freed = emptied.map_or(0, |emptied| emptied.freed_bytes);
-        let text = result_text(result, freed);
+        let text = result_text(result, freed, &planned, &args.places);
         console.printer.text(&text);
     }
     let removals = Removals {
@@ -261,7 +261,12 @@ async fn confirm(
     }
 }
 
-fn result_text(result: &PurgeResult, emptied_bytes: u64) -> String {
+fn result_text(
+    result: &PurgeResult,
+    emptied_bytes: u64,
+    planned: &PurgePlan,
+    places: &[String],
+) -> String {
     let removed = count(result.removed.len(), "file");
     let freed = size(result.freed_bytes + emptied_bytes);
     let mut text = match &result.trash[..] {
@@ -273,17 +278,50 @@ fn result_text(result: &PurgeResult, emptied_bytes: u64) -> String {
         ),
     };
     if let Some(last) = result.trash.last() {
-        text.extend([
-            "`larder trash restore ",
-            last.as_str(),
-            "` puts it back, `larder trash empty` frees it\n",
-        ]);
+        text.extend([way_back(last, planned, places).as_str(), "\n"]);
     }
     for kept in &result.kept {
         let line = sanitize(&format!("kept {}: {}", kept.path, kept.why));
         text.extend([line.as_str(), "\n"]);
     }
     text
+}
+
+/// How what was moved away comes back, and what frees it. Blobs with wrong bytes do not come back: no
+/// reader shall find them under the name of a content.
+fn way_back(last: &str, planned: &PurgePlan, places: &[String]) -> String {
+    let empty = call_of("larder trash empty", [], places);
+    let restore = call_of(&format!("larder trash restore {last}"), [], places);
+    let (wrong, other): (Vec<&Discard>, Vec<&Discard>) = planned
+        .plan
+        .discards()
+        .partition(|discard| discard.kind == DiscardKind::Corrupt && !discard.what.is_empty());
+    match (&wrong[..], &other[..]) {
+        ([], _) => format!("`{restore}` puts it back, `{empty}` frees it"),
+        ([one], []) => {
+            let pull = call_of(
+                &format!("larder pull {}", shell_word(&one.repo.to_string())),
+                [],
+                places,
+            );
+            format!(
+                "`{pull}` fetches the right bytes; `{restore}` does not put wrong ones back, \
+                 `{empty}` frees them, with all else that lies in the trash"
+            )
+        }
+        (_, others) => {
+            let restore = call_of("larder trash restore ID", [], places);
+            let but = if others.is_empty() {
+                "does not put wrong bytes back"
+            } else {
+                "puts one back, but no blob with wrong bytes"
+            };
+            format!(
+                "`{restore}` {but}: pull those models, which fetches the right ones; `{empty}` \
+                 frees all that lies in the trash"
+            )
+        }
+    }
 }
 
 #[cfg(test)]
@@ -510,5 +548,50 @@ mod tests {
         assert_eq!(document["trash_ids"][0], "6a1f3b20");
         assert_eq!(document["discards"][0]["kind"], "repo");
         assert_eq!(document["kept"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn of_wrong_bytes_no_way_back_is_promised_and_every_call_parses() {
+        use crate::domain::{DiscardReason, Plan, RepoKind};
+        use clap::Parser as _;
+        let discard = |kind, what: &[&str]| {
+            PlanStep::Discard(Discard {
+                repo: RepoId::new(RepoKind::Model, "org/m").unwrap(),
+                kind,
+                what: what.iter().map(|&it| it.to_owned()).collect(),
+                reason: DiscardReason::Corrupt,
+                paths: Vec::new(),
+                bytes: 1,
+                accessed_ms: None,
+                trash: Some("/t".to_owned()),
+            })
+        };
+        let wrong = || discard(DiscardKind::Corrupt, &["ab"]);
+        let aside = || discard(DiscardKind::Corrupt, &[]);
+        let whole = || discard(DiscardKind::Repo, &[]);
+        for (steps, is_promised) in [
+            (vec![wrong()], false),
+            (vec![wrong(), wrong()], false),
+            (vec![whole(), wrong()], false),
+            (vec![aside()], true),
+            (vec![whole()], true),
+        ] {
+            let planned = PurgePlan {
+                plan: Plan { steps },
+                ..PurgePlan::default()
+            };
+            let places = ["--cache-dir /c".to_owned()];
+            let text = way_back("6a1f3b20", &planned, &places);
+            assert_eq!(text.contains("puts it back"), is_promised, "{text}");
+            assert_eq!(text.contains("wrong"), !is_promised, "{text}");
+            assert!(
+                text.contains("`larder trash empty --cache-dir /c`"),
+                "{text}"
+            );
+            for call in text.split('`').skip(1).step_by(2) {
+                let parsed = super::super::args::Args::try_parse_from(call.split(' '));
+                assert!(parsed.is_ok(), "{call}: {text}");
+            }
+        }
     }
 }

@@ -301,8 +301,13 @@ fn right_call(failure: &Failure, subject: Subject<'_>, repo: &str, again: &str) 
             "leave out `--read-only`; if it was not given, `larder config show` says where it comes from"
                 .to_owned()
         }
+        // What cannot be put back.
+        (FailureCode::Refused, "trash") if again.starts_with("larder trash ls") => {
+            let empty = again.replacen("trash ls", "trash empty", 1);
+            format!("`{again}` shows what there is, `{empty}` frees all of it")
+        }
         (FailureCode::Refused, "trash") => {
-            // Only emptying it is refused.
+            // Else only emptying it is refused.
             let again = match again {
                 "larder trash" => "larder trash empty",
                 again => again,
@@ -485,7 +490,8 @@ mod tests {
                 let subject = Subject {
                     repo: None,
                     command: place,
-                    call: None,
+                    // As of `trash restore`.
+                    call: (place == "trash").then_some("larder trash ls --cache-dir /c"),
                 };
                 let next = tell(&Failure::new(code, "x"), subject).next;
                 for call in next.split('`').skip(1).step_by(2) {

@@ -43,7 +43,10 @@ async fn run(mut session: Session<'_>, args: &TrashArgs, mut console: Console<'_
                         "not everything could be put back: bytes in the trash are not those of \
                          their names",
                     )
-                    .because("they stay there; `larder pull` fetches the right ones")
+                    .because(
+                        "they stay there: pull the model, which fetches the right ones, then free \
+                         these",
+                    )
                     .at_path(path.clone()),
                 ),
                 _ => ending,
@@ -87,7 +90,12 @@ async fn run(mut session: Session<'_>, args: &TrashArgs, mut console: Console<'_
             console.printer.text(&text);
         }
     }
-    let call = call_of(&args.call(), [], &args.places);
+    let start = match &args.what {
+        // Said again it would be refused again.
+        Some(TrashVerb::Restore { .. }) if ending.exit_code == 2 => "larder trash ls".to_owned(),
+        _ => args.call(),
+    };
+    let call = call_of(&start, [], &args.places);
     let subject = Subject {
         repo: None,
         command: "trash",

@@ -297,16 +297,24 @@ async fn wrong_bytes_go_with_their_pointers() {
     bytes[7] ^= 1;
     fs::write(&blob, bytes).unwrap();
     home.run(&["verify"]).assert_code(3);
-    let done = home.run(&["purge", "--corrupt", "--yes", "--json"]);
+    let planned = purged(&home.run(&["purge", "--corrupt", "--dry-run", "--json"]));
+    assert_eq!(planned["discards"].as_array().unwrap().len(), 1);
+    let done = home.run(&["purge", "--corrupt", "--yes"]);
     done.assert_code(0);
-    let document = purged(&done);
-    assert_eq!(document["discards"].as_array().unwrap().len(), 1);
+    assert!(!done.stdout.contains("puts it back"), "{}", done.stdout);
+    let pull = format!("`larder pull {OTHER}");
+    assert!(done.stdout.contains(&pull), "{}", done.stdout);
     assert!(!blob.exists());
     assert_readable(&home, "purged");
     let back = home.run(&["trash", "restore", "last"]);
     back.assert_code(2);
     assert!(
         back.stderr.contains("not those of its name"),
+        "{}",
+        back.stderr
+    );
+    assert!(
+        back.stderr.contains("`larder trash empty") && !back.stderr.contains("--yes"),
         "{}",
         back.stderr
     );
