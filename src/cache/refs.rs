@@ -68,6 +68,24 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// The folder that readers look into for a revision whose ref holds no commit: Python takes the text of
+/// the ref for the folder's name, and only without a ref that of the revision (hub.md 2.10). `None` if
+/// the ref leads to no folder.
+pub(super) fn folder_by_name(
+    layout: &Layout,
+    repo: &RepoId,
+    revision: &Revision,
+) -> Result<Option<PathBuf>> {
+    let snapshots = layout.snapshots(repo);
+    let Some(bytes) = read_bytes(&layout.reference(repo, revision))? else {
+        return Ok(Some(snapshots.join(revision.as_str())));
+    };
+    let is_name = |text: &&str| !matches!(*text, "" | "." | "..") && !text.contains(['/', '\0']);
+    let text = str::from_utf8(&bytes).ok().map(str::trim);
+    let folder = text.filter(is_name).map(|name| snapshots.join(name));
+    Ok(folder.filter(|folder| folder.is_dir()))
+}
+
 /// The length of a malformed ref and what is wrong with it, in a few words.
 pub(super) fn describe(path: &Path) -> (u64, String) {
     let mut bytes = Vec::new();

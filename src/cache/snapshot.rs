@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::refs::folder_by_name;
 use super::{Error, Layout, Result};
 use crate::domain::{Commit, Etag, RepoId, RepoPath, Revision};
 use crate::host;
@@ -130,14 +131,17 @@ pub fn snapshot_paths(layout: &Layout, repo: &RepoId, commit: &Commit) -> Result
     paths_below(&layout.snapshot(repo, commit))
 }
 
-/// Every path of a folder below `snapshots/` that bears a revision's name in the place of a commit
-/// (hub.md 2.10): some readers find it while there is no ref of that name.
+/// Every path of the folder below `snapshots/` that readers find in the place of a commit's, while the
+/// ref of the revision names none: that of the revision's name if there is no ref, else of its text.
 pub fn named_snapshot_paths(
     layout: &Layout,
     repo: &RepoId,
     revision: &Revision,
 ) -> Result<Vec<RepoPath>> {
-    paths_below(&layout.snapshots(repo).join(revision.as_str()))
+    match folder_by_name(layout, repo, revision)? {
+        Some(folder) => paths_below(&folder),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// [`snapshot_paths`] of any folder; none if it is not there.

@@ -81,7 +81,8 @@ pub(super) struct RefBefore {
     pub(super) commit: Option<Commit>,
     /// Whether its text was anything but 40 hex characters.
     pub(super) is_malformed: bool,
-    /// Every path of that commit's snapshot; without a ref, of the folder that bears its name.
+    /// Every path of that commit's snapshot; where it names none, of the folder that readers find
+    /// all the same.
     pub(super) paths: BTreeSet<RepoPath>,
 }
 

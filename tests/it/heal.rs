@@ -530,6 +530,47 @@ async fn a_cache_behind_a_link_and_under_an_absent_volume() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ref_of_garbage_is_written_whatever_a_folder_called_main_holds() {
+    // Python takes the text for a folder's name, so only the last leads anybody to the file.
+    for (garbage, is_healed) in [
+        (b"garbage\n".to_vec(), true),
+        (Vec::new(), true),
+        (vec![b'x'; 300], true),
+        (b"../snapshots/main".to_vec(), true),
+        (vec![0xff, 0], true),
+        (b"main".to_vec(), false),
+    ] {
+        let place = Place::new(catalogue::gemma(), Vec::new()).await;
+        let by_hand = place.repo_folder().join("snapshots/main");
+        let main = place.repo_folder().join("refs/main");
+        for folder in [by_hand.as_path(), main.parent().unwrap()] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        fs::write(by_hand.join("notes.txt"), "somebody's own").unwrap();
+        fs::write(&main, &garbage).unwrap();
+        let pulled = place.pull_unchecked(request(GEMMA)).await;
+        let Outcome::Complete(result) = pulled.outcome else {
+            panic!("{:?}", pulled.outcome)
+        };
+        let shown = String::from_utf8_lossy(&garbage).into_owned();
+        if is_healed {
+            assert_eq!(result.reference, RefMove::Moved { from: None }, "{shown}");
+            let commit = result.commit.to_string();
+            assert_eq!(fs::read_to_string(&main).unwrap(), commit, "{shown}");
+        } else {
+            assert!(
+                matches!(&result.reference, RefMove::Kept { why, .. } if why.contains("notes.txt")),
+                "{:?}",
+                result.reference
+            );
+            assert_eq!(fs::read(&main).unwrap(), garbage);
+        }
+        let own = fs::read_to_string(by_hand.join("notes.txt")).unwrap();
+        assert_eq!(own, "somebody's own");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_named_like_the_branch_is_not_hidden_by_less() {
     let place = Place::new(catalogue::gemma(), Vec::new()).await;
     let by_hand = place.repo_folder().join("snapshots/main");
