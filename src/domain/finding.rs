@@ -206,7 +206,6 @@ impl Rule {
             | Self::EscapingPointer
             | Self::MissingFiles
             | Self::HalfWritten
-            | Self::RefToNowhere
             | Self::LeftoverRef
             | Self::OrphanBlob
             | Self::LeftoverTemp
@@ -231,6 +230,7 @@ impl Rule {
             | Self::LfsPointer
             | Self::ErrorPage
             | Self::MalformedRef
+            | Self::RefToNowhere
             | Self::AbsentVolume
             | Self::WouldNotLoad
             | Self::NoModelType

@@ -264,14 +264,15 @@ pub(super) fn ref_line(reference: &RefMove, name: &str, commit: Commit) -> Optio
                 commit.short()
             ),
         )),
-        RefMove::Kept { at, why } => Some((
-            true,
-            format!(
-                "ref {name} stays at {}: {why}; the snapshot is there under {}",
-                at.map_or_else(|| "its old value".to_owned(), |commit| commit.short()),
-                commit.short()
-            ),
-        )),
+        RefMove::Kept { at, why } => {
+            let stays = match at {
+                Some(at) => format!("stays at {}", at.short()),
+                // There is none, or one that names no commit.
+                None => format!("does not name {} yet", commit.short()),
+            };
+            let here = format!("the snapshot is there under {}", commit.short());
+            Some((true, format!("ref {name} {stays}: {why}; {here}")))
+        }
     }
 }
 
@@ -442,6 +443,23 @@ mod tests {
             line,
             "ref main names cde6c3e as before; its file was put right"
         );
+    }
+
+    #[test]
+    fn a_ref_that_is_not_there_has_no_old_value() {
+        let commit = Commit::new("cde6c3e1068ba725e3267bf97df802d26de25d15").unwrap();
+        let kept = |at| RefMove::Kept {
+            at,
+            why: "`a` is not here yet".to_owned(),
+        };
+        let (_, line) = ref_line(&kept(None), "main", commit).unwrap();
+        assert_eq!(
+            line,
+            "ref main does not name cde6c3e yet: `a` is not here yet; the snapshot is there under \
+             cde6c3e"
+        );
+        let (_, line) = ref_line(&kept(Some(commit)), "main", commit).unwrap();
+        assert!(line.starts_with("ref main stays at cde6c3e: "), "{line}");
     }
 
     #[test]

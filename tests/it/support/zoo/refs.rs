@@ -19,7 +19,7 @@ const fn member(
 }
 
 const MALFORMED: &[(Rule, Severity)] = &[(Rule::MalformedRef, Severity::Error)];
-const NOWHERE: &[(Rule, Severity)] = &[(Rule::RefToNowhere, Severity::Warning)];
+const NOWHERE: &[(Rule, Severity)] = &[(Rule::RefToNowhere, Severity::Error)];
 const LEFTOVER: &[(Rule, Severity)] = &[(Rule::LeftoverRef, Severity::Warning)];
 
 /// A whole model whose `main` holds what `text` makes of the commit.
