@@ -5,7 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::domain::Etag;
+use crate::domain::{Etag, RepoPath};
 use crate::host;
 
 /// The result of everything in this room.
@@ -102,12 +102,28 @@ pub enum Error {
         path: PathBuf,
     },
     /// A folder on the way is a symbolic link; it is not followed.
-    #[error("`{}` is a link in the place of a folder of `{}`", link.display(), path.display())]
+    #[error("`{}` is a link in the place of a folder", link.display())]
     SymlinkedParent {
         /// The path to be created.
         path: PathBuf,
         /// The link.
         link: PathBuf,
+    },
+    /// A person's file stands where one is to be put into a local dir.
+    #[error("`{path}` in `{}` is not what the Hub has", folder.display())]
+    NotOurs {
+        /// The local dir.
+        folder: PathBuf,
+        /// The file in it.
+        path: RepoPath,
+    },
+    /// A link stands where a file is to be put into a local dir.
+    #[error("`{path}` in `{}` is a link", folder.display())]
+    LinkInPlace {
+        /// The local dir.
+        folder: PathBuf,
+        /// The link in it.
+        path: RepoPath,
     },
     /// Other programs replaced or deleted the file again and again.
     #[error("`{}` was replaced by another program while it was in use", path.display())]
@@ -118,6 +134,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is about what stands in the place of a file of a local dir, or on the way to it: no
+    /// other source of the bytes would help.
+    pub const fn is_about_place(&self) -> bool {
+        matches!(
+            self,
+            Self::NotOurs { .. } | Self::LinkInPlace { .. } | Self::SymlinkedParent { .. }
+        )
+    }
+
     /// Maps the system's error for `action` on `path`.
     pub fn from_io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();

@@ -21,13 +21,19 @@ pub struct Layout {
     root: PathBuf,
     /// In a local dir, the file that each content is written as.
     files: Option<Arc<HashMap<Etag, RepoPath>>>,
+    /// Whether it was asked for that a person's files there give way.
+    is_forced: bool,
 }
 
 impl Layout {
     /// The layout below `root`, which should come from [`resolve_root`](super::resolve_root) so
     /// that every program locks the same files.
     pub const fn new(root: PathBuf) -> Self {
-        Self { root, files: None }
+        Self {
+            root,
+            files: None,
+            is_forced: false,
+        }
     }
 
     /// The layout of a local dir for contents that each are one of its files. `root` should come
@@ -36,7 +42,19 @@ impl Layout {
         Self {
             root,
             files: Some(Arc::new(files)),
+            is_forced: false,
         }
+    }
+
+    /// The same; in a local dir a person's files give way if that was asked for.
+    #[must_use]
+    pub fn replacing(self, is_forced: bool) -> Self {
+        Self { is_forced, ..self }
+    }
+
+    /// Whether a person's files in a local dir give way.
+    pub const fn is_forced(&self) -> bool {
+        self.is_forced
     }
 
     /// Whether it is that of a local dir.
@@ -47,7 +65,7 @@ impl Layout {
     /// The same local dir, for one content as another file.
     #[must_use]
     pub fn for_file(&self, etag: Etag, path: RepoPath) -> Self {
-        Self::local(self.root.clone(), HashMap::from([(etag, path)]))
+        Self::local(self.root.clone(), HashMap::from([(etag, path)])).replacing(self.is_forced)
     }
 
     /// The files of a local dir.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +23,9 @@ use crate::host;
 /// What git is to leave out: everything in the hidden folder.
 const GITIGNORE: &[u8] = b"*";
 
+/// A file may have changed so long after its note was begun, by whoever wrote both.
+const CHANGE_SLACK_S: f64 = 1.0;
+
 /// What stands in the place of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -33,6 +37,27 @@ pub enum Standing {
     Strange,
     /// A link; it is not followed.
     Link,
+}
+
+/// How a file looks from outside: enough to know that nobody has touched it since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    file: (u64, u64),
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Seen {
+    /// How it looks by these.
+    pub fn of(found: &Metadata) -> Self {
+        Self {
+            file: (found.dev(), found.ino()),
+            len: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
 }
 
 /// Looks at the place of a file without following a link.
@@ -61,6 +86,76 @@ pub fn standing(layout: &Layout, path: &RepoPath) -> Result<Standing> {
     })
 }
 
+/// The same, for who is about to replace it. A move or a copy may bring a file an old time along; the
+/// time of its inode's last change it cannot. Where that is after the note, the bytes decide.
+///
+/// # Errors
+/// As [`standing`].
+pub fn judge(layout: &Layout, path: &RepoPath) -> Result<Standing> {
+    let standing = standing(layout, path)?;
+    if !matches!(standing, Standing::Noted(_)) {
+        return Ok(standing);
+    }
+    let target = layout.root().join(path.as_str());
+    let Some(found) = look(&target)? else {
+        return Ok(Standing::Absent);
+    };
+    let is_its = read_note(&layout.note(path)).is_ok_and(|note| {
+        changed_s(&found) - CHANGE_SLACK_S <= note.at || holds(&target, &found, &note.etag)
+    });
+    Ok(if is_its { standing } else { Standing::Strange })
+}
+
+/// What a file that is about to get its name in a local dir takes that name from, if anything.
+///
+/// # Errors
+/// [`Error::NotOurs`], [`Error::LinkInPlace`], and as [`standing`], if it must not.
+pub(super) fn giving_way(layout: &Layout, etag: &Etag) -> Result<Option<Seen>> {
+    let Some(path) = layout.file_of(etag) else {
+        return Ok(None);
+    };
+    let target = layout.root().join(path.as_str());
+    let before = look(&target)?;
+    let (folder, path) = (layout.root().to_owned(), path.clone());
+    match judge(layout, &path)? {
+        Standing::Link => return Err(Error::LinkInPlace { folder, path }),
+        // The same bytes may take its place.
+        Standing::Strange
+            if !layout.is_forced()
+                && !before
+                    .as_ref()
+                    .is_some_and(|found| holds(&target, found, etag)) =>
+        {
+            return Err(Error::NotOurs { folder, path });
+        }
+        Standing::Strange | Standing::Absent | Standing::Noted(_) => {}
+    }
+    Ok(before.as_ref().map(Seen::of))
+}
+
+/// Whether there is still what [`giving_way`] saw; nobody judged anything else. One that is kept got
+/// a second name, which is a change of its inode.
+pub(super) fn is_as_before(
+    layout: &Layout,
+    etag: &Etag,
+    before: Option<Seen>,
+    is_kept: bool,
+) -> Result<bool> {
+    let Some(path) = layout.file_of(etag) else {
+        return Ok(true);
+    };
+    let target = layout.root().join(path.as_str());
+    has_clear_way(layout.root(), &target)?;
+    let now = look(&target)?.as_ref().map(Seen::of);
+    Ok(match (before, now) {
+        (Some(before), Some(now)) if is_kept => {
+            let changed = before.changed;
+            Seen { changed, ..now } == before
+        }
+        (before, now) => before == now,
+    })
+}
+
 /// Whether the note on a file says that it is this content of this commit, and Python would believe
 /// it.
 pub fn has_note(layout: &Layout, path: &RepoPath, commit: &Commit, etag: &Etag) -> bool {
@@ -69,20 +164,24 @@ pub fn has_note(layout: &Layout, path: &RepoPath, commit: &Commit, etag: &Etag) 
     note.is_some_and(|note| note.commit == Some(*commit) && note.etag == *etag)
 }
 
-/// Writes Python's note on a file whose bytes were proven. The lock of the file shows that nobody
-/// else replaces it.
+/// Writes Python's note on a file whose bytes were proven when it looked like `proven`; `false` if it
+/// does not look so any more. The lock of the file shows that no other larder replaces it.
 pub fn write_note(
     layout: &Layout,
     path: &RepoPath,
     commit: &Commit,
     etag: &Etag,
+    proven: &Seen,
     now: SystemTime,
-) -> Result<()> {
+) -> Result<bool> {
     let target = layout.root().join(path.as_str());
-    let modified = target
-        .symlink_metadata()
-        .and_then(|found| found.modified())
-        .map_err(Error::at("look at", &target))?;
+    let as_proven = || -> Result<Option<Metadata>> {
+        Ok(look(&target)?.filter(|found| Seen::of(found) == *proven))
+    };
+    let Some(found) = as_proven()? else {
+        return Ok(false);
+    };
+    let modified = found.modified().map_err(Error::at("look at", &target))?;
     // A clock that was ahead when the file was written must not make the note look outdated.
     let at = now.max(modified).duration_since(UNIX_EPOCH);
     let at = at.unwrap_or(Duration::ZERO);
@@ -102,7 +201,13 @@ pub fn write_note(
         // The first error is the one to tell; a leftover is swept later.
         drop(fs::remove_file(&temp));
     }
-    written
+    written?;
+    if as_proven()?.is_none() {
+        // It would vouch for bytes that nobody has read.
+        fs::remove_file(&note).map_err(Error::at("remove", &note))?;
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 /// Whether a path of a repo would lie among Python's notes (hub.md case 21).
@@ -136,12 +241,24 @@ pub(super) fn is_as_noted(layout: &Layout, etag: &Etag) -> bool {
     let Ok(Some(found)) = look(&target) else {
         return false;
     };
+    holds(&target, &found, &note.etag)
+}
+
+/// Whether a file holds that content.
+fn holds(target: &Path, found: &Metadata, etag: &Etag) -> bool {
     let mut on = |_| ControlFlow::Continue(());
     found.is_file()
         && matches!(
-            blob::check(&target, &note.etag, found.len(), Check::Hash, &mut on),
+            blob::check(target, etag, found.len(), Check::Hash, &mut on),
             Ok(Verdict::Proven)
         )
+}
+
+/// When its inode changed last, in seconds since the Unix epoch.
+fn changed_s(found: &Metadata) -> f64 {
+    let seconds = u64::try_from(found.ctime()).unwrap_or_default();
+    let ns = u32::try_from(found.ctime_nsec()).unwrap_or_default();
+    Duration::new(seconds, ns).as_secs_f64()
 }
 
 /// Makes the folders that the files need, and what Python puts into the hidden one.
@@ -242,7 +359,7 @@ mod tests {
 
     use super::*;
     use crate::cache::fixture::{self, commit, content, etag, held, now, path, repo};
-    use crate::cache::{Sharing, place_copy, prepare_repo};
+    use crate::cache::{Partial, SetAside, Sharing, place_copy, prepare_repo};
 
     fn local(files: &[(&str, &[u8])]) -> (fixture::Folder, Layout) {
         let (dir, cache) = fixture::cache();
@@ -284,7 +401,8 @@ mod tests {
             let times = fs::File::options().write(true).open(&target).unwrap();
             let at = now() + Duration::from_secs(ahead);
             times.set_modified(at).unwrap();
-            write_note(&layout, &file, &commit, &etag, now()).unwrap();
+            let seen = Seen::of(&target.symlink_metadata().unwrap());
+            assert!(write_note(&layout, &file, &commit, &etag, &seen, now()).unwrap());
             assert!(has_note(&layout, &file, &commit, &etag), "{ahead}");
             assert_eq!(standing(&layout, &file).unwrap(), Standing::Noted(etag));
             times.set_modified(at + Duration::from_secs(5)).unwrap();
@@ -296,6 +414,120 @@ mod tests {
         assert_eq!(lines[..2], [commit.to_string(), etag.to_string()]);
         assert!(lines[2].parse::<f64>().is_ok() && lines[3].is_empty());
         assert!(!has_note(&layout, &file, &fixture::commit('b'), &etag));
+    }
+
+    #[test]
+    fn a_note_is_only_about_the_bytes_that_were_proven() {
+        let (_dir, layout) = local(&[("a.json", b"a")]);
+        prepare_repo(&layout, &repo("org/m")).unwrap();
+        let (file, target) = (path("a.json"), layout.root().join("a.json"));
+        fs::write(&target, "a").unwrap();
+        let seen = Seen::of(&target.symlink_metadata().unwrap());
+        fs::write(&target, "edited").unwrap();
+        let noted = write_note(&layout, &file, &commit('a'), &etag(b"a"), &seen, now());
+        assert!(!noted.unwrap());
+        assert!(!layout.note(&file).exists());
+        assert_eq!(standing(&layout, &file).unwrap(), Standing::Strange);
+    }
+
+    /// A noted file as long ago as the note says, which is before the changes that a test makes.
+    fn noted_long_ago(layout: &Layout, file: &RepoPath, bytes: &[u8]) -> SystemTime {
+        let target = layout.root().join(file.as_str());
+        fs::write(&target, bytes).unwrap();
+        let then = now() - Duration::from_hours(1);
+        made_then(&target, then);
+        let seen = Seen::of(&target.symlink_metadata().unwrap());
+        assert!(write_note(layout, file, &commit('a'), &etag(bytes), &seen, then).unwrap());
+        then
+    }
+
+    fn made_then(target: &Path, then: SystemTime) {
+        let file = fs::File::options().write(true).open(target).unwrap();
+        file.set_modified(then).unwrap();
+    }
+
+    #[test]
+    fn an_old_time_does_not_make_a_file_that_was_moved_there_ours() {
+        let (_dir, layout) = local(&[("a.json", b"new")]);
+        prepare_repo(&layout, &repo("org/m")).unwrap();
+        let (file, target) = (path("a.json"), layout.root().join("a.json"));
+        let then = noted_long_ago(&layout, &file, b"fetched");
+        // Its inode has changed since, its bytes have not.
+        let fetched = Standing::Noted(etag(b"fetched"));
+        assert_eq!(judge(&layout, &file).unwrap(), fetched);
+        let mine = layout.root().join("mine");
+        fs::write(&mine, "mine").unwrap();
+        made_then(&mine, then - Duration::from_hours(9));
+        fs::rename(&mine, &target).unwrap();
+        // Python sees nothing.
+        assert_eq!(standing(&layout, &file).unwrap(), fetched);
+        assert_eq!(judge(&layout, &file).unwrap(), Standing::Strange);
+    }
+
+    #[test]
+    fn what_comes_into_the_place_between_two_looks_is_seen() {
+        let (_dir, layout) = local(&[("a.json", b"new")]);
+        prepare_repo(&layout, &repo("org/m")).unwrap();
+        let target = layout.root().join("a.json");
+        let name = etag(b"new");
+        let is_seen = |before| !is_as_before(&layout, &name, before, false).unwrap();
+        let nothing = giving_way(&layout, &name).unwrap();
+        assert!(nothing.is_none() && !is_seen(nothing));
+        noted_long_ago(&layout, &path("a.json"), b"fetched");
+        assert!(is_seen(nothing));
+        let fetched = giving_way(&layout, &name).unwrap();
+        assert!(fetched.is_some() && !is_seen(fetched));
+        // A second name is no other file, where one was given.
+        fs::hard_link(&target, layout.root().join("second")).unwrap();
+        assert!(is_as_before(&layout, &name, fetched, true).unwrap());
+        for edit in [b"fetchee".as_slice(), b"longer than it was"] {
+            let before = giving_way(&layout.clone().replacing(true), &name).unwrap();
+            fs::write(&target, edit).unwrap();
+            assert!(is_seen(before));
+            assert!(!is_as_before(&layout, &name, before, true).unwrap());
+        }
+        let refused = giving_way(&layout, &name);
+        assert!(matches!(refused, Err(Error::NotOurs { .. })), "{refused:?}");
+        fs::write(&target, "new").unwrap();
+        assert!(giving_way(&layout, &name).is_ok(), "the same bytes");
+    }
+
+    #[test]
+    fn a_file_does_not_get_its_name_where_somebody_put_another_or_a_link_meanwhile() {
+        let good = content(5000);
+        let (_dir, layout) = local(&[("sub/a.json", &good)]);
+        let (repo, name) = (repo("org/m"), etag(&good));
+        prepare_repo(&layout, &repo).unwrap();
+        let lock = held(&layout, &repo, &name);
+        let outside = layout.root().with_file_name("outside");
+        fs::create_dir(&outside).unwrap();
+        let (folder, target) = (layout.root().join("sub"), layout.blob(&repo, &name));
+        let whole = || {
+            let mut partial = Partial::fresh(&layout, &repo, &name, 5000).unwrap();
+            partial.append(&good).unwrap();
+            partial
+        };
+        let refused = || {
+            let failed = whole().prove_and_promote(&lock, SetAside::Keep);
+            let failed = failed.unwrap_err();
+            // What was proven can be gone on with.
+            assert_eq!(failed.partial.bytes(), 5000);
+            let mut partial = failed.partial;
+            assert!(partial.take_blobs_name().is_err(), "as one of many");
+            failed.error
+        };
+        fs::write(&target, "mine").unwrap();
+        assert!(matches!(refused(), Error::NotOurs { .. }));
+        assert_eq!(fs::read(&target).unwrap(), b"mine");
+        fs::remove_file(&target).unwrap();
+        symlink(outside.join("a.json"), &target).unwrap();
+        assert!(matches!(refused(), Error::LinkInPlace { .. }));
+        assert!(target.is_symlink());
+        fs::remove_file(&target).unwrap();
+        fs::remove_dir(&folder).unwrap();
+        symlink(&outside, &folder).unwrap();
+        assert!(matches!(refused(), Error::SymlinkedParent { .. }));
+        assert!(fixture::names(&outside).is_empty());
     }
 
     #[test]
@@ -333,33 +565,35 @@ mod tests {
     #[test]
     fn what_was_fetched_is_replaced_and_what_was_edited_is_kept_aside() {
         let (old, new) = (content(700), content(900));
-        let (_dir, layout) = local(&[("a.json", &new)]);
+        let (_dir, strict) = local(&[("a.json", &new)]);
+        let layout = strict.clone().replacing(true);
         let repo = repo("org/m");
         prepare_repo(&layout, &repo).unwrap();
         let (file, target) = (path("a.json"), layout.root().join("a.json"));
         let source = layout.root().with_file_name("source");
         fs::write(&source, &new).unwrap();
         let lock = held(&layout, &repo, &etag(&new));
-        let place = || {
+        let place = |layout: &Layout| {
             let from = (&*source, Sharing::Copies);
             let size = new.len() as u64;
             place_copy(
                 from,
-                &layout,
+                layout,
                 &repo,
                 &etag(&new),
                 size,
                 &lock,
                 &mut fixture::on,
             )
-            .unwrap()
         };
-        fs::write(&target, &old).unwrap();
-        write_note(&layout, &file, &commit('a'), &etag(&old), now()).unwrap();
-        assert_eq!(place().set_aside, None);
+        noted_long_ago(&layout, &file, &old);
+        assert_eq!(place(&strict).unwrap().set_aside, None);
         assert_eq!(fs::read(&target).unwrap(), new);
         fs::write(&target, "edited").unwrap();
-        let kept = place().set_aside.unwrap();
+        let refused = place(&strict);
+        assert!(matches!(refused, Err(Error::NotOurs { .. })), "{refused:?}");
+        assert_eq!(fs::read(&target).unwrap(), b"edited");
+        let kept = place(&layout).unwrap().set_aside.unwrap();
         assert!(kept.starts_with(layout.own_hidden()));
         assert_eq!(fs::read(kept).unwrap(), b"edited");
         assert_eq!(fs::read(&target).unwrap(), new);

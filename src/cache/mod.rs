@@ -77,7 +77,7 @@ pub use holders::other_download;
 pub use incomplete::{Damaged, Found, Partial, Salvage};
 pub use layout::Layout;
 pub use links::links_of;
-pub use local::{Standing, has_note, is_reserved, standing, write_note};
+pub use local::{Seen, Standing, has_note, is_reserved, judge, standing, write_note};
 pub use lock::{
     BlobLock, Busy, LockAttempt, all_resumable, is_complete_partial, other_progress,
     resumable_bytes, try_lock,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::blob::{self, Check, Hasher, Verdict};
 use super::durable::{self, MAX_RACES};
 use super::incomplete::Partial;
+use super::local::Seen;
 use super::lock::BlobLock;
 use super::{Error, Result, local};
 use crate::host;
@@ -97,13 +98,17 @@ impl Partial {
                 }
                 return Err(Error::from_io("sync", &self.path, error));
             }
-            if set_aside.is_none() && aside == SetAside::Keep {
-                set_aside = self.keep_old(&target)?;
+            let before = local::giving_way(&self.layout, &self.etag)?;
+            // In a local dir it may be another file than when this was tried last.
+            if aside == SetAside::Keep && (set_aside.is_none() || self.layout.is_local()) {
+                set_aside = self.keep_old(&target)?.or(set_aside);
             }
             // All bytes are there and durable: from here on the length alone says so, and a kill
             // leaves no map without its partial.
             self.remove_map()?;
-            if durable::is_same_file(&self.file, &self.path) && self.take_name(&target)? {
+            if durable::is_same_file(&self.file, &self.path)
+                && self.take_name(&target, before, set_aside.is_some())?
+            {
                 host::sync_dir(folder).map_err(Error::at("sync", folder))?;
                 return Ok(self.promoted(set_aside));
             }
@@ -115,8 +120,9 @@ impl Partial {
     /// taken the file away meanwhile.
     pub(super) fn take_blobs_name(&mut self) -> Result<Option<Promoted>> {
         let target = self.layout.blob(&self.repo, &self.etag);
+        let before = local::giving_way(&self.layout, &self.etag)?;
         let set_aside = self.keep_old(&target)?;
-        let is_named = self.take_name(&target)?;
+        let is_named = self.take_name(&target, before, set_aside.is_some())?;
         Ok(is_named.then(|| self.promoted(set_aside)))
     }
 
@@ -143,10 +149,23 @@ impl Partial {
     }
 
     /// Renames the partial over the blob; `false` if it turns out that the name did not lead to
-    /// our file any more.
-    fn take_name(&self, target: &Path) -> Result<bool> {
-        match fs::rename(&self.path, target) {
+    /// our file any more, or that in a local dir another one stands there than `before`.
+    fn take_name(&self, target: &Path, before: Option<Seen>, is_kept: bool) -> Result<bool> {
+        if !local::is_as_before(&self.layout, &self.etag, before, is_kept)? {
+            return Ok(false);
+        }
+        let is_free = self.layout.is_local() && before.is_none();
+        let renamed = if is_free {
+            host::rename_new(&self.path, target)
+        } else {
+            fs::rename(&self.path, target)
+        };
+        match renamed {
             Ok(()) => {}
+            // Made since the look before.
+            Err(error) if is_free && error.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(false);
+            }
             // Unlinked since the look before.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) if target.is_dir() => {
@@ -450,9 +469,9 @@ mod tests {
         let scene = Scene::new();
         let mut partial = scene.written();
         fs::remove_file(partial.path()).unwrap();
-        assert!(!partial.take_name(&scene.blob()).unwrap(), "pruned");
+        assert!(!partial.take_name(&scene.blob(), None, false).unwrap(), "pruned");
         fs::write(partial.path(), "a stranger").unwrap();
-        assert!(!partial.take_name(&scene.blob()).unwrap());
+        assert!(!partial.take_name(&scene.blob(), None, false).unwrap());
         assert!(!scene.blob().exists());
         assert_eq!(scene.names().len(), 1, "the stranger's bytes are kept");
         // The next round brings our bytes back from the handle.

@@ -4,6 +4,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use super::emit::millis;
+use super::local::{is_link, is_strange};
 use crate::cache;
 use crate::domain::{Failure, FailureCode};
 use crate::hub::{self, TransportKind};
@@ -268,9 +269,11 @@ pub(super) fn from_cache(error: cache::Error) -> Failure {
         Error::Collision { path, .. } => {
             Failure::new(FailureCode::NameCollision, summary).at_path(shown(&path))
         }
-        Error::SymlinkedParent { path, .. } => {
-            Failure::new(FailureCode::UnsafePath, summary).at_path(shown(&path))
-        }
+        Error::SymlinkedParent { path, .. } => Failure::new(FailureCode::UnsafePath, summary)
+            .because("a link is not followed there; take the link away")
+            .at_path(shown(&path)),
+        Error::NotOurs { folder, path } => is_strange(&folder, &path),
+        Error::LinkInPlace { folder, path } => is_link(&folder, &path),
         Error::Unsteady { path } => {
             Failure::new(FailureCode::LockBusy, summary).at_path(shown(&path))
         }

@@ -22,7 +22,7 @@ use super::memory::Memory;
 use super::prepare::resolve;
 use super::publish::Publication;
 use crate::cache::{
-    self, Check, Layout, LockAttempt, Neighbours, Sharing, Standing, Tree, Verdict,
+    self, BlobLock, Check, Layout, LockAttempt, Neighbours, Seen, Sharing, Standing, Tree, Verdict,
 };
 use crate::config::Config;
 use crate::domain::{
@@ -30,6 +30,9 @@ use crate::domain::{
     RepoId, RepoPath, sanitize,
 };
 use crate::ledger::Stamp;
+
+/// How often a file is looked at anew that somebody touches meanwhile.
+const MOST_LOOKS: usize = 3;
 
 /// Where contents of a repo may lie beside the place that they are wanted in.
 pub(super) fn neighbours(config: &Config, layout: &Layout, repo: &RepoId) -> Neighbours {
@@ -69,7 +72,7 @@ pub(super) fn layout(dir: &Path, hub: &Layout, selected: &[RemoteFile]) -> Resul
     let layout = Layout::local(root, files);
     for file in selected {
         match cache::standing(&layout, &file.path) {
-            Ok(Standing::Link) => return Err(is_link(&layout, &file.path)),
+            Ok(Standing::Link) => return Err(is_link(layout.root(), &file.path)),
             Ok(Standing::Absent | Standing::Noted(_) | Standing::Strange) => {}
             // A name that is too long is told with the others.
             Err(error) => return Err(from_cache(error)),
@@ -94,8 +97,8 @@ pub(super) fn bytes_of_copies(layout: &Layout, files: &[PlannedFile]) -> u64 {
         .sum()
 }
 
-fn is_link(layout: &Layout, path: &RepoPath) -> Failure {
-    let folder = sanitize(&layout.root().to_string_lossy());
+pub(super) fn is_link(folder: &Path, path: &RepoPath) -> Failure {
+    let folder = sanitize(&folder.to_string_lossy());
     Failure::new(
         FailureCode::Refused,
         format!("`{path}` in `{folder}` is a link, and was left alone"),
@@ -104,8 +107,8 @@ fn is_link(layout: &Layout, path: &RepoPath) -> Failure {
     .at_path(path.as_str())
 }
 
-fn is_strange(layout: &Layout, path: &RepoPath) -> Failure {
-    let folder = sanitize(&layout.root().to_string_lossy());
+pub(super) fn is_strange(folder: &Path, path: &RepoPath) -> Failure {
+    let folder = sanitize(&folder.to_string_lossy());
     Failure::new(
         FailureCode::Refused,
         format!("`{path}` in `{folder}` is not what the Hub has, and was left alone"),
@@ -165,7 +168,7 @@ impl Attempt<'_> {
         blocking(move || {
             for path in &paths {
                 if cache::standing(&layout, path).map_err(Halt::of_cache)? == Standing::Link {
-                    return Err(is_link(&layout, path).into());
+                    return Err(is_link(layout.root(), path).into());
                 }
             }
             Ok(())
@@ -177,7 +180,7 @@ impl Attempt<'_> {
     /// been touched since is damaged, or of another revision; any other is somebody's.
     pub(super) async fn judge_old(&mut self) -> Result<(), Halt> {
         let (layout, path) = (self.job.layout.clone(), self.remote.path.clone());
-        let found = blocking(move || cache::standing(&layout, &path))
+        let found = blocking(move || cache::judge(&layout, &path))
             .await?
             .map_err(Halt::of_cache)?;
         match found {
@@ -188,9 +191,9 @@ impl Attempt<'_> {
                 self.truncated_bytes = None;
             }
             Standing::Strange => {
-                return Err(is_strange(&self.job.layout, &self.remote.path).into());
+                return Err(is_strange(self.job.layout.root(), &self.remote.path).into());
             }
-            Standing::Link => return Err(is_link(&self.job.layout, &self.remote.path).into()),
+            Standing::Link => return Err(is_link(self.job.layout.root(), &self.remote.path).into()),
         }
         Ok(())
     }
@@ -214,7 +217,7 @@ impl Attempt<'_> {
                     self.job.emitter.fact(Event::Noted { note }).await;
                     return Ok(());
                 }
-                Settled::Strange => return Err(is_strange(&self.job.layout, path).into()),
+                Settled::Strange => return Err(is_strange(self.job.layout.root(), path).into()),
                 Settled::Busy(busy) => {
                     if let Some(why) = self.has_waited_enough(still) {
                         return Err(Halt::Failed(self.lock_busy(&busy, why)));
@@ -263,9 +266,19 @@ type Watch<'a> = &'a mut dyn FnMut(u64) -> std::ops::ControlFlow<()>;
 
 impl File {
     fn settle(&self, watch: Watch<'_>) -> cache::Result<Settled> {
-        let is_right = self.is_vouched_for();
+        for _ in 0..MOST_LOOKS {
+            if let Some(settled) = self.settle_as_it_is(&mut *watch)? {
+                return Ok(settled);
+            }
+        }
+        Ok(Settled::Strange)
+    }
+
+    /// `None` if somebody touched the file meanwhile.
+    fn settle_as_it_is(&self, watch: Watch<'_>) -> cache::Result<Option<Settled>> {
+        let is_right = self.vouched_for().is_some();
         if is_right && self.has_note() {
-            return Ok(Settled::Done);
+            return Ok(Some(Settled::Done));
         }
         let now = self.job.emitter.now();
         let repo = &self.job.repo;
@@ -273,49 +286,54 @@ impl File {
             .and_then(|()| cache::try_lock(&self.layout, repo, &self.etag, now));
         let lock = match locked {
             Ok(LockAttempt::Held(lock)) => lock,
-            Ok(LockAttempt::Busy(busy)) => return Ok(Settled::Busy(busy)),
-            Err(error) if is_right => return unnoted(error),
+            Ok(LockAttempt::Busy(busy)) => return Ok(Some(Settled::Busy(busy))),
+            Err(error) if is_right => return unnoted(error).map(Some),
             Err(error) => return Err(error),
         };
-        if !self.is_vouched_for() {
-            match self.check(watch)? {
-                Verdict::Proven => {}
-                Verdict::Unreadable(error) => return Err(error),
+        let seen = match self.vouched_for() {
+            Some(seen) => Some(seen),
+            None => match self.check(&mut *watch)? {
+                (Verdict::Proven, seen) => seen,
+                (Verdict::Unreadable(error), _) => return Err(error),
                 // Of the first one it was said just now that it is there and right.
                 _ if self.is_first() => {
                     return Err(cache::Error::Unsteady {
                         path: self.first.clone(),
                     });
                 }
-                _ if !self.may_be_replaced()? => return Ok(Settled::Strange),
-                _ => {
-                    let from = (&*self.first, Sharing::Copies);
-                    let size = self.size_bytes;
-                    let placed = cache::place_copy(
-                        from,
-                        &self.layout,
-                        repo,
-                        &self.etag,
-                        size,
-                        &lock,
-                        watch,
-                    )?;
-                    if let Some(found) = &placed.metadata {
-                        self.job
-                            .diary
-                            .learn(&self.place(), Stamp::of(found), &self.etag);
-                    }
-                }
-            }
-        }
+                _ if !self.may_be_replaced()? => return Ok(Some(Settled::Strange)),
+                _ => self.place_copy(&lock, watch)?,
+            },
+        };
+        let Some(seen) = seen else {
+            return Ok(None);
+        };
         if self.has_note() {
-            return Ok(Settled::Done);
+            return Ok(Some(Settled::Done));
         }
         let (commit, now) = (&self.job.commit, self.job.emitter.now());
-        match cache::write_note(&self.layout, &self.path, commit, &self.etag, now) {
-            Ok(()) => Ok(Settled::Done),
-            Err(error) => unnoted(error),
+        match cache::write_note(&self.layout, &self.path, commit, &self.etag, &seen, now) {
+            Ok(is_written) => Ok(is_written.then_some(Settled::Done)),
+            Err(error) => unnoted(error).map(Some),
         }
+    }
+
+    fn place_copy(&self, lock: &BlobLock, watch: Watch<'_>) -> cache::Result<Option<Seen>> {
+        let placed = cache::place_copy(
+            (&*self.first, Sharing::Copies),
+            &self.layout,
+            &self.job.repo,
+            &self.etag,
+            self.size_bytes,
+            lock,
+            watch,
+        )?;
+        Ok(placed.metadata.map(|found| {
+            self.job
+                .diary
+                .learn(&self.place(), Stamp::of(&found), &self.etag);
+            Seen::of(&found)
+        }))
     }
 
     fn place(&self) -> std::path::PathBuf {
@@ -330,37 +348,42 @@ impl File {
         cache::has_note(&self.layout, &self.path, &self.job.commit, &self.etag)
     }
 
-    /// Whether it is known to be right as it is now.
-    fn is_vouched_for(&self) -> bool {
+    /// What it looks like now, if it is known to be right like that.
+    fn vouched_for(&self) -> Option<Seen> {
         let place = self.place();
-        let found = place.symlink_metadata().ok();
-        found
-            .filter(std::fs::Metadata::is_file)
-            .map(|found| Stamp::of(&found))
-            .is_some_and(|stamp| {
-                self.proven == Some(stamp) || self.job.diary.vouches(&place, &stamp, &self.etag)
-            })
+        let found = place
+            .symlink_metadata()
+            .ok()
+            .filter(std::fs::Metadata::is_file)?;
+        let stamp = Stamp::of(&found);
+        let is_known =
+            self.proven == Some(stamp) || self.job.diary.vouches(&place, &stamp, &self.etag);
+        is_known.then(|| Seen::of(&found))
     }
 
-    fn check(&self, watch: Watch<'_>) -> cache::Result<Verdict> {
+    /// What it is, and how it looked all the time that it was read.
+    fn check(&self, watch: Watch<'_>) -> cache::Result<(Verdict, Option<Seen>)> {
         let place = self.place();
-        let stamp = || Some(Stamp::of(&place.symlink_metadata().ok()?));
-        let before = stamp();
+        let look = || place.symlink_metadata().ok();
+        let before = look();
         let now = self.job.emitter.now();
-        let verdict = cache::check(&place, &self.etag, self.size_bytes, Check::Hash, watch);
-        if let (Ok(Verdict::Proven), Some(before)) = (&verdict, before)
-            && stamp() == Some(before)
-            && Memory::is_settled(&before, now)
-        {
-            self.job.diary.learn(&place, before, &self.etag);
+        let verdict = cache::check(&place, &self.etag, self.size_bytes, Check::Hash, watch)?;
+        let Some(before) = before.filter(|before| {
+            look().is_some_and(|after| before.is_file() && Seen::of(before) == Seen::of(&after))
+        }) else {
+            return Ok((verdict, None));
+        };
+        let stamp = Stamp::of(&before);
+        if matches!(verdict, Verdict::Proven) && Memory::is_settled(&stamp, now) {
+            self.job.diary.learn(&place, stamp, &self.etag);
         }
-        verdict
+        Ok((verdict, Some(Seen::of(&before))))
     }
 
     fn may_be_replaced(&self) -> cache::Result<bool> {
-        Ok(match cache::standing(&self.layout, &self.path)? {
+        Ok(match cache::judge(&self.layout, &self.path)? {
             Standing::Absent | Standing::Noted(_) => true,
-            Standing::Strange => self.job.is_forced,
+            Standing::Strange => self.layout.is_forced(),
             Standing::Link => false,
         })
     }

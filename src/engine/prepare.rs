@@ -89,8 +89,9 @@ pub(super) async fn prepare(
     // From here on the pull is about the local dir, if there is one.
     let layout = match &request.local_dir {
         Some(dir) => {
-            let (dir, selected) = (dir.clone(), selected.clone());
-            blocking(move || local::layout(&dir, &layout, &selected)).await??
+            let (dir, selected, force) = (dir.clone(), selected.clone(), request.force);
+            let found = blocking(move || local::layout(&dir, &layout, &selected)).await??;
+            found.replacing(force)
         }
         None => layout,
     };

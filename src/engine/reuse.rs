@@ -281,6 +281,7 @@ impl Attempt<'_> {
                     }));
                 }
                 Err(cache::Error::Interrupted) => return Err(Halt::Interrupted),
+                Err(error) if error.is_about_place() => return Err(Halt::of_cache(error)),
                 // Anything else only means that this copy is of no use; the network has the truth.
                 Err(error) => {
                     tracing::info!(source = %source.display(), %error, "a local copy was not used");

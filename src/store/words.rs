@@ -169,6 +169,9 @@ pub(super) fn origin_words(origin: &Origin) -> String {
 
 /// What was broken and what became of it.
 pub(super) fn healing_line(healing: &Healing) -> String {
+    if let Some(line) = replaced_line(healing) {
+        return line;
+    }
     let what = match healing.kind {
         HealingKind::WrongHash => "the blob's bytes did not hash to its name",
         HealingKind::Truncated => "the blob was shorter than its file",
@@ -192,6 +195,25 @@ pub(super) fn healing_line(healing: &Healing) -> String {
         .map(|aside| format!(", set aside at {aside}"))
         .unwrap_or_default();
     format!("{place}: {what}; healed{kept}")
+}
+
+/// The same for a file of a local dir, which no blob stands behind.
+fn replaced_line(healing: &Healing) -> Option<String> {
+    let path = healing.path.as_ref()?;
+    let what = match healing.kind {
+        HealingKind::WrongHash => "it held other bytes than the Hub's file",
+        HealingKind::Truncated => "it was shorter than the Hub's file",
+        HealingKind::TooLong => "it was longer than the Hub's file",
+        HealingKind::LfsPointer => "the text of an LFS pointer stood in its place",
+        _ => return None,
+    };
+    let is_itself = std::path::Path::new(&healing.location).ends_with(path.as_str());
+    let kept = healing
+        .set_aside
+        .as_ref()
+        .map(|aside| format!("; it is kept as {aside}"))
+        .unwrap_or_default();
+    is_itself.then(|| format!("{path}: {what} and was replaced{kept}"))
 }
 
 /// A file that was offered and is not what it seems, or is.
@@ -432,6 +454,22 @@ mod tests {
         ] {
             assert_eq!(duration(ms), words, "{ms}");
         }
+    }
+
+    #[test]
+    fn a_file_of_a_folder_is_told_without_a_blob() {
+        let healing = |location: &str| Healing {
+            kind: HealingKind::WrongHash,
+            path: Some(crate::domain::RepoPath::new("sub/a.json").unwrap()),
+            location: location.to_owned(),
+            set_aside: Some("/dir/aside/a.json.1".to_owned()),
+        };
+        assert_eq!(
+            healing_line(&healing("/dir/sub/a.json")),
+            "sub/a.json: it held other bytes than the Hub's file and was replaced; it is kept as \
+             /dir/aside/a.json.1"
+        );
+        assert!(healing_line(&healing("/cache/blobs/00")).contains("the blob's bytes"));
     }
 
     #[test]

@@ -82,6 +82,36 @@ fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
     let file = File::options().write(true).open(path).unwrap();
     file.set_modified(modified).unwrap();
+    // A disk that fails does not tell the inode either, which no program can do: the note is as new.
+    note_at(path, SystemTime::now());
+}
+
+/// Gives the note on a file another time, if there is one.
+#[track_caller]
+fn note_at(path: &Path, at: SystemTime) {
+    let Some((dir, name)) = path.ancestors().skip(1).find_map(|dir| {
+        let is_it = dir.join(HIDDEN).is_dir();
+        is_it.then(|| (dir, path.strip_prefix(dir).unwrap().to_str().unwrap()))
+    }) else {
+        return;
+    };
+    let note = dir.join(format!("{HIDDEN}/download/{name}.metadata"));
+    let Ok(text) = fs::read_to_string(&note) else {
+        return;
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let text = format!("{}\n{}\n{:.6}\n", lines[0], lines[1], at.as_secs_f64());
+    fs::write(note, text).unwrap();
+}
+
+/// Makes a file and its note look so old; the time of its inode's last change stays now.
+#[track_caller]
+fn age(path: &Path, by: Duration) {
+    let then = SystemTime::now() - by;
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(then).unwrap();
+    note_at(path, then);
 }
 
 /// Changes a file as a person does, some seconds after it was fetched.
@@ -383,6 +413,89 @@ async fn a_file_that_somebody_changed_or_put_there_is_left_alone_until_that_is_a
         place.assert_whole("main", &place.files);
         place.put_own("config.json", |path| edit(path, theirs));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_moved_there_with_an_old_time_is_left_alone_until_that_is_asked() {
+    let place = Place::gemma().await;
+    let theirs = b"{\"mine\": true}";
+    place.pull(&[]);
+    for name in ["config.json", WEIGHTS] {
+        age(&place.file(name), Duration::from_hours(1));
+        place.put_own(name, |path| {
+            let mine = place.home.path().join("mine");
+            fs::write(&mine, theirs).unwrap();
+            age(&mine, Duration::from_hours(24));
+            fs::rename(mine, path).unwrap();
+        });
+        let document = place.run(&[]).assert_code(2).document(&PULL);
+        assert_eq!(document["failure_code"], "refused", "{name}");
+        assert_eq!(document["failures"][0]["path"], name);
+        assert_eq!(fs::read(place.file(name)).unwrap(), theirs);
+        let document = place.pull(&[name, "--force"]);
+        assert!(place.aside().contains(&theirs.to_vec()), "{name}");
+        assert_eq!(document["healed"][0]["path"], name, "{document:#}");
+    }
+    place.assert_whole("main", &place.files);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_was_copied_with_its_times_gets_another_revision() {
+    let place = Place::gemma().await;
+    let older = files_of(&catalogue::gemma(), GEMMA, "older");
+    for (name, (_, bytes)) in &older {
+        // The reader takes the older ones for the test's own.
+        let copy = place.home.path().join("own").join(name);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::write(copy, bytes).unwrap();
+    }
+    place.pull(&["--revision", "older"]);
+    for name in older.keys() {
+        age(&place.file(name), Duration::from_hours(1));
+    }
+    place.pull(&[]);
+    place.assert_whole("main", &place.files);
+    assert!(place.aside().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_puts_there_while_a_pull_runs_is_left_alone() {
+    let slow = || {
+        let weights = Matcher::path(WEIGHTS).origin(Origin::Cdn);
+        let bytes_per_s = 1_000_000;
+        vec![Fault::new(weights, Effect::Slow { bytes_per_s })]
+    };
+    let place = Place::new(catalogue::gemma(), GEMMA, slow()).await;
+    let start = || {
+        let words = ["pull", GEMMA, "--all", "--local-dir", "dir", "--events"];
+        let mut run = Watched::start(place.home.larder(&words).stderr(Stdio::null()));
+        run.wait_for("downloading", WEIGHTS);
+        run
+    };
+    let mut run = start();
+    place.put_own(WEIGHTS, |path| fs::write(path, "mine").unwrap());
+    assert_eq!(run.end(), Some(2), "{:?}", run.said.last());
+    let failed = run.last("failed", WEIGHTS).unwrap();
+    assert_eq!(failed["failure"]["code"], "refused", "{failed:#}");
+    assert_eq!(fs::read(place.file(WEIGHTS)).unwrap(), b"mine");
+    assert!(place.aside().is_empty() && !place.note(WEIGHTS).exists());
+    assert_eq!(body_bytes(&place.home.hub), catalogue::gemma_bytes());
+    // What was fetched is there as soon as there is room for it.
+    place.home.hub.set_faults(Vec::new());
+    fs::remove_file(place.file(WEIGHTS)).unwrap();
+    place.pull(&[]);
+    place.assert_whole("main", &place.files);
+    assert_eq!(body_bytes(&place.home.hub), 0);
+
+    // A link to a folder elsewhere does not get a file of its own.
+    place.home.hub.set_faults(slow());
+    let outside = place.home.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::remove_file(place.file(WEIGHTS)).unwrap();
+    let mut run = start();
+    symlink(outside.join("x"), place.file(WEIGHTS)).unwrap();
+    assert_eq!(run.end(), Some(2), "{:?}", run.said.last());
+    assert!(place.file(WEIGHTS).is_symlink() && files_below(&outside).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
