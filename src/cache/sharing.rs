@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, FileTimes, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use super::durable::{self, is_same_file};
@@ -17,7 +17,7 @@ use super::salvage::exact_etag;
 use super::staging::{scratch_dir, sweep_staging};
 use super::{Layout, blob};
 use crate::domain::{Etag, LockState, RepoId};
-use crate::host;
+use crate::host::{self, OpenFile};
 
 /// How two files can come to share their bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +36,32 @@ pub(super) fn ways(path: &Path, found: &Metadata, with: &Path, other: &Metadata)
         return Vec::new();
     }
     let mut ways = Vec::new();
-    if host::can_share_blocks(path) {
+    if host::can_share_blocks(path) && !host::is_locked(other) {
         ways.push(Way::Clone);
     }
     let mode = |found: &Metadata| found.permissions().mode() & 0o7777;
     let are_alike = mode(found) == mode(other) && found.gid() == other.gid();
-    if is_blob(with) && are_alike && host::is_ours(found) && host::is_ours(other) {
+    let is_sole = other.nlink() == 1 + left_names(path, other);
+    if is_blob(with) && are_alike && is_sole && host::is_ours(found) && host::is_ours(other) {
         ways.push(Way::OneFile);
     }
     ways
+}
+
+/// How many names a file has in the repo's `.larder/`: a larder that was killed left them, and nobody
+/// writes through them. One with any other name may be an app's, which writes into it.
+fn left_names(path: &Path, other: &Metadata) -> u64 {
+    let repo = path.parent().and_then(Path::parent);
+    if other.nlink() == 1 {
+        return 0;
+    }
+    let entries = repo.and_then(|repo| host::read_dir(&repo.join(".larder")).ok());
+    let is_it = |entry: &host::Entry| {
+        let found = entry.path().symlink_metadata();
+        found.is_ok_and(|found| (found.dev(), found.ino()) == (other.dev(), other.ino()))
+    };
+    let names = entries.into_iter().flatten().flatten().filter(is_it);
+    u64::try_from(names.count()).unwrap_or(0)
 }
 
 /// Whether a file lies where the blobs of a Hub cache lie.
@@ -86,6 +103,9 @@ pub(super) fn share(
     if !old.is_file() || !other.is_file() || old.len() != bytes || other.len() != bytes {
         return Err("it has changed since the plan was made".to_owned());
     }
+    if old.nlink() != 1 {
+        return Err("it has another name as well, so nothing would be freed".to_owned());
+    }
     let ways = ways(path, &old, with, &other);
     if ways.is_empty() {
         return Err(format!(
@@ -106,7 +126,7 @@ pub(super) fn share(
         let temp = match made {
             Ok(temp) => temp,
             Err(error) => {
-                why = format!("this file system cannot let them share their bytes: {error}");
+                why = format!("they cannot be made to share their bytes: {error}");
                 continue;
             }
         };
@@ -118,11 +138,15 @@ pub(super) fn share(
         }
         let found = replaced?;
         sync(&layout.blobs(&repo));
-        let mut placed = vec![Placed::of(path, found, &etag)];
-        if way == Way::OneFile
-            && let Ok(found) = with.symlink_metadata()
-        {
-            placed.push(Placed::of(with, found, &etag));
+        let mut placed = Vec::new();
+        if let Some(found) = found {
+            // Another program may have renamed a new one to that name, and nobody has read that.
+            if let Ok(other) = with.symlink_metadata()
+                && has_same_bytes(&found, &other)
+            {
+                placed.push(Placed::of(with, other, &etag));
+            }
+            placed.push(Placed::of(path, found, &etag));
         }
         return Ok(placed);
     }
@@ -135,7 +159,12 @@ pub(super) fn require_closed(paths: &[&Path]) -> Result<(), Refusal> {
         .iter()
         .filter_map(|path| fs::canonicalize(path).ok())
         .collect();
-    let open = host::openers(&real).unwrap_or_default();
+    require_no_writer(host::openers(&real).as_deref())
+}
+
+/// Refuses where a file is open for writing, or where the system did not say.
+fn require_no_writer(open: Option<&[OpenFile]>) -> Result<(), Refusal> {
+    let open = open.ok_or("nobody can tell whether another program has it open for writing")?;
     match open.iter().find(|file| file.is_writable) {
         Some(file) => Err(format!(
             "process {} has `{}` open for writing",
@@ -161,6 +190,14 @@ fn make(
     let (temp, file) = durable::scratch(scratch).map_err(io::Error::other)?;
     let made = match way {
         Way::Clone => clone_into(&source, &temp, &file).and_then(|file| {
+            // Who could read the old one can read this one.
+            let made = file.metadata()?;
+            if made.uid() != old.uid() {
+                return Err(io::Error::other("it belongs to another user"));
+            }
+            if made.gid() != old.gid() {
+                fchown(&file, None, Some(old.gid()))?;
+            }
             file.set_permissions(old.permissions())?;
             let times = FileTimes::new()
                 .set_accessed(old.accessed()?)
@@ -184,40 +221,147 @@ fn make(
     made.map(|()| temp)
 }
 
-/// A clone of a file under a name that an empty one has.
+/// A clone of a file under a name that an empty one has. On macOS it has the mode of its source, which may
+/// forbid to write, so there it is open for reading only: that is enough to change modes and times.
 pub(super) fn clone_into(source: &File, temp: &Path, file: &File) -> io::Result<File> {
     match reflink_copy::reflink_file(source, file) {
         Ok(()) => file.try_clone(),
         // macOS clones only into a name that does not exist yet.
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            // The clone would be locked as well: it could neither get another name nor go.
+            if host::is_locked(&source.metadata()?) {
+                return Err(io::Error::other("it is locked"));
+            }
             fs::remove_file(temp)?;
             reflink_copy::reflink_file_to_path(source, temp)?;
-            File::options().read(true).write(true).open(temp)
+            File::open(temp).inspect_err(|_| drop(fs::remove_file(temp)))
         }
         Err(error) => Err(error),
     }
 }
 
 /// Proves what has the scratch name, and gives it the blob's.
-fn replace(temp: &Path, path: &Path, etag: &Etag, old: &Metadata) -> Result<Metadata, Refusal> {
+///
+/// What it looks like then, unless somebody wrote into it after it was proven.
+fn replace(
+    temp: &Path,
+    path: &Path,
+    etag: &Etag,
+    old: &Metadata,
+) -> Result<Option<Metadata>, Refusal> {
     let file = blob::open_content(temp).map_err(|error| error.to_string())?;
+    let seen = || file.metadata().map_err(|error| error.to_string());
+    let before = seen()?;
     require_proven(temp, etag)?;
+    if !has_same_bytes(&before, &seen()?) {
+        return Err(format!("`{}` has changed meanwhile", temp.display()));
+    }
     let now = path.symlink_metadata().map_err(|error| error.to_string())?;
     if !is_unchanged(old, &now) || !is_same_file(&file, temp) {
         return Err("it has changed meanwhile".to_owned());
     }
     fs::rename(temp, path).map_err(|error| format!("it cannot be replaced: {error}"))?;
-    file.metadata().map_err(|error| error.to_string())
+    let found = seen()?;
+    Ok(has_same_bytes(&before, &found).then_some(found))
 }
 
-/// Whether a file is still the one that was seen, with the bytes that it had.
-pub(super) fn is_unchanged(before: &Metadata, now: &Metadata) -> bool {
+/// Whether it is the same file and, as far as its length and its last change tell, with the same bytes: a
+/// rename changes neither.
+pub(super) fn has_same_bytes(before: &Metadata, now: &Metadata) -> bool {
     let of = |found: &Metadata| {
         (
             (found.dev(), found.ino(), found.len()),
             (found.mtime(), found.mtime_nsec()),
-            (found.ctime(), found.ctime_nsec()),
         )
     };
     of(before) == of(now)
+}
+
+/// Whether a file is still the one that was seen, with the bytes that it had.
+pub(super) fn is_unchanged(before: &Metadata, now: &Metadata) -> bool {
+    let changed = |found: &Metadata| (found.ctime(), found.ctime_nsec());
+    has_same_bytes(before, now) && changed(before) == changed(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::diagnosis::cause;
+    use crate::cache::partials::Eyes;
+    use crate::cache::{Programs, fixture};
+    use crate::domain::Finding;
+
+    #[test]
+    fn what_nobody_can_tell_of_may_be_being_written() {
+        let file = |is_writable| OpenFile {
+            pid: 7,
+            path: PathBuf::from("/a"),
+            is_writable,
+        };
+        assert!(require_no_writer(Some(&[])).is_ok());
+        assert!(require_no_writer(Some(&[file(false)])).is_ok());
+        assert!(require_no_writer(Some(&[file(false), file(true)])).is_err());
+        assert!(require_no_writer(None).is_err());
+    }
+
+    #[test]
+    fn a_blob_that_has_another_name_by_now_frees_nothing_and_stays() {
+        let (dir, layout) = fixture::cache();
+        let (repo, good) = (fixture::repo("org/m"), fixture::content(5000));
+        let etag = fixture::etag(&good);
+        let other = Layout::new(dir.path().join("other"));
+        let [mine, theirs] = [&layout, &other].map(|layout| layout.blob(&repo, &etag));
+        for path in [&mine, &theirs] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, &good).unwrap();
+        }
+        let programs = Programs::unknown();
+        let eyes = Eyes {
+            now: fixture::now(),
+            table: host::LockTable::default(),
+            programs: &programs,
+            ours: &|_, _| None,
+        };
+        let rule = crate::domain::Rule::DuplicateModel;
+        let finding = Finding::new(rule, String::new(), cause(rule));
+        let mending = Mending {
+            layout: &layout,
+            finding: &finding,
+            eyes: &eyes,
+        };
+        let share = || share(mending, (&mine, &theirs), 5000);
+        let name = dir.path().join("an-apps");
+        fs::hard_link(&mine, &name).unwrap();
+        let before = mine.metadata().unwrap().ino();
+        let why = share().unwrap_err();
+        assert!(why.contains("another name"), "{why}");
+        assert_eq!(mine.metadata().unwrap().ino(), before);
+        fs::remove_file(&name).unwrap();
+        let placed = share().unwrap();
+        assert!(placed.iter().any(|placed| placed.path == mine));
+    }
+
+    /// `.larder/` of a repo is where a killed larder leaves names.
+    #[test]
+    fn a_file_that_an_app_may_have_a_name_of_never_becomes_a_blob() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = "a".repeat(64);
+        let blob = |root: &str| dir.path().join(root).join("models--a--b/blobs").join(&name);
+        let (mine, theirs) = (blob("hub"), blob("other"));
+        for path in [&mine, &theirs] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "bytes").unwrap();
+        }
+        let has_one_file = || {
+            let [found, other] = [&mine, &theirs].map(|path| path.symlink_metadata().unwrap());
+            ways(&mine, &found, &theirs, &other).contains(&Way::OneFile)
+        };
+        assert!(has_one_file());
+        let scratch = dir.path().join("hub/models--a--b/.larder");
+        fs::create_dir(&scratch).unwrap();
+        fs::hard_link(&theirs, scratch.join("00000001.tmp")).unwrap();
+        assert!(has_one_file());
+        fs::hard_link(&theirs, dir.path().join("an-apps")).unwrap();
+        assert!(!has_one_file());
+    }
 }

@@ -365,7 +365,9 @@ impl Block {
             } => {
                 let words = format!(
                     "put the bytes of the first, {}, in the place of the second, once they are \
-                     proven there; what lies there now gets the name of the third, and goes:",
+                     proven there; what lies there now gets the name of the third, and goes if it \
+                     is a link, empty, a web page, an LFS pointer or the start of the right bytes; \
+                     anything else is kept in the model's `.cache/huggingface/larder/aside`:",
                     exact(*bytes)
                 );
                 self.hanging(head, &words);

@@ -401,8 +401,9 @@ pub enum Change {
         from: String,
         /// Its length in bytes: so many are written, unless both can share them.
         bytes: u64,
-        /// Where they are written first; what lay in the file's place has that name for a moment, and
-        /// goes.
+        /// Where they are written first; what lay in the file's place has that name for a moment. It
+        /// goes if nothing is lost with it, and else is kept in `.cache/huggingface/larder/aside` of the
+        /// model's folder.
         aside: String,
     },
     /// Writes the note of a file of an app's folder, once it is proven to be what the note says.

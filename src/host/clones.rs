@@ -3,7 +3,7 @@
 //!
 //! Never writes, and reads no content.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::Path;
 
 use super::{nearest_existing, open_itself};
@@ -38,6 +38,22 @@ fn is_sharing_kind(system: &rustix::fs::StatFs) -> bool {
 /// Elsewhere nobody says.
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
 const fn is_sharing_kind(_system: &rustix::fs::StatFs) -> bool {
+    false
+}
+
+/// Whether a file may not be changed whatever its mode says, as the Finder locks it: a clone would have
+/// that flag as well.
+#[cfg(target_os = "macos")]
+pub fn is_locked(found: &Metadata) -> bool {
+    use std::os::macos::fs::MetadataExt as _;
+
+    let flags = libc::UF_IMMUTABLE | libc::UF_APPEND | libc::SF_IMMUTABLE | libc::SF_APPEND;
+    found.st_flags() & flags != 0
+}
+
+/// Elsewhere a clone is a new file, which has no such flag.
+#[cfg(not(target_os = "macos"))]
+pub const fn is_locked(_found: &Metadata) -> bool {
     false
 }
 

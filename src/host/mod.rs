@@ -25,7 +25,7 @@ mod space;
 mod sync;
 
 pub use ability::{folds_case, is_probe, supports_symlinks};
-pub use clones::{can_share_blocks, share_blocks};
+pub use clones::{can_share_blocks, is_locked, share_blocks};
 pub use direct::{Aligned, DIRECT_ALIGN, Direct};
 pub use evicted::is_evicted;
 pub use files::{read_tail, system, write_new};

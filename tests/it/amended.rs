@@ -158,7 +158,56 @@ fn wrong_bytes_give_way_to_right_ones_under_every_disguise() {
         assert_eq!(done(&fixed), ["place"], "{what}: {:#}", fixed["repair"]);
         assert_loads(&app);
         assert_eq!(left(&zoo, &app), [Value::Null; 0], "{what}");
+        // Times do not tell bits that fell over from somebody's own work.
+        let kept = kept(&app);
+        assert_eq!(
+            kept.len(),
+            usize::from(what == "flipped"),
+            "{what}: {kept:?}"
+        );
     }
+}
+
+/// What is kept that stood in the place of right bytes.
+fn kept(app: &Apart) -> Vec<(String, Vec<u8>)> {
+    let folder = app.at(".cache/huggingface/larder/aside");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let kept = entries.map(|entry| {
+        let name = entry.file_name().into_string().unwrap();
+        (name, fs::read(entry.path()).unwrap())
+    });
+    kept.collect()
+}
+
+/// What is moved or copied keeps the time that it had elsewhere, and so looks older than the note.
+#[test]
+fn a_file_of_somebodys_own_is_kept_however_old_it_is() {
+    let (zoo, _, app) = both("zoo/moved-in");
+    zoo.settle();
+    let mine = r#"{"model_type": "gemma3_text", "note": "mine"}"#;
+    let elsewhere = zoo.user().join("config.json");
+    fs::write(&elsewhere, mine).unwrap();
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let written = File::options().write(true).open(&elsewhere).unwrap();
+    written.set_modified(old).unwrap();
+    fs::rename(&elsewhere, app.at(CONFIG)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    command.args(["doctor", "--verify", "--fix", "--offline"]);
+    zoo.tell(&mut command);
+    let shown = finish(&mut command).stdout;
+    assert!(
+        shown.contains("`.cache/huggingface/larder/aside`"),
+        "{shown}"
+    );
+    assert_eq!(fs::read_to_string(app.at(CONFIG)).unwrap(), mine, "no yes");
+    let fixed = fix_by_hash(&zoo);
+    assert_eq!(done(&fixed), ["place"], "{:#}", fixed["repair"]);
+    assert_loads(&app);
+    let kept = kept(&app);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert!(kept[0].0.starts_with("config.json."), "{kept:?}");
+    assert_eq!(kept[0].1, mine.as_bytes());
+    assert_eq!(left(&zoo, &app), [Value::Null; 0]);
 }
 
 /// In a folder of Python's: its notes hold times that count, and its locks are there.
@@ -324,21 +373,33 @@ fn what_a_killed_larder_left_aside_goes() {
     let (zoo, _, app) = both("zoo/killed");
     app.cut(WEIGHTS, 500);
     let aside = app.download(&format!("{WEIGHTS}.larder"));
-    fs::write(&aside, "half of the weights").unwrap();
+    fs::write(&aside, &app.model.piece(WEIGHTS).bytes[..300]).unwrap();
     let other = app.download(&format!("{CONFIG}.larder"));
-    fs::write(&other, "what was wrong").unwrap();
+    fs::write(&other, &app.model.piece(CONFIG).bytes[..9]).unwrap();
+    // Taken out of its place, and nobody knows whose work it was.
+    let somebodys = app.download(&format!("{TOKENIZER}.larder"));
+    fs::write(&somebodys, "somebody's own").unwrap();
     // Not ours: it has no such name, or does not lie among the notes.
     fs::write(app.at(".mine.larder"), "mine").unwrap();
     zoo.settle();
     let seen = ask(&zoo, &["doctor"]);
     let found = seen["findings"].to_string();
-    for path in [&aside, &other] {
+    for path in [&aside, &other, &somebodys] {
         assert!(found.contains(path.to_str().unwrap()), "{seen:#}");
     }
     let fixed = fix(&zoo);
     assert!(!aside.exists() && !other.exists(), "{:#}", fixed["repair"]);
     assert_eq!(fs::read(app.at(".mine.larder")).unwrap(), b"mine");
     fs::remove_file(app.at(".mine.larder")).unwrap();
+    assert_eq!(fs::read(&somebodys).unwrap(), b"somebody's own");
+    let told = fixed["repair"]["kept"].to_string();
+    assert!(told.contains("somebody's work"), "{told}");
+    // Once its file breaks, it gives way, and is kept all the same.
+    app.cut(TOKENIZER, 9);
+    zoo.settle();
+    assert_eq!(done(&fix_by_hash(&zoo)), ["place"]);
+    assert!(!somebodys.exists());
+    assert_eq!(kept(&app)[0].1, b"somebody's own");
     assert_loads(&app);
     assert_eq!(left(&zoo, &app), [Value::Null; 0]);
 }

@@ -2,20 +2,23 @@
 //! place of a file, and the note of what a file is (hub.md 3.1, 3.2).
 //!
 //! **Law**: a name leads to the old bytes until it leads to proven ones, at every instant; what a
-//! program writes stays; a note says only what was hashed. Nothing visible is made beside the files:
-//! swift-transformers would take it for a file without a note.
+//! program writes stays; what may be somebody's work is kept; a note says only what was hashed. Nothing
+//! visible is made beside the files: swift-transformers would take it for a file without a note.
 
 use std::fs::{self, File, FileTimes, Metadata};
 use std::io;
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::copies::contents_of_hub;
 use super::folder::is_newer;
+use super::needless::{is_needless, keep, kept_name};
 use super::note::{NOTES, Note, Notes, read, short_hash};
 use crate::cache::durable::{self, is_same_file};
 use crate::cache::lock::{self, Hold, Look, Origin, is_unmarked, mark_live};
 use crate::cache::mend::{Mending, Placed, Refusal, remove, require_proven, seen, sync};
-use crate::cache::sharing::{blob_at, clone_into, is_unchanged, require_closed};
+use crate::cache::sharing::{blob_at, clone_into, has_same_bytes, is_unchanged, require_closed};
 use crate::cache::staging::sweep_scratch;
 use crate::cache::{Error, blob};
 use crate::domain::{Commit, Etag, RepoPath, sanitize};
@@ -172,28 +175,31 @@ pub(in crate::cache) fn place(
         if require_proven(path, &etag).is_ok() {
             return Err("its bytes are right by now".to_owned());
         }
-        if note.is_some_and(|note| is_newer(old, &note)) && may_be_edited(path, old) {
-            return Err("somebody changed it after it was downloaded".to_owned());
+        // Without a note nobody knows whose it is.
+        if note.is_none_or(|note| is_newer(old, &note)) && may_be_edited(path, old) {
+            return Err("somebody may have changed it, or made it himself".to_owned());
         }
     }
     place.make_room(path)?;
     let held = fill(aside, from, &place, note)?;
+    let before = held.metadata().map_err(|error| error.to_string())?;
     let done = require_proven(aside, &etag).and_then(|()| exchange(&place, path, aside, &held));
     if done.is_err() {
-        // What has that name is what was written just now, or nothing.
-        if is_same_file(&held, aside) {
-            drop(fs::remove_file(aside));
-        }
+        remove_own(&held, aside);
     }
     done?;
     let found = held.metadata().map_err(|error| error.to_string())?;
-    Ok(vec![Placed::of(path, found, &etag)])
+    // What somebody wrote into it meanwhile was not proven.
+    let is_proven = has_same_bytes(&before, &found);
+    let placed = is_proven.then(|| Placed::of(path, found, &etag));
+    Ok(placed.into_iter().collect())
 }
 
 /// Whether what lies there may be somebody's work: it is neither empty nor what servers and git leave in
 /// the place of a content.
 pub(super) fn may_be_edited(path: &Path, found: &Metadata) -> bool {
-    found.len() > 0 && super::content::impostor(path, found.len()).is_none()
+    let name = path.to_string_lossy();
+    found.len() > 0 && super::content::impostor(path, &name, found.len()).is_none()
 }
 
 /// Writes the bytes of the blob under the name aside. The file is marked as being at work on for as long
@@ -202,45 +208,37 @@ fn fill(aside: &Path, from: &Path, place: &Place, note: Option<Note>) -> Result<
     let text = |error: io::Error| format!("it cannot be written: {error}");
     let source = blob::open_content(from).map_err(text)?;
     let bytes = source.metadata().map_err(text)?.len();
-    // What a larder that was killed left there is neither the file nor its only copy.
-    if let Ok(left) = host::open_itself(aside) {
-        if !is_unmarked(&left, aside).unwrap_or(false) {
+    // What a larder that was killed left there is half of what is written now, or what it replaced.
+    if let Ok(left) = aside.symlink_metadata() {
+        if let Ok(left) = host::open_itself(aside)
+            && !is_unmarked(&left, aside).unwrap_or(false)
+        {
             return Err("another larder is at work on it".to_owned());
         }
-        remove(aside)?;
-    } else if aside
-        .symlink_metadata()
-        .is_ok_and(|found| found.is_symlink())
-    {
-        remove(aside)?;
+        if is_needless(aside, &place.file, &left, Some(&source)) {
+            remove(aside)?;
+        } else {
+            let kept = kept_name(&place.folder, &place.file);
+            place.make_room(&kept)?;
+            keep(aside, &kept)?;
+        }
     }
-    let filled = fresh(aside).and_then(|made| {
-        let cloned = clone_into(&source, aside, &made).and_then(|file| {
-            mark_live(&file, aside).map_err(io::Error::other)?;
-            Ok(file)
-        });
-        cloned.or_else(|error| {
-            tracing::debug!(%error, "the bytes are copied");
-            if host::free_space(aside)? < bytes.saturating_add(MARGIN_BYTES) {
-                return Err(io::Error::other("the disk has too little room"));
-            }
-            let mut copy = if is_same_file(&made, aside) {
-                made
-            } else {
-                drop(fs::remove_file(aside));
-                fresh(aside)?
-            };
-            copy.set_len(0)?;
-            io::copy(&mut &source, &mut copy)?;
-            Ok(copy)
-        })
+    let made = fresh(aside).map_err(text)?;
+    let cloned = clone_into(&source, aside, &made).and_then(|file| {
+        let marked = mark_live(&file, aside).map_err(io::Error::other);
+        marked
+            .inspect_err(|_| remove_own(&file, aside))
+            .map(|_| file)
     });
-    let file = filled.map_err(|error| {
-        drop(fs::remove_file(aside));
-        text(error)
-    })?;
+    let filled = cloned.or_else(|error| {
+        tracing::debug!(%error, "the bytes are copied");
+        copied(&source, aside, made, bytes)
+    });
+    let file = filled.map_err(text)?;
     let finish = || {
         if let Some(old) = place.old.as_ref().filter(|old| old.is_file()) {
+            // Others of its group may have read it; only who is in the group can give it away.
+            drop(fchown(&file, None, Some(old.gid())));
             file.set_permissions(old.permissions())?;
         }
         // Python takes a file for changed that is newer than its note.
@@ -254,10 +252,40 @@ fn fill(aside: &Path, from: &Path, place: &Place, note: Option<Note>) -> Result<
         file.sync_all()
     };
     finish().map_err(|error| {
-        drop(fs::remove_file(aside));
+        remove_own(&file, aside);
         text(error)
     })?;
     Ok(file)
+}
+
+/// The bytes in the file that was made for them, or in a new one if it is gone.
+fn copied(mut source: &File, aside: &Path, made: File, bytes: u64) -> io::Result<File> {
+    let mut copy = if is_same_file(&made, aside) {
+        made
+    } else {
+        fresh(aside)?
+    };
+    let mut write = || {
+        if host::free_space(aside)? < bytes.saturating_add(MARGIN_BYTES) {
+            return Err(io::Error::other("the disk has too little room"));
+        }
+        copy.set_len(0)?;
+        io::copy(&mut source, &mut copy)
+    };
+    match write() {
+        Ok(_) => Ok(copy),
+        Err(error) => {
+            remove_own(&copy, aside);
+            Err(error)
+        }
+    }
+}
+
+/// Takes away what was written here; another program's file of that name stays.
+fn remove_own(file: &File, aside: &Path) {
+    if is_same_file(file, aside) {
+        drop(fs::remove_file(aside));
+    }
 }
 
 /// A new file under that name, marked as being at work on.
@@ -268,8 +296,9 @@ fn fresh(aside: &Path) -> io::Result<File> {
 }
 
 /// Lets the proven file and what lies in its place swap their names, and takes the old one away if it is
-/// what was seen. A kill before the swap leaves a hidden file that nobody needs, and after it the old one
-/// under that name: the next look tells of both, and a repair removes them.
+/// what was seen and nothing is lost with it; else it is kept. A kill before the swap leaves a hidden file
+/// that nobody needs, and after it the old one under that name: the next look tells of both, and a repair
+/// looks at them in the same way.
 fn exchange(place: &Place, path: &Path, aside: &Path, held: &File) -> Result<(), Refusal> {
     if !is_same_file(held, aside) {
         return Err("another program took its new bytes away".to_owned());
@@ -280,15 +309,16 @@ fn exchange(place: &Place, path: &Path, aside: &Path, held: &File) -> Result<(),
         sync(folder);
         return Ok(());
     };
+    // The swap itself is a change of the inode on some file systems.
     let is_as_seen = |at: &Path| {
-        at.symlink_metadata().is_ok_and(|now| {
-            // The swap itself is a change of the inode on some file systems.
-            let same = |a: &Metadata, b: &Metadata| {
-                a.len() == b.len() && a.modified().ok() == b.modified().ok()
-            };
-            same(old, &now) && inode(old) == inode(&now)
-        })
+        at.symlink_metadata()
+            .is_ok_and(|now| has_same_bytes(old, &now))
     };
+    let is_needless = is_needless(path, &place.file, old, Some(held));
+    let kept = kept_name(&place.folder, &place.file);
+    if !is_needless {
+        place.make_room(&kept)?;
+    }
     let now = path.symlink_metadata().map_err(|error| error.to_string())?;
     if !is_unchanged(old, &now) {
         return Err("it has changed meanwhile".to_owned());
@@ -301,16 +331,19 @@ fn exchange(place: &Place, path: &Path, aside: &Path, held: &File) -> Result<(),
     })?;
     if !is_as_seen(aside) {
         // Somebody was faster: what they put there gets its name back.
-        drop(host::swap(aside, path));
-        return Err("it has changed meanwhile".to_owned());
+        return Err(match host::swap(aside, path) {
+            Ok(()) => "it has changed meanwhile".to_owned(),
+            Err(error) => format!(
+                "it has changed meanwhile, and what was put there is now `{}`: {error}",
+                sanitize(&aside.to_string_lossy())
+            ),
+        });
     }
     sync(folder);
-    remove(aside)
-}
-
-fn inode(found: &Metadata) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt as _;
-    (found.dev(), found.ino())
+    if is_needless {
+        return remove(aside);
+    }
+    keep(aside, &kept)
 }
 
 /// Writes the note of a file, if it is what the note says.
@@ -357,7 +390,7 @@ pub(in crate::cache) fn note(
     Ok(vec![Placed::of(file, now, &etag)])
 }
 
-/// Takes away what a larder that was killed left aside.
+/// Takes away what a larder that was killed left aside, if nothing is lost with it.
 ///
 /// # Errors
 /// Why it stays, in a sentence.
@@ -373,5 +406,41 @@ pub(in crate::cache) fn remove_aside(mending: Mending<'_>, path: &Path) -> Resul
             return Err("another larder is at work on it".to_owned());
         }
     }
+    if !is_left_over(mending, path, &found) {
+        return Err(
+            "it is neither a link nor empty nor the start of the right bytes, so it may be \
+             somebody's work: look at it, and move or delete it yourself"
+                .to_owned(),
+        );
+    }
+    let now = path.symlink_metadata().map_err(|error| error.to_string())?;
+    if !is_unchanged(&found, &now) {
+        return Err("it has changed meanwhile".to_owned());
+    }
     remove(path)
+}
+
+/// Whether nothing is lost with what was left aside: also because its bytes are the first ones of the
+/// file that it was made or replaced for, or of a blob that the file's note names.
+fn is_left_over(mending: Mending<'_>, path: &Path, found: &Metadata) -> bool {
+    let parts = || {
+        let (folder, name) = path.to_str()?.rsplit_once(&format!("/{NOTES}/"))?;
+        let file = RepoPath::new(name.strip_suffix(ASIDE)?).ok()?;
+        Some((PathBuf::from(folder), file))
+    };
+    let Some((folder, file)) = parts() else {
+        return false;
+    };
+    let note = read(&folder.join(NOTES).join(format!("{file}.metadata"))).ok();
+    let mut right = vec![folder.join(file.as_str())];
+    if let Some(note) = note {
+        let blobs = contents_of_hub(mending.layout).into_iter();
+        let meant = blobs.filter(|(_, etag, _)| *etag == note.etag);
+        right.extend(meant.map(|(repo, etag, _)| mending.layout.blob(&repo, &etag)));
+    }
+    is_needless(path, &file, found, None)
+        || right.iter().any(|right| {
+            let right = blob::open_content(right).ok();
+            is_needless(path, &file, found, right.as_ref())
+        })
 }

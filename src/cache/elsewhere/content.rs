@@ -19,8 +19,8 @@ pub(super) struct Impostor {
     pub(super) seen: &'static str,
 }
 
-/// What a file holds, if that is not its content.
-pub(super) fn impostor(place: &Path, bytes: u64) -> Option<Impostor> {
+/// What a file holds, if that is not its content. `name` is what the model calls it: a page may be one.
+pub(super) fn impostor(place: &Path, name: &str, bytes: u64) -> Option<Impostor> {
     if bytes == 0 || bytes > PAGE_MAX_BYTES {
         return None;
     }
@@ -32,7 +32,7 @@ pub(super) fn impostor(place: &Path, bytes: u64) -> Option<Impostor> {
             seen: "it begins with `version https://git-lfs`",
         });
     }
-    let is_markup = is_page_name(&place.to_string_lossy());
+    let is_markup = is_page_name(name);
     (!is_markup && is_page(&start)).then_some(Impostor {
         rule: Rule::ErrorPage,
         what: "a web page or an error",
@@ -50,7 +50,7 @@ mod tests {
         let says = |name: &str, content: &[u8]| {
             let place = dir.path().join(name);
             std::fs::write(&place, content).unwrap();
-            impostor(&place, content.len() as u64).map(|found| found.rule)
+            impostor(&place, name, content.len() as u64).map(|found| found.rule)
         };
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 9\n";
         assert_eq!(says("a.safetensors", pointer), Some(Rule::LfsPointer));

@@ -229,7 +229,7 @@ fn why_not(shared: &[Content<'_>]) -> &'static str {
         "a repair changes blobs of the main cache only, and only plain ones"
     } else {
         "this file system cannot let two files share their bytes, and one file with two names is for \
-         blobs of Hub caches only: an app may write into its own"
+         blobs of Hub caches that have no other name: an app may write into its own"
     }
 }
 
@@ -252,12 +252,14 @@ fn finding(holders: &[&Holding], shared: &[Content<'_>], steps: Vec<PlanStep>) -
     )
     .of_model(repo, None);
     for holder in holders {
-        finding = finding.seen(
-            &holder.folder,
-            Some(bytes),
-            None,
-            "the same contents by their hashes, in files of its own",
-        );
+        // Nothing is hashed for it, and what is in an app's folder has a name there.
+        let is_named = holder.copies.iter().any(|copy| copy.file.is_some());
+        let what = if is_named {
+            "the same contents by its notes or their hashes, in files of its own"
+        } else {
+            "the same contents by the names of its blobs, in files of its own"
+        };
+        finding = finding.seen(&holder.folder, Some(bytes), None, what);
     }
     finding.plan.steps = steps;
     let left = wasted.saturating_sub(finding.plan.freed_bytes());

@@ -389,7 +389,7 @@ impl Look<'_> {
         } else {
             self.present.insert(path.clone());
             if expected_bytes != Some(bytes)
-                && let Some(other) = impostor(&place, bytes)
+                && let Some(other) = impostor(&place, path.as_str(), bytes)
             {
                 let sentence = format!("`{shown}` holds {}, not its content", other.what);
                 self.broke(other.rule, path.as_str(), seen(other.seen), sentence);

@@ -11,6 +11,7 @@ mod discover;
 mod folder;
 mod homes;
 mod locks;
+mod needless;
 mod note;
 mod proposal;
 mod prove;

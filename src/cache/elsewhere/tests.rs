@@ -224,3 +224,49 @@ fn what_is_done_about_another_hub_cache_names_it() {
         "a repair takes nothing there"
     );
 }
+
+/// A plan that was made when a link to nothing stood there.
+#[test]
+fn a_file_without_a_note_is_somebodys_own_however_old_it_is() {
+    let (dir, layout) = crate::cache::fixture::cache();
+    let repo = RepoId::from_folder("models--org--m").unwrap();
+    crate::cache::prepare_repo(&layout, &repo).unwrap();
+    let (good, mine) = (&b"{\"right\": 1}"[..], "{\"mine\": 1}");
+    let blob = layout.blob(&repo, &etag(good));
+    fs::write(&blob, good).unwrap();
+    let folder = dir.path().canonicalize().unwrap().join("models/org/m");
+    let file = crate::cache::fixture::path("config.json");
+    let path = folder.join("config.json");
+    let noted = folder.join(note::NOTES).join("config.json.metadata");
+    fs::create_dir_all(noted.parent().unwrap()).unwrap();
+    let programs = Programs::unknown();
+    let eyes = Eyes {
+        now: now(),
+        table: LockTable::default(),
+        programs: &programs,
+        ours: &|_, _| None,
+    };
+    let rule = Rule::DanglingPointer;
+    let finding = Finding::new(rule, String::new(), crate::cache::diagnosis::cause(rule));
+    let mending = crate::cache::mend::Mending {
+        layout: &layout,
+        finding: &finding,
+        eyes: &eyes,
+    };
+    // Without a note, and with one that Python was killed over.
+    for torn in [false, true] {
+        fs::write(&path, mine).unwrap();
+        let old = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let times = fs::FileTimes::new().set_modified(old);
+        let opened = fs::File::options().write(true).open(&path).unwrap();
+        opened.set_times(times).unwrap();
+        if torn {
+            fs::write(&noted, "abc").unwrap();
+        }
+        let aside = amend::aside_of(&folder, &file);
+        let why = amend::place(mending, &path, &blob, &aside).unwrap_err();
+        assert!(why.contains("himself"), "{why}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), mine);
+        assert!(!aside.exists());
+    }
+}

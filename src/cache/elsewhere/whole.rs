@@ -92,7 +92,8 @@ impl Look<'_> {
             }
             let shown = place.to_string_lossy();
             let name = place.file_name().unwrap_or_default().to_string_lossy();
-            let what = "what a repair writes first, or what it has replaced: nobody needs it";
+            let what = "what a repair writes first, or what it has replaced: it goes if that is a link, \
+                        empty, no content at all, or the start of the right bytes";
             self.findings.push(
                 Finding::new(
                     Rule::LeftoverTemp,

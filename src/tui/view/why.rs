@@ -221,7 +221,9 @@ fn change_words(change: &Change) -> (String, Vec<&str>) {
         } => (
             format!(
                 "put the bytes of this, {}, in the place of the next, once they are proven \
-                     there; what lies there gets the last name, and goes",
+                     there; what lies there gets the last name, and goes if it is a link, empty, a \
+                     web page, an LFS pointer or the start of the right bytes; anything else is kept \
+                     in the model's `.cache/huggingface/larder/aside`",
                 size(*bytes)
             ),
             vec![from, path, aside],
