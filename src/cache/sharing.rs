@@ -306,10 +306,10 @@ mod tests {
 
     #[test]
     fn a_blob_that_has_another_name_by_now_frees_nothing_and_stays() {
-        let (dir, layout) = fixture::cache();
+        let (_dir, layout) = fixture::cache();
         let (repo, good) = (fixture::repo("org/m"), fixture::content(5000));
         let etag = fixture::etag(&good);
-        let other = Layout::new(dir.path().join("other"));
+        let other = Layout::new(layout.root().join("other"));
         let [mine, theirs] = [&layout, &other].map(|layout| layout.blob(&repo, &etag));
         for path in [&mine, &theirs] {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -330,7 +330,7 @@ mod tests {
             eyes: &eyes,
         };
         let share = || share(mending, (&mine, &theirs), 5000);
-        let name = dir.path().join("an-apps");
+        let name = layout.root().join("an-apps");
         fs::hard_link(&mine, &name).unwrap();
         let before = mine.metadata().unwrap().ino();
         let why = share().unwrap_err();

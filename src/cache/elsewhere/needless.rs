@@ -49,9 +49,12 @@ fn is_start_of(place: &Path, bytes: u64, whole: &File) -> bool {
     }
     let is_same = Cell::new(true);
     let mut other = Vec::new();
-    let mut watch = |_| match is_same.get() {
-        true => ControlFlow::Continue(()),
-        false => ControlFlow::Break(()),
+    let mut watch = |_| {
+        if is_same.get() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     };
     let mut compare = |offset, step: &[u8]| {
         other.resize(step.len(), 0);

@@ -8,7 +8,7 @@ use super::*;
 use crate::cache::Programs;
 use crate::cache::fixture::{etag, git_oid, now};
 use crate::config::{Elsewhere as Places, ModelPlace, PlaceRule};
-use crate::domain::Examination;
+use crate::domain::{Examination, Rule};
 use crate::host::LockTable;
 
 /// Looks some time after the last change; whether anything was new, and how many models were
@@ -228,13 +228,14 @@ fn what_is_done_about_another_hub_cache_names_it() {
 /// A plan that was made when a link to nothing stood there.
 #[test]
 fn a_file_without_a_note_is_somebodys_own_however_old_it_is() {
-    let (dir, layout) = crate::cache::fixture::cache();
+    let (_dir, layout) = crate::cache::fixture::cache();
     let repo = RepoId::from_folder("models--org--m").unwrap();
     crate::cache::prepare_repo(&layout, &repo).unwrap();
     let (good, mine) = (&b"{\"right\": 1}"[..], "{\"mine\": 1}");
     let blob = layout.blob(&repo, &etag(good));
     fs::write(&blob, good).unwrap();
-    let folder = dir.path().canonicalize().unwrap().join("models/org/m");
+    let root = layout.root().canonicalize().unwrap();
+    let folder = root.join("models/org/m");
     let file = crate::cache::fixture::path("config.json");
     let path = folder.join("config.json");
     let noted = folder.join(note::NOTES).join("config.json.metadata");
