@@ -469,7 +469,10 @@ mod tests {
         let scene = Scene::new();
         let mut partial = scene.written();
         fs::remove_file(partial.path()).unwrap();
-        assert!(!partial.take_name(&scene.blob(), None, false).unwrap(), "pruned");
+        assert!(
+            !partial.take_name(&scene.blob(), None, false).unwrap(),
+            "pruned"
+        );
         fs::write(partial.path(), "a stranger").unwrap();
         assert!(!partial.take_name(&scene.blob(), None, false).unwrap());
         assert!(!scene.blob().exists());

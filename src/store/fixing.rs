@@ -124,23 +124,18 @@ impl FixPlan {
         }
     }
 
-    /// A pull of a whole snapshot brings what pulls of single files of it would.
-    fn merge_pulls(&mut self) {
-        let is_of = |one: &FixPull, other: &FixPull| {
-            one.repo == other.repo && one.revision == other.revision
+    /// Pulls one file; not where the whole snapshot is pulled, which brings it too.
+    fn add_file(&mut self, repo: &RepoId, revision: &str, file: String, bytes: Option<u64>) {
+        let whole = self
+            .pulls
+            .iter()
+            .find(|pull| pull.repo == *repo && pull.revision == revision && pull.files.is_empty());
+        let files = if whole.is_some() {
+            Vec::new()
+        } else {
+            vec![file]
         };
-        let (whole, parts): (Vec<FixPull>, Vec<FixPull>) =
-            self.pulls.drain(..).partition(|pull| pull.files.is_empty());
-        self.pulls = whole;
-        for part in parts {
-            match self.pulls.iter_mut().find(|pull| is_of(pull, &part)) {
-                Some(pull) => {
-                    pull.fetch_bytes += part.fetch_bytes;
-                    pull.is_known &= part.is_known;
-                }
-                None => self.pulls.push(part),
-            }
-        }
+        self.add_pull(repo, revision, &files, bytes);
     }
 
     fn leave(&mut self, sentence: String) {
@@ -166,6 +161,7 @@ impl Shelf {
         let mut plan = FixPlan::default();
         let mut fetched = BTreeSet::new();
         let pulled = pulled_repos(findings);
+        let mut singles = Vec::new();
         for finding in findings {
             if let Some(sentence) = why_left(finding) {
                 plan.leave(sentence);
@@ -200,7 +196,7 @@ impl Shelf {
                     && files.is_empty()
                 {
                     let bytes = fetch_bytes.map(|all| if is_new { all } else { 0 });
-                    plan.add_pull(repo, revision, std::slice::from_ref(file), bytes);
+                    singles.push((repo, revision, file.clone(), bytes));
                     continue;
                 }
                 // Until the pull has proven the blob, what was put aside may hold its only right bytes.
@@ -208,7 +204,10 @@ impl Shelf {
                 self.add_step(&mut plan, step, (is_new, is_late));
             }
         }
-        plan.merge_pulls();
+        // When it is known which snapshots are pulled whole.
+        for (repo, revision, file, bytes) in singles {
+            plan.add_file(repo, revision, file, bytes);
+        }
         plan
     }
 
@@ -379,6 +378,27 @@ mod tests {
             panic!("more than one pull");
         };
         assert_eq!((pull.files.len(), pull.fetch_bytes), (2, 16));
+        // A file that no pull takes by itself is pulled by its name, also beside the whole.
+        let extra = Finding {
+            plan: Plan {
+                steps: vec![PlanStep::Pull {
+                    repo: repo.clone(),
+                    revision: "a1".to_owned(),
+                    files: vec!["extra.bin".to_owned()],
+                    fetch_bytes: Some(1),
+                }],
+            },
+            ..wrong(Rule::Truncated, "extra.bin")
+        };
+        let whole = wrong(Rule::MissingFiles, "config.json");
+        let [first, second] = &plan(&[&extra, &whole, &one])[..] else {
+            panic!("not two pulls");
+        };
+        assert_eq!(
+            (&first.files[..], first.fetch_bytes),
+            (&["extra.bin".to_owned()][..], 1)
+        );
+        assert_eq!((second.files.len(), second.fetch_bytes), (0, 16));
         // Where the whole is pulled, once is enough; and a name that was changed for showing it is
         // none to pull.
         for whole in [
