@@ -190,6 +190,7 @@ fn a_file_of_somebodys_own_is_kept_however_old_it_is() {
     let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     let written = File::options().write(true).open(&elsewhere).unwrap();
     written.set_modified(old).unwrap();
+    drop(written);
     fs::rename(&elsewhere, app.at(CONFIG)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
     command.args(["doctor", "--verify", "--fix", "--offline"]);
