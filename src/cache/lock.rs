@@ -2,7 +2,8 @@
 //!
 //! Law: Python's path first, then Swift's; nothing stays open when one is busy; a lock file is
 //! never truncated and never deleted, since a second process could lock a fresh file of the same
-//! name while the first still holds the old one (hub.md 2.4).
+//! name while the first still holds the old one (hub.md 2.4). But those in a local dir that are for
+//! larder alone are deleted under the lock: every larder looks whether the name still leads to it.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -61,6 +62,18 @@ pub struct BlobLock {
     /// Open for as long as the lock lasts: closing a handle gives its `flock` up.
     _files: Vec<File>,
     is_backed_by_flock: bool,
+    /// One that is held and that no other program knows.
+    own: Option<PathBuf>,
+}
+
+impl Drop for BlobLock {
+    fn drop(&mut self) {
+        if let Some(own) = &self.own
+            && let Err(error) = fs::remove_file(own)
+        {
+            tracing::debug!(%error, "a lock file stays");
+        }
+    }
 }
 
 impl BlobLock {
@@ -76,6 +89,7 @@ impl BlobLock {
         Self {
             _files: Vec::new(),
             is_backed_by_flock: false,
+            own: None,
         }
     }
 }
@@ -89,6 +103,7 @@ pub fn try_lock(
 ) -> Result<LockAttempt> {
     let mut files = Vec::with_capacity(3);
     let mut is_backed_by_flock = true;
+    let mut own = None;
     let paths = [
         (layout.hub_lock(repo, etag), Origin::Create),
         (layout.swift_lock(repo, etag), Origin::Create),
@@ -97,7 +112,12 @@ pub fn try_lock(
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     for (path, origin) in paths {
         match lock_one(&path, origin, now)? {
-            One::Held(file) => files.push(file),
+            One::Held(file) => {
+                if layout.is_local() && path == layout.swift_lock(repo, etag) {
+                    own = Some(path);
+                }
+                files.push(file);
+            }
             One::Absent => {}
             One::NoFlock => is_backed_by_flock = false,
             One::Busy(busy) => return Ok(LockAttempt::Busy(busy)),
@@ -106,6 +126,7 @@ pub fn try_lock(
     Ok(LockAttempt::Held(BlobLock {
         _files: files,
         is_backed_by_flock,
+        own,
     }))
 }
 

@@ -9,6 +9,7 @@
 //! note is written only under the file's lock and about bytes that are proven.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,8 +55,8 @@ pub(super) fn layout(dir: &Path, hub: &Layout, selected: &[RemoteFile]) -> Resul
         let what = format!("`{shown}` is not a folder");
         return Err(Failure::new(FailureCode::Usage, what).because("`--local-dir` names one"));
     }
-    if root.starts_with(hub.root()) {
-        let what = format!("`{shown}` is in the Hub cache");
+    if let Some(which) = cache_around(&root, hub.root()) {
+        let what = format!("`{shown}` is in {which}");
         return Err(Failure::new(FailureCode::Usage, what)
             .because("what is there belongs to the cache; `--local-dir` is for another folder"));
     }
@@ -79,6 +80,28 @@ pub(super) fn layout(dir: &Path, hub: &Layout, selected: &[RemoteFile]) -> Resul
         }
     }
     Ok(layout)
+}
+
+/// The Hub cache that a folder is in, in words: the configured one, by whatever name it is reached, or
+/// another.
+fn cache_around(folder: &Path, hub: &Path) -> Option<&'static str> {
+    let identity = |path: &Path| {
+        let found = path.metadata().ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    let own = identity(hub);
+    let is_own = |above: &Path| own.is_some() && identity(above) == own;
+    let is_repo = |above: &Path| {
+        let name = above.file_name().and_then(|name| name.to_str());
+        name.and_then(RepoId::from_folder).is_some()
+            && ["blobs", "snapshots"]
+                .iter()
+                .any(|part| above.join(part).is_dir())
+    };
+    if folder.starts_with(hub) || folder.ancestors().any(is_own) {
+        return Some("the Hub cache");
+    }
+    folder.ancestors().any(is_repo).then_some("a Hub cache")
 }
 
 /// Bytes that the file system must take for files that have the content of another.
@@ -396,5 +419,38 @@ fn unnoted(error: cache::Error) -> cache::Result<Settled> {
             Ok(Settled::Unnoted(error))
         }
         error => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_of_a_hub_cache_is_known_by_whatever_name_it_is_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("hub")).unwrap();
+        symlink("hub", at("name")).unwrap();
+        std::fs::create_dir_all(at("other/models--a--b/blobs")).unwrap();
+        std::fs::create_dir_all(at("models--a--b/sub")).unwrap();
+        for (folder, expected) in [
+            ("hub", Some("the Hub cache")),
+            ("hub/models--x--y/blobs", Some("the Hub cache")),
+            ("other/models--a--b/blobs/x", Some("a Hub cache")),
+            ("other/models--a--b", Some("a Hub cache")),
+            ("other/mine", None),
+            ("models--a--b/sub", None),
+        ] {
+            for hub in ["hub", "name"] {
+                assert_eq!(
+                    cache_around(&at(folder), &at(hub)),
+                    expected,
+                    "{folder} {hub}"
+                );
+            }
+        }
     }
 }
