@@ -205,6 +205,8 @@ impl Place {
             .filter(|path| {
                 path.extension()
                     .is_some_and(|end| end == "incomplete" || end == "tmp")
+                    || (path.starts_with(self.hidden().join("larder"))
+                        && path.extension().is_some_and(|end| end == "lock"))
             })
             .collect();
         assert!(left.is_empty(), "{left:?}");
@@ -682,6 +684,8 @@ async fn calls_that_cannot_be_meant_are_refused() {
     place.home.run(&["pull", GEMMA]).assert_code(0);
     let cache = place.home.cache();
     let inside = cache.join("models--x--y");
+    let other = place.home.path().join("other/models--x--y/blobs");
+    fs::create_dir_all(&other).unwrap();
     for (words, says) in [
         (&["--local-dir", "dir", "--trust-size"][..], "--trust-size"),
         (&["--local-dir", "file"], "not a folder"),
@@ -693,6 +697,7 @@ async fn calls_that_cannot_be_meant_are_refused() {
             &["--local-dir", inside.to_str().unwrap()],
             "in the Hub cache",
         ),
+        (&["--local-dir", other.to_str().unwrap()], "in a Hub cache"),
         (&["--local-dir", "dir", "--read-only"], "into the folder"),
     ] {
         let ran = place.home.run(&[&["pull", GEMMA], words].concat());
