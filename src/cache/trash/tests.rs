@@ -610,6 +610,14 @@ fn everything_that_goes_with_a_model_is_named() {
 
 #[test]
 fn ids_differ_over_all_trashes_and_an_entry_is_its_folders() {
+    assert!(
+        (0..50).any(|_| ids_of_one_second()),
+        "a second is too short"
+    );
+}
+
+/// Whether two purges came within one second of the clock: ids tell the second.
+fn ids_of_one_second() -> bool {
     let scene = Scene::new();
     let names = [scene.old.to_string()];
     let first = scene.purge(Selection::Revisions(&names));
@@ -621,7 +629,9 @@ fn ids_differ_over_all_trashes_and_an_entry_is_its_folders() {
     fs::write(&beside, "in the way").unwrap();
     scene.build();
     let alike = scene.purge(Selection::Revisions(&names));
-    assert_eq!(alike, first, "only one trash was there");
+    if alike != first {
+        return false;
+    }
     fs::remove_file(&beside).unwrap();
     fs::rename(&away, &beside).unwrap();
     let rows = scene.rows();
@@ -643,6 +653,7 @@ fn ids_differ_over_all_trashes_and_an_entry_is_its_folders() {
     scene.build();
     let next = scene.purge(Selection::Revisions(&names));
     assert!(next > inside && next > first, "{next} {inside} {first}");
+    true
 }
 
 #[test]
