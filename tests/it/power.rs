@@ -92,7 +92,8 @@ fn after_a_power_cut_at_any_step_nothing_is_shown_that_is_not_proven_and_the_nex
     tell(&format!(
         "{names} steps on names undone, {files} files spoilt"
     ));
-    assert!(names > cuts.len() && files > cuts.len() / 4);
+    // Which steps are cut is chosen anew with every new step of a pull; of some nothing is spoilt.
+    assert!(names > cuts.len() && files > cuts.len() / 10);
 }
 
 #[test]

@@ -14,7 +14,11 @@ use crate::support::program::finish;
 use crate::support::zoo::{Member, NESTED, Zoo, beside, get_along, members};
 
 /// Errors that a repair cannot take away, and why.
-const STAYS: &[(&str, &str, &str)] = &[];
+const STAYS: &[(&str, &str, &str)] = &[(
+    "ref_to_nowhere",
+    "ref-to-nowhere",
+    "the Hub has neither the branch nor the commit: the pull says so, and the ref is left to people",
+)];
 
 /// Members that are put together at random, how many at a time, and how often.
 const AT_RANDOM: (usize, u64) = (6, 4);
