@@ -26,6 +26,8 @@ pub struct RefValue {
     pub commit: Option<Commit>,
     /// Whether it holds anything but 40 lower-case hex characters: other readers stumble over it.
     pub is_malformed: bool,
+    /// Whether it cannot be read: then it may hold anything, and nothing else is known of it.
+    pub is_unreadable: bool,
 }
 
 /// Reads the ref of a revision; `None` if there is none.
@@ -33,7 +35,7 @@ pub fn read_ref(layout: &Layout, repo: &RepoId, revision: &Revision) -> Result<O
     read_file(&layout.reference(repo, revision))
 }
 
-fn read_file(path: &Path) -> Result<Option<RefValue>> {
+pub(super) fn read_file(path: &Path) -> Result<Option<RefValue>> {
     let mut bytes = read_bytes(path)?;
     if bytes.as_ref().is_some_and(Vec::is_empty) {
         // Some programs write it in place, and a moment later it is whole.
@@ -48,6 +50,7 @@ fn read_file(path: &Path) -> Result<Option<RefValue>> {
         RefValue {
             commit,
             is_malformed: !is_exact,
+            is_unreadable: false,
         }
     }))
 }
@@ -166,6 +169,7 @@ pub(super) fn refs_seen(layout: &Layout, repo: &RepoId) -> Result<Vec<(String, R
     let unknown = RefValue {
         commit: None,
         is_malformed: true,
+        is_unreadable: true,
     };
     all_refs(layout, repo, |_| Ok(Some(unknown)))
 }

@@ -11,7 +11,7 @@ use humansize::{DECIMAL, format_size};
 
 use super::diagnosis::{self, Subject};
 use super::ready::{Findings, Judge, Listing};
-use super::refs::{describe, is_leftover, refs_seen};
+use super::refs::{describe, is_leftover, read_file, refs_seen};
 use super::salvage::all_partials;
 use super::several::look_at_all;
 use super::shape::{Lacks, Named, Shape};
@@ -138,6 +138,12 @@ fn wrong_refs(
         let place = layout.refs(repo).join(name);
         if is_leftover(name) {
             findings.push(diagnosis::leftover_ref(repo, name, &place));
+            continue;
+        }
+        if value.is_unreadable {
+            // It may be right: nobody writes it anew.
+            let error = read_file(&place).err();
+            findings.extend(error.map(|error| diagnosis::unreadable(repo, &place, &error)));
             continue;
         }
         let commit = value.commit.map(|commit| commit.to_string());
@@ -437,10 +443,12 @@ fn refs_to(
         // does not name a revision asks for `main`.
         let may_be_ours = value.commit.is_none() && (names.is_empty() || name == "main");
         if is_ours(value) || may_be_ours {
-            broken.push(format!(
-                "the ref `{}` holds more or less than a commit hash",
-                sanitize(name)
-            ));
+            let what = if value.is_unreadable {
+                "cannot be read"
+            } else {
+                "holds more or less than a commit hash"
+            };
+            broken.push(format!("the ref `{}` {what}", sanitize(name)));
         }
     }
     names

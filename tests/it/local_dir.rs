@@ -760,6 +760,7 @@ async fn killed_at_any_moment_it_goes_on_and_shows_nothing_unproven() {
         if kill % 3 == 2 {
             // From the beginning, where it came that far.
             drop(fs::remove_file(place.file(WEIGHTS)));
+            drop(fs::remove_file(place.note(WEIGHTS)));
         }
     }
     place.home.hub.set_faults(Vec::new());
