@@ -21,6 +21,18 @@ fn listed(models: Vec<ModelRow>) -> Script {
     Script::new().then(1, Event::ModelsListed { models })
 }
 
+/// A model, and beside its snapshot a folder that is called like its ref.
+fn with_a_branch_folder() -> Script {
+    let branch = ModelRow {
+        revision: "main".to_owned(),
+        commit: None,
+        refs: Vec::new(),
+        snapshot: "/cache/models--m/snapshots/main".to_owned(),
+        ..model_row(NAME, 6)
+    };
+    listed(vec![model_row(NAME, 1_350_000_000), branch])
+}
+
 fn asked_for(commands: &[Command]) -> DiscardRequest {
     match commands {
         [Command::PlanPurge(request)] => request.clone(),
@@ -75,14 +87,7 @@ fn the_plan_of_another_question_is_not_asked_about() {
 
 #[test]
 fn of_several_snapshots_the_one_in_the_row_is_meant() {
-    let branch = ModelRow {
-        revision: "main".to_owned(),
-        commit: None,
-        refs: Vec::new(),
-        snapshot: "/cache/models--m/snapshots/main".to_owned(),
-        ..model_row(NAME, 6)
-    };
-    let mut desk = Desk::on(&listed(vec![model_row(NAME, 1_350_000_000), branch]));
+    let mut desk = Desk::on(&with_a_branch_folder());
     let request = asked_for(&sent(&desk.key(KeyCode::Char('p'))));
     let whole = format!("snapshots/{}", commit());
     assert_eq!(request.targets, [(repo(), Some(whole))]);
@@ -181,14 +186,7 @@ fn pulls_of_one_snapshot_are_one_row() {
 
 #[test]
 fn a_folder_that_is_called_like_the_ref_is_a_row_of_its_own() {
-    let branch = ModelRow {
-        revision: "main".to_owned(),
-        commit: None,
-        refs: Vec::new(),
-        snapshot: "/cache/models--m/snapshots/main".to_owned(),
-        ..model_row(NAME, 6)
-    };
-    let mut desk = Desk::on(&listed(vec![model_row(NAME, 1_350_000_000), branch]));
+    let mut desk = Desk::on(&with_a_branch_folder());
     for (width, height) in [(80, 24), (120, 32), (200, 60)] {
         desk.act(Action::Focus(Pane::Models));
         let picture = text(&desk.look(width, height));

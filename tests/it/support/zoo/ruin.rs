@@ -491,10 +491,10 @@ impl Ruin {
         let piece = model.piece(&path);
         match damage {
             Damage::DropRef => {
-                let _ = fs::remove_file(model.reference("main"));
+                drop_file(&model.reference("main"));
             }
             Damage::DropListing => {
-                let _ = fs::remove_file(model.listing());
+                drop_file(&model.listing());
             }
             Damage::SpoilListing => {
                 let torn = &b"{\"format_version\": 1, \"files\": {\"config.json\""[..];
@@ -614,5 +614,14 @@ impl Ruin {
         {
             fs::remove_file(model.blob(path)).unwrap();
         }
+    }
+}
+
+/// Takes a file away; an earlier damage may have done so before.
+fn drop_file(place: &Path) {
+    match fs::remove_file(place) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => panic!("{}: {error}", place.display()),
     }
 }
