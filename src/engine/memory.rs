@@ -137,9 +137,14 @@ impl Memory {
     /// What is known of the files in a folder and below, by their canonical paths.
     pub(super) fn known_in(&self, folder: &Path) -> HashMap<String, Known> {
         fs::canonicalize(folder)
-            .ok()
-            .as_deref()
-            .and_then(Path::to_str)
+            .map(|folder| self.known_below(&folder))
+            .unwrap_or_default()
+    }
+
+    /// The same of a path without links, which may be gone.
+    pub(super) fn known_below(&self, folder: &Path) -> HashMap<String, Known> {
+        folder
+            .to_str()
             .and_then(|folder| self.with(|ledger| ledger.known_in(folder)))
             .unwrap_or_default()
     }

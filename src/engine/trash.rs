@@ -3,6 +3,7 @@
 //!
 //! **Law**: nothing that was put into the trash is freed before its time without a plan that named it.
 
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,10 +16,11 @@ use super::job::blocking;
 use crate::cache::{self, Layout};
 use crate::config::TrashSettings;
 use crate::domain::{
-    Event, Failure, FailureCode, Kept, Outcome, RepoId, TrashRequest, TrashResult, TrashRow,
+    Etag, Event, Failure, FailureCode, Kept, Outcome, RepoId, TrashRequest, TrashResult, TrashRow,
     sanitize,
 };
 use crate::host;
+use crate::ledger::Stamp;
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -72,7 +74,17 @@ fn carry_out(shared: &Shared, request: &TrashRequest) -> Result<Done, Failure> {
         TrashRequest::ListOwn => Ok(Done::Seen(rows)),
         TrashRequest::Restore { id } => {
             let row = find(&rows, id.as_deref())?;
-            let back = cache::restore(&layout, &repos, row).map_err(|why| {
+            // The blobs' folder may be gone: no link in its path is resolved, and there is none.
+            let known = shared.memory.known_below(&layout.blobs(&row.repo));
+            let was_proven = |place: &Path, found: &Metadata, etag: &Etag| {
+                let known = place.to_str().and_then(|place| known.get(place));
+                known.is_some_and(|known| {
+                    known.computed.is_none()
+                        && known.etag == *etag
+                        && known.stamp == Stamp::of(found)
+                })
+            };
+            let back = cache::restore(&layout, &repos, row, &was_proven).map_err(|why| {
                 Failure::new(
                     FailureCode::Refused,
                     format!("`{}` stays in the trash", row.id),

@@ -1,13 +1,13 @@
 //! Owns putting back what lies in an entry of the trash.
 //!
-//! **Law**: what is wanted back is hashed before it gets the name of a content again, and what has
-//! other bytes stays in the trash. Nothing is replaced: what is in the cache now stays. Blobs come before the pointers that
+//! **Law**: what is wanted back is proven before it gets the name of a content again: hashed, unless it
+//! was hashed before and has not changed since. What has other bytes stays in the trash. Nothing is replaced: what is in the cache now stays. Blobs come before the pointers that
 //! lead to them, snapshots before the refs that name them; no pointer is put back that would lead to
 //! nothing, and no ref that would name nothing. Doing it again does no harm.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use super::goes::{entries, leaves};
 use super::is_right_at;
 use super::manifest::Manifest;
 use super::moves::{Dirty, rename_new};
-use crate::domain::{Commit, DiscardKind, Kept, RepoId, sanitize};
+use crate::domain::{Commit, DiscardKind, Etag, Kept, RepoId, sanitize};
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,11 +34,14 @@ pub struct Back {
     pub wrong: Vec<PathBuf>,
 }
 
-/// Whether bytes are hashed before they get the name of a content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proof {
-    /// They are.
-    Hash,
+/// Whether a file that looks like this was proven to be that content at the place where it lay before.
+pub type WasProven<'a> = &'a dyn Fn(&Path, &Metadata, &Etag) -> bool;
+
+/// Whether bytes are proven before they get the name of a content.
+#[derive(Clone, Copy)]
+pub(super) enum Proof<'a> {
+    /// They are: what was not proven before is hashed.
+    Unless(WasProven<'a>),
     /// They are not: a move that was cut off just now is undone.
     AsItWas,
 }
@@ -53,7 +56,7 @@ pub(super) fn give_back(
     entry: &Entry,
     layout: &Layout,
     manifest: &Manifest,
-    proof: Proof,
+    proof: Proof<'_>,
 ) -> Result<Back> {
     let Some(repo) = manifest.repo_id() else {
         return Ok(Back::default());
@@ -65,7 +68,7 @@ pub(super) fn give_back(
         return Ok(back);
     }
     let wrong = match proof {
-        Proof::Hash => wrong_blobs(entry, &content, &folder)?,
+        Proof::Unless(was_proven) => wrong_blobs(entry, &content, &folder, was_proven)?,
         Proof::AsItWas => BTreeSet::new(),
     };
     // A model that nobody has pulled again comes back in one step, as it was.
@@ -106,7 +109,12 @@ pub(super) fn give_back(
 }
 
 /// The names of the blobs that have the name of a content and other bytes.
-fn wrong_blobs(entry: &Entry, content: &Path, folder: &Path) -> Result<BTreeSet<OsString>> {
+fn wrong_blobs(
+    entry: &Entry,
+    content: &Path,
+    folder: &Path,
+    was_proven: WasProven<'_>,
+) -> Result<BTreeSet<OsString>> {
     let mut wrong = BTreeSet::new();
     for blob in entries(&content.join("blobs"))? {
         let name = blob.file_name().unwrap_or_default();
@@ -114,6 +122,11 @@ fn wrong_blobs(entry: &Entry, content: &Path, folder: &Path) -> Result<BTreeSet<
             continue;
         };
         let place = folder.join("blobs").join(name);
+        // A folder that moved leaves the files in it as they were, their times too.
+        let found = blob.symlink_metadata();
+        if found.is_ok_and(|found| found.is_file() && was_proven(&place, &found, &etag)) {
+            continue;
+        }
         // Where its bytes are: here, in the shared store, or under the second name of those.
         let bytes = if is_link(&blob) {
             let target = fs::read_link(&blob).map_err(Error::at("read the link", &blob))?;

@@ -18,7 +18,7 @@ use std::time::SystemTime;
 use super::super::partials::since_epoch_ms;
 use super::super::sight::is_own_folder;
 use super::super::{Error, Layout, Result};
-use super::back::{self, Back, Proof};
+use super::back::{self, Back, Proof, WasProven};
 use super::bin::{Bin, Taken};
 use super::goes::leaves;
 use super::manifest::Manifest;
@@ -212,9 +212,14 @@ impl Entry {
     }
 
     /// Puts back what has a place, and says what has none.
-    pub(super) fn restore(mut self, layout: &Layout, manifest: &Manifest) -> Result<Back> {
+    pub(super) fn restore(
+        mut self,
+        layout: &Layout,
+        manifest: &Manifest,
+        was_proven: WasProven<'_>,
+    ) -> Result<Back> {
         self.becomes(State::Restoring)?;
-        let back = back::give_back(&self, layout, manifest, Proof::Hash)?;
+        let back = back::give_back(&self, layout, manifest, Proof::Unless(was_proven))?;
         self.close()?;
         Ok(back)
     }
@@ -315,7 +320,8 @@ impl Entry {
                 )
             }
             State::Restoring => {
-                let back = back::give_back(&self, layout, &manifest, Proof::Hash)?;
+                let back =
+                    back::give_back(&self, layout, &manifest, Proof::Unless(&|_, _, _| false))?;
                 self.close()?;
                 format!(
                     "putting `{repo}` back was cut off: the rest of it is back{}",

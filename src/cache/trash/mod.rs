@@ -19,7 +19,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-pub use self::back::Back;
+pub use self::back::{Back, WasProven};
 pub use self::bin::Bin;
 pub use self::goes::{Going, Selection, going, put_aside};
 
@@ -448,11 +448,16 @@ pub(super) fn cut_off_rows(layout: &Layout, repos: &[RepoId]) -> Vec<TrashRow> {
         .collect()
 }
 
-/// Puts back what a row names.
+/// Puts back what a row names. What was proven before and has not changed since is not hashed again.
 ///
 /// # Errors
 /// Why it stays in the trash, in a sentence.
-pub fn restore(layout: &Layout, repos: &[RepoId], row: &TrashRow) -> Result<Back, String> {
+pub fn restore(
+    layout: &Layout,
+    repos: &[RepoId],
+    row: &TrashRow,
+    was_proven: WasProven<'_>,
+) -> Result<Back, String> {
     let (taken, entry) = take_entry(layout, repos, row)?;
     let manifest = manifest_of(&entry, layout)?;
     if manifest.kind() == Some(DiscardKind::Corrupt) {
@@ -469,7 +474,7 @@ pub fn restore(layout: &Layout, repos: &[RepoId], row: &TrashRow) -> Result<Back
         }
     }
     let back = entry
-        .restore(layout, &manifest)
+        .restore(layout, &manifest, was_proven)
         .map_err(|error| with_causes(&error))?;
     drop(taken);
     Ok(back)

@@ -16,6 +16,9 @@ use crate::cache::{Layout, Programs, prepare_repo, write_ref};
 use crate::domain::{Commit, DiscardReason, RepoId, Revision};
 use crate::host::LockTable;
 
+/// Nothing was proven before.
+const NOTHING_PROVEN: WasProven<'_> = &|_, _, _| false;
+
 /// A model in two commits that share a file; `main` names the newer, `v1` the older.
 struct Scene {
     _dir: fixture::Folder,
@@ -117,7 +120,7 @@ impl Scene {
     }
 
     fn restore(&self, id: &str) -> Result<Back, String> {
-        restore(&self.layout, &self.repos(), &self.row(id))
+        restore(&self.layout, &self.repos(), &self.row(id), NOTHING_PROVEN)
     }
 
     fn rows(&self) -> Vec<TrashRow> {
@@ -197,7 +200,7 @@ fn a_whole_model_goes_and_comes_back_as_it_was() {
     assert!(back.kept.is_empty(), "{back:?}");
     assert_eq!(scene.tree(), before);
     assert!(scene.rows().is_empty());
-    assert!(restore(&scene.layout, &scene.repos(), &rows[0]).is_err());
+    assert!(restore(&scene.layout, &scene.repos(), &rows[0], NOTHING_PROVEN).is_err());
 }
 
 #[test]
@@ -283,7 +286,7 @@ fn a_purge_killed_after_any_step_is_finished_or_undone() {
                 }
                 [row] => {
                     assert_eq!(row.cut_off, None, "{when}");
-                    restore(&scene.layout, &scene.repos(), row).unwrap();
+                    restore(&scene.layout, &scene.repos(), row, NOTHING_PROVEN).unwrap();
                     assert_eq!(scene.tree(), before, "{when}");
                     finished += 1;
                 }
@@ -308,7 +311,9 @@ fn putting_back_killed_after_any_step_goes_on() {
                 Selection::Revisions(&names)
             });
             let row = scene.row(&id);
-            let done = killed_after(moves, || restore(&scene.layout, &scene.repos(), &row));
+            let done = killed_after(moves, || {
+                restore(&scene.layout, &scene.repos(), &row, NOTHING_PROVEN)
+            });
             let when = format!("whole {is_whole}, killed after {moves}");
             scene.assert_python_reads_it(&when);
             assert_nothing_lost(&scene, &before, &when);
@@ -502,6 +507,46 @@ fn where_no_trash_can_be_parts_lie_in_the_repo_and_models_need_now() {
     assert_eq!(fixture::names(&beside), ["mine"]);
 }
 
+/// A repo's folder moves as one: its blobs are, in the trash, what they were when they were hashed.
+#[test]
+fn what_was_proven_and_has_not_changed_is_not_hashed_again() {
+    let scene = Scene::new();
+    let Scene { layout, repo, .. } = &scene;
+    let stamp =
+        |found: &fs::Metadata| (found.ino(), found.len(), found.ctime(), found.ctime_nsec());
+    let blobs =
+        [SHARED, OLD, NEW].map(|content| (layout.blob(repo, &etag(content)), etag(content)));
+    let known: BTreeMap<PathBuf, _> = blobs
+        .iter()
+        .map(|(blob, etag)| (blob.clone(), (stamp(&blob.metadata().unwrap()), *etag)))
+        .collect();
+    let id = scene.purge(Selection::Repo);
+    // A wrong content: a hash would find it out.
+    let entry = Bin::all(layout, &scene.repos())[0].folder().join(&id);
+    let spoilt = leaves(&entry).unwrap().into_iter();
+    let spoilt: Vec<PathBuf> = spoilt
+        .filter(|path| path.ends_with(etag(OLD).to_string()))
+        .collect();
+    fs::write(&spoilt[0], b"only in the oldex").unwrap();
+    let unread = std::sync::Mutex::new(Vec::new());
+    let was_proven = |place: &Path, found: &fs::Metadata, etag: &Etag| {
+        let is_known = known.get(place) == Some(&(stamp(found), *etag));
+        unread.lock().unwrap().push((place.to_owned(), is_known));
+        is_known
+    };
+    let back = restore(layout, &scene.repos(), &scene.row(&id), &was_proven).unwrap();
+    let asked: BTreeMap<PathBuf, bool> = unread.into_inner().unwrap().into_iter().collect();
+    let expected = blobs.map(|(blob, it)| (blob, it != etag(OLD)));
+    assert_eq!(asked, BTreeMap::from(expected));
+    assert_eq!(back.wrong, [layout.blob(repo, &etag(OLD))]);
+    assert_eq!(fs::read(layout.blob(repo, &etag(NEW))).unwrap(), NEW);
+
+    // Whoever says so is believed: those bytes are not read.
+    let row = scene.row(&id);
+    let back = restore(layout, &scene.repos(), &row, &|_, _, _| true).unwrap();
+    assert!(back.wrong.is_empty(), "{back:?}");
+}
+
 #[test]
 fn a_content_of_the_shared_store_stays_there_and_is_kept_from_a_prune() {
     for is_pruned in [false, true] {
@@ -543,7 +588,7 @@ fn a_manifest_that_leads_out_of_the_cache_is_not_believed() {
         let bad = good.replace(from, to);
         assert_ne!(bad, good);
         fs::write(&manifest, bad).unwrap();
-        assert!(restore(&scene.layout, &scene.repos(), &row).is_err());
+        assert!(restore(&scene.layout, &scene.repos(), &row, NOTHING_PROVEN).is_err());
         assert!(Entry::all(bin)[0].manifest().is_none());
     }
     fs::write(&manifest, good).unwrap();
@@ -558,7 +603,9 @@ fn another_caches_entry_is_left_to_it() {
     prepare_repo(&other, &scene.repo).unwrap();
     let row = scene.row(&id);
     for why in [
-        restore(&other, &scene.repos(), &row).map(drop).unwrap_err(),
+        restore(&other, &scene.repos(), &row, NOTHING_PROVEN)
+            .map(drop)
+            .unwrap_err(),
         free(&other, &scene.repos(), &row).map(drop).unwrap_err(),
     ] {
         assert!(why.contains("another cache"), "{why}");
