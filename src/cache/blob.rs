@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 
+use super::elsewhere::is_error_page;
 use super::sight::is_own_folder;
 use super::{Error, Layout, Result};
 use crate::domain::{Commit, Etag, RemoteFile, RepoId};
@@ -302,6 +303,21 @@ impl Neighbours {
     /// Whether a file that was found may be written in place by whoever made it.
     pub fn is_unsteady(&self, path: &Path) -> bool {
         self.branches.iter().any(|folder| path.starts_with(folder))
+    }
+
+    /// The longest beginning of a file in a folder that is named after a branch: a script died while it
+    /// wrote it. Nothing of it is proven.
+    pub fn begun(&self, file: &RemoteFile) -> Option<PathBuf> {
+        let name = file.path.as_str();
+        let begun = self.branches.iter().filter_map(|folder| {
+            let path = folder.join(name);
+            let found = path.symlink_metadata().ok()?;
+            let is_begun = found.is_file() && (1..file.size_bytes).contains(&found.len());
+            let is_content =
+                || found.len() > LFS_POINTER_MAX_BYTES && !is_error_page(&path, name, found.len());
+            (is_begun && is_content()).then_some((found.len(), path))
+        });
+        begun.max().map(|(_, path)| path)
     }
 
     /// Files there that have the name and the length of a content. Nothing of them is proven.

@@ -168,6 +168,29 @@ pub(super) fn ref_to_nowhere(
         .step(pull_step(repo, name, fetch_bytes))
 }
 
+/// Snapshots, and no ref that names one of them.
+pub(super) fn no_ref(repo: &RepoId, refs: &Path, snapshots: &[&str]) -> Finding {
+    let summary = match snapshots {
+        [one] => format!("no ref names the snapshot {}", sanitize(one)),
+        more => format!("no ref names any of the {} snapshots", more.len()),
+    };
+    Finding::new(Rule::NoRef, summary, cause(Rule::NoRef))
+        .of_model(repo, None)
+        .seen(
+            &refs.to_string_lossy(),
+            None,
+            None,
+            "no ref is there: a program that asks for the model without a commit does not find it \
+             offline, and `hf cache prune` would take it",
+        )
+        .step(PlanStep::ByHand {
+            advice: format!(
+                "`larder pull {repo}` asks the Hub what `main` is now, fetches what that has and this \
+                 has not, and writes the ref; a program that asks for the commit needs none"
+            ),
+        })
+}
+
 /// A repo that cannot be read, because of what stands in the way.
 pub(super) fn unreadable(repo: &RepoId, folder: &Path, error: &Error) -> Finding {
     let why = error.to_string();
@@ -293,6 +316,9 @@ pub(super) const fn cause(rule: Rule) -> &'static str {
             "a script wrote it, and a line's end or something else came along, or a program \
              died while it wrote: Python takes every byte of the file for the commit, so it \
              finds no such snapshot and does not load the model offline"
+        }
+        Rule::NoRef => {
+            "the model was asked for by its commit, which needs no ref, or its refs were deleted"
         }
         Rule::LeftoverRef => "Python died while it moved the ref: it writes a file beside it first",
         Rule::OrphanBlob => {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::blob::{self, Check, Verdict};
-use super::elsewhere::is_aside;
+use super::elsewhere::{is_aside, is_needless};
 use super::holders::marker_row;
 use super::leftovers::{is_probe_folder, is_swapped, is_temp, is_tree_temp};
 use super::lock::{self, BlobLock, LockAttempt};
@@ -341,7 +341,8 @@ impl<'a> Mending<'a> {
         .map_err(|error| error.to_string())
     }
 
-    /// Whether a copy is needless: a snapshot holds the same bytes.
+    /// Whether a copy is needless: a snapshot holds the same bytes, or it is what programs that die and
+    /// servers that refuse leave in their place.
     ///
     /// # Errors
     /// Why it is not, in a sentence.
@@ -376,6 +377,10 @@ impl<'a> Mending<'a> {
         let etag = named_blob(&file, &text).and_then(|name| exact_etag(&name));
         let etag = etag.ok_or_else(|| kept("its pointer names no blob"))?;
         require_proven(&pointer, &etag)?;
+        let right = blob::open_content(&pointer).map_err(|error| error.to_string())?;
+        if is_needless(path, &file, &found, Some(&right)) {
+            return Ok(());
+        }
         require_proven(path, &etag)
             .map_err(|_| kept(&format!("`{file}` of {revision} is another content")))
     }

@@ -68,7 +68,7 @@ pub use blob::{Check, Hasher, Neighbours, Verdict, check};
 pub use census::Census;
 pub use chunked::{Chunked, Wanted};
 pub use digest::{CHUNK_BYTES, CHUNKED_FROM_BYTES, ChunkDigest, ChunkHasher, chunk_bytes};
-pub use elsewhere::{Elsewhere, HOLDS_STILL, absent_volume, locks_elsewhere};
+pub use elsewhere::{Elsewhere, HOLDS_STILL, absent_volume, is_error_page, locks_elsewhere};
 pub use error::{Error, Result};
 pub use extents::Extents;
 pub use hash_ahead::{ProvenContent, Watch, WrongContent};

@@ -15,7 +15,7 @@ use super::refs::{describe, is_leftover, read_file, refs_seen};
 use super::salvage::all_partials;
 use super::several::look_at_all;
 use super::shape::{Lacks, Named, Shape};
-use super::tally::Tally;
+use super::tally::{Tally, pull_by_names};
 use super::{Error, Layout, RefValue, Result, read_tree};
 use crate::domain::{
     Basis, CacheKind, Commit, Etag, Examination, FileRow, Finding, LoadLevel, ModelRow, ModelState,
@@ -117,6 +117,16 @@ fn try_scan(layout: &Layout, repo: &RepoId, judge: Judge<'_>) -> Result<RepoScan
     }
     scan.findings
         .extend(wrong_refs(layout, repo, &all_refs, &seen, judge));
+    let whole: Vec<&str> = scan
+        .rows
+        .iter()
+        .filter(|(model, _)| model.commit.is_some() && model.files_present > 0)
+        .map(|(model, _)| model.revision.as_str())
+        .collect();
+    if all_refs.is_empty() && !whole.is_empty() {
+        let finding = diagnosis::no_ref(repo, &layout.refs(repo), &whole);
+        scan.findings.push(finding);
+    }
     if scan.rows.is_empty() {
         let unfinished = unfinished(layout, repo)?;
         scan.rows
@@ -362,6 +372,9 @@ fn look(
         Some(_) => Vec::new(),
         None => tally.left_out(),
     };
+    let listed = listing.iter().flatten();
+    let absent = listed.filter(|file| !tally.present.contains(&file.path));
+    let absent: Vec<String> = absent.map(|file| file.path.to_string()).collect();
     let ready = Findings {
         kind: repo.kind(),
         present: tally.present,
@@ -398,6 +411,9 @@ fn look(
         };
         let found = shape.findings(commit.is_some(), &tally.regular, &tally.copied, &lacks);
         tally.findings.extend(found);
+    }
+    if let (Some(_), Some(listing)) = (commit, listing.as_deref()) {
+        pull_by_names(&mut tally.findings, listing, &absent, judge);
     }
     scan.findings.append(&mut tally.findings);
     scan.named.append(&mut tally.named);

@@ -287,7 +287,8 @@ impl Shape<'_> {
             let file = self.shown(place);
             match size_of(&file) {
                 None if listing.is_some() => foreign.push(file),
-                Some(size) if size != *bytes => other.push(file),
+                // A shorter one may be the beginning of the right one, which is looked at when it goes.
+                Some(size) if size < *bytes => other.push(file),
                 None | Some(_) => {
                     copies += 1;
                     finding = finding.step(PlanStep::Change(Change::RemoveCopy {
@@ -310,7 +311,7 @@ impl Shape<'_> {
         if let Some(names) = some_of(&other) {
             finding = finding.step(PlanStep::ByHand {
                 advice: format!(
-                    "{names} in `snapshots/{name}`: not as long as the repo's at {name}; if you did \
+                    "{names} in `snapshots/{name}`: longer than the repo's at {name}; if you did \
                      not change it on purpose, delete it, and then the folder"
                 ),
             });

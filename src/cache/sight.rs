@@ -64,7 +64,7 @@ impl Sight {
             scan.findings.retain(|finding| {
                 let is_lack = matches!(
                     finding.rule,
-                    Rule::HalfWritten | Rule::MissingFiles | Rule::RefToNowhere
+                    Rule::HalfWritten | Rule::MissingFiles | Rule::RefToNowhere | Rule::NoRef
                 );
                 !is_lack
             });

@@ -546,6 +546,33 @@ pub(super) fn start_of(path: &Path) -> Vec<u8> {
     start
 }
 
+/// Names in the plans what a pull is to bring, where it takes nothing of the repo unless it is named:
+/// there are no weights for MLX among what is listed. `missing` is what is listed and not there.
+pub(super) fn pull_by_names(
+    findings: &mut [Finding],
+    listing: &[RemoteFile],
+    missing: &[String],
+    judge: Judge<'_>,
+) {
+    let selected = (judge.select)(listing);
+    if selected.iter().any(|path| path.as_str().ends_with(WEIGHTS)) {
+        return;
+    }
+    let is_listed = |name: &str| listing.iter().any(|file| file.path.as_str() == name);
+    for finding in findings {
+        let named = finding.file.clone().filter(|file| is_listed(file));
+        for step in &mut finding.plan.steps {
+            if let PlanStep::Pull { files, .. } = step
+                && files.is_empty()
+            {
+                *files = named
+                    .clone()
+                    .map_or_else(|| missing.to_vec(), |file| vec![file]);
+            }
+        }
+    }
+}
+
 /// Whether a content begins as web pages and errors of storage services do.
 pub(super) fn is_page(start: &[u8]) -> bool {
     let start = start.trim_ascii_start().to_ascii_lowercase();

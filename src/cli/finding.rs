@@ -294,7 +294,10 @@ impl Block {
                 });
                 let what = match files.as_slice() {
                     [] => repo.to_string(),
-                    files => format!("`{}` of {repo}", files.join("`, `")),
+                    few if few.len() <= remedy::NAMED => {
+                        format!("`{}` of {repo}", few.join("`, `"))
+                    }
+                    many => format!("{} files of {repo} by their names", many.len()),
                 };
                 let words = format!(
                     "pull {what} @ {} again{bytes}: what is right is reused, what is wrong is \

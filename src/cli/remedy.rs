@@ -290,7 +290,9 @@ fn pull_again(failure: &Failure, subject: Subject<'_>) -> String {
         Some(_) | None if failure.code == FailureCode::Incomplete => {
             "`larder ls` lists what is in the cache".to_owned()
         }
-        Some(_) | None => "each finding names the command that puts it right".to_owned(),
+        Some(_) | None => {
+            "each finding names what puts it right, or says what is left to you".to_owned()
+        }
     }
 }
 
@@ -370,7 +372,8 @@ pub(super) fn fix(
             } => {
                 let named = match files.as_slice() {
                     [] => String::new(),
-                    files => format!(" `{}`", files.join("`, `")),
+                    few if few.len() <= NAMED => format!(" `{}`", few.join("`, `")),
+                    many => format!(" {} files", many.len()),
                 };
                 words.push(match fetch_bytes {
                     Some(0) => format!("pull{named} again, nothing to fetch"),
@@ -381,8 +384,12 @@ pub(super) fn fix(
                     "main" => String::new(),
                     other => format!(" --revision {}", shell_word(other)),
                 };
-                let start = format!("larder pull {}{at}", shell_word(&repo.to_string()));
-                commands.push(call_of(&start, files, places));
+                let repo = shell_word(&repo.to_string());
+                commands.push(if files.len() <= NAMED {
+                    call_of(&format!("larder pull {repo}{at}"), files, places)
+                } else {
+                    call_of(&format!("larder doctor {repo} --fix"), [], places)
+                });
             }
             PlanStep::Change(change) => words.push(change.words()),
             PlanStep::ByHand { advice } => words.push(advice.clone()),
@@ -404,6 +411,9 @@ pub(super) fn fix(
     let commands = commands.join(" && ");
     (words.join("; "), (!commands.is_empty()).then_some(commands))
 }
+
+/// So many files are called by their names where one line has to do.
+pub(super) const NAMED: usize = 5;
 
 #[cfg(test)]
 mod tests {

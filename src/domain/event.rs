@@ -83,6 +83,8 @@ pub enum HealingKind {
     TooLong,
     /// The blob is the text of an LFS pointer in the place of the content.
     LfsPointer,
+    /// The blob is shorter than its file and a web page or an error of a server.
+    ErrorPage,
     /// A pointer leads to a blob that is not there.
     DanglingPointer,
     /// A pointer is absolute or leads out of the repo.

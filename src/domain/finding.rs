@@ -63,6 +63,8 @@ pub enum Rule {
     RefToNowhere,
     /// A ref that holds more or less than one commit hash.
     MalformedRef,
+    /// No ref names any snapshot: who asks for the model by a branch's name does not find it offline.
+    NoRef,
     /// A temporary file among the refs, which Python takes for a branch.
     LeftoverRef,
     /// A blob that no snapshot leads to.
@@ -113,7 +115,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order of the table.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::AbandonedPartial,
         Self::DanglingPointer,
         Self::EscapingPointer,
@@ -128,6 +130,7 @@ impl Rule {
         Self::HalfWritten,
         Self::RefToNowhere,
         Self::MalformedRef,
+        Self::NoRef,
         Self::LeftoverRef,
         Self::OrphanBlob,
         Self::LeftoverTemp,
@@ -170,6 +173,7 @@ impl Rule {
             Self::HalfWritten => "half-written",
             Self::RefToNowhere => "ref-to-nowhere",
             Self::MalformedRef => "malformed-ref",
+            Self::NoRef => "no-ref",
             Self::LeftoverRef => "leftover-ref",
             Self::OrphanBlob => "orphan-blob",
             Self::LeftoverTemp => "leftover-temp",
@@ -199,9 +203,11 @@ impl Rule {
     /// How much it matters.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::RegularFile | Self::PurgeableFolder | Self::Evicted | Self::NoChatTemplate => {
-                Severity::Note
-            }
+            Self::NoRef
+            | Self::RegularFile
+            | Self::PurgeableFolder
+            | Self::Evicted
+            | Self::NoChatTemplate => Severity::Note,
             Self::AbandonedPartial
             | Self::EscapingPointer
             | Self::MissingFiles
@@ -253,7 +259,7 @@ impl Rule {
             | Self::ErrorPage
             | Self::MissingFiles
             | Self::HalfWritten => "a reader gets wrong or missing bytes",
-            Self::MalformedRef | Self::RefToNowhere => {
+            Self::MalformedRef | Self::RefToNowhere | Self::NoRef => {
                 "who asks for the model by that ref's name does not find it"
             }
             Self::AbsentVolume | Self::Evicted => "bytes are not on this machine now",

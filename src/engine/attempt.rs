@@ -293,8 +293,14 @@ impl<'a> Attempt<'a> {
             self.remote.size_bytes,
         );
         let start = self.start;
-        let seed = (start == Start::Salvage && self.wrong == Some(HealingKind::Truncated))
-            .then(|| self.blob_path());
+        let seed = match self.wrong {
+            Some(HealingKind::Truncated) if start == Start::Salvage => Some(self.blob_path()),
+            None if start == Start::Salvage && !self.job.is_forced => {
+                let (job, remote) = (Arc::clone(self.job), self.remote.clone());
+                blocking(move || job.neighbours.begun(&remote)).await?
+            }
+            Some(_) | None => None,
+        };
         let damaged = match self.wrong {
             Some(HealingKind::TooLong | HealingKind::WrongHash)
                 if start == Start::Salvage && size >= CHUNKED_FROM_BYTES =>
@@ -534,11 +540,19 @@ impl<'a> Attempt<'a> {
                 self.remote.etag.algorithm()
             ),
         )
-        .because(format!(
-            "the Hub promised {}; what `{}` sent hashes to something else and was discarded",
-            self.remote.etag.short(),
-            self.job.source.name()
-        ))
+        .because(if was_adopted {
+            format!(
+                "with the bytes that were here before it does not hash to {}, which the Hub \
+                 promised; they are given up",
+                self.remote.etag.short(),
+            )
+        } else {
+            format!(
+                "the Hub promised {}; what `{}` sent hashes to something else and was discarded",
+                self.remote.etag.short(),
+                self.job.source.name()
+            )
+        })
         .at_path(self.remote.path.as_str());
         if forgotten.is_some() {
             Halt::Suspect(failure)

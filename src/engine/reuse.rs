@@ -104,8 +104,14 @@ impl Attempt<'_> {
             Verdict::SizeMatches => return reused(false),
             Verdict::Missing => None,
             Verdict::Truncated { bytes } => {
-                self.truncated_bytes = Some(bytes);
-                Some(HealingKind::Truncated)
+                // A page is the beginning of no other content, and what follows it would be of no use.
+                let (at, name) = (self.blob_path(), self.remote.path.clone());
+                if blocking(move || cache::is_error_page(&at, name.as_str(), bytes)).await? {
+                    Some(HealingKind::ErrorPage)
+                } else {
+                    self.truncated_bytes = Some(bytes);
+                    Some(HealingKind::Truncated)
+                }
             }
             Verdict::TooLong { .. } => Some(HealingKind::TooLong),
             Verdict::WrongHash => Some(HealingKind::WrongHash),

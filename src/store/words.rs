@@ -177,6 +177,7 @@ pub(super) fn healing_line(healing: &Healing) -> String {
         HealingKind::Truncated => "the blob was shorter than its file",
         HealingKind::TooLong => "the blob was longer than its file",
         HealingKind::LfsPointer => "the text of an LFS pointer stood in the blob's place",
+        HealingKind::ErrorPage => "a web page or an error stood in the blob's place",
         HealingKind::DanglingPointer => "the pointer led to a blob that is not there",
         HealingKind::ForeignPointer => "the pointer led out of the repo's folder",
         HealingKind::WrongPointer => "the pointer led to another blob than the listing names",
@@ -205,6 +206,7 @@ fn replaced_line(healing: &Healing) -> Option<String> {
         HealingKind::Truncated => "it was shorter than the Hub's file",
         HealingKind::TooLong => "it was longer than the Hub's file",
         HealingKind::LfsPointer => "the text of an LFS pointer stood in its place",
+        HealingKind::ErrorPage => "a web page or an error stood in its place",
         _ => return None,
     };
     let is_itself = std::path::Path::new(&healing.location).ends_with(path.as_str());

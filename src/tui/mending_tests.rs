@@ -1,9 +1,10 @@
 //! What follows a yes to a repair: one step after the other, one repair at a time.
 
 use super::mending;
+use super::rows::{ModelItem, Scene};
 use super::ui::Mend;
 use super::update::Effect;
-use super::update_tests::{Desk, sent};
+use super::update_tests::{Desk, sent, sick};
 use crate::domain::{
     Change, Command, Event, Failure, FailureCode, Finding, FixResult, Healing, HealingKind, JobId,
     Outcome, Plan, PlanStep, PullResult, RefMove, RepoId, Revision, Rule, Stamped,
@@ -124,6 +125,23 @@ fn a_repair_is_done_in_the_order_that_was_shown() {
     desk.heeds(11, Event::FixStarted);
     assert!(desk.heeds(11, fixed()).is_empty());
     assert!(desk.ui.mends.is_empty(), "{:?}", desk.ui.mends);
+}
+
+#[test]
+fn a_repair_by_the_commit_leaves_the_selection_on_its_row() {
+    let mut desk = Desk::on(&sick());
+    let models = Scene::build(&mut desk.ui, &desk.store, desk.now_ms).models;
+    let is_named = |item: &ModelItem<'_>| item.row.is_some_and(|row| !row.refs.is_empty());
+    let at = models.iter().rposition(is_named).unwrap();
+    let row = models[at].row.unwrap().clone();
+    assert!(at > 0 && row.commit.is_some(), "{row:?}");
+    desk.ui.models.go(at);
+    desk.look(120, 32);
+    let selected = desk.ui.models.key().cloned();
+    desk.heeds(9, pull_started(&row.repo, &row.revision));
+    desk.look(120, 32);
+    assert_eq!(desk.ui.models.key().cloned(), selected);
+    assert_eq!(desk.ui.models.index, 0, "what runs comes first");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::pane::Pane;
 use super::ui::{Cursor, Ui};
 use super::words;
 use crate::domain::{
-    CacheRow, Etag, FileRow, FileState, Finding, LockRow, LockState, ModelRow, ModelState,
+    CacheRow, Commit, Etag, FileRow, FileState, Finding, LockRow, LockState, ModelRow, ModelState,
     PartialRow, RepoId, Rule, Severity,
 };
 use crate::store::{FileView, FindingGroup, LogLine, Phase, Pull, Store, Verified, grouped};
@@ -429,9 +429,10 @@ fn models(store: &Store) -> Vec<ModelItem<'_>> {
                 && row.repo.kind() == target.repo.kind()
                 && row.repo.name().eq_ignore_ascii_case(target.repo.name())
         };
+        let by_commit = Commit::new(target.revision.as_str()).ok();
         let exact = rows.iter().position(|row| {
             is_same(row)
-                && target.commit.map_or_else(
+                && target.commit.or(by_commit).map_or_else(
                     || row.refs.iter().any(|name| name == target.revision.as_str()),
                     |commit| row.commit == Some(commit),
                 )
@@ -444,6 +445,10 @@ fn models(store: &Store) -> Vec<ModelItem<'_>> {
         if let Some(at) = exact.or_else(unfinished).filter(|at| !is_taken[*at]) {
             is_taken[at] = true;
             item.row = Some(&rows[at]);
+            // A repair pulls by the commit what has the name of a ref: it stays the row that it was.
+            if by_commit.is_some_and(|commit| item.key.revision == commit.to_string()) {
+                item.key = ModelKey::of_row(&rows[at], false);
+            }
         }
     }
     let mut others: Vec<&ModelRow> = rows

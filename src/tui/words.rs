@@ -432,6 +432,7 @@ pub(super) const fn rule_word(rule: Rule) -> &'static str {
         Rule::HalfWritten => "half-written",
         Rule::RefToNowhere => "ref to nowhere",
         Rule::MalformedRef => "malformed ref",
+        Rule::NoRef => "no ref",
         Rule::LeftoverRef => "leftover ref",
         Rule::OrphanBlob => "orphan blob",
         Rule::LeftoverTemp => "leftover",

@@ -12,7 +12,7 @@ use larder::cli::DOCTOR_SCHEMA;
 use crate::cli::validator;
 use crate::support::catalogue::{self, BIG, BIG_WEIGHTS_BYTES, GEMMA};
 use crate::support::program::Home;
-use crate::support::{assert_all_visible_bytes_proven, body_bytes};
+use crate::support::{assert_all_visible_bytes_proven, body_bytes, files_below};
 
 static DOCTOR: LazyLock<Validator> = LazyLock::new(|| validator(DOCTOR_SCHEMA));
 
@@ -162,4 +162,71 @@ async fn a_flipped_byte_costs_a_part_of_the_file_and_a_lost_tail_the_tail() {
     let fetched = body_bytes(&home.hub);
     assert!(fetched < BIG_WEIGHTS_BYTES / 2, "{fetched}");
     assert_all_visible_bytes_proven(&home.cache());
+}
+
+/// A script wrote into a folder named after the branch and died: what it has of the weights is gone on
+/// with, what a server refused is fetched, and nothing of the folder is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_script_that_died_left_of_a_file_is_gone_on_with_and_goes() {
+    let home = pulled(catalogue::gemma(), GEMMA).await;
+    let repo = home.blobs().parent().unwrap().to_owned();
+    let commit = fs::read_to_string(repo.join("refs/main")).unwrap();
+    let by_hand = repo.join("snapshots/main");
+    let snapshot = repo.join("snapshots").join(commit);
+    let mut copy = std::process::Command::new("cp");
+    let copied = copy.arg("-RL").arg(snapshot).arg(&by_hand).status();
+    assert!(copied.unwrap().success());
+    for folder in ["refs", "blobs", "trees", ".larder"] {
+        drop(fs::remove_dir_all(repo.join(folder)));
+    }
+    for entry in fs::read_dir(repo.join("snapshots")).unwrap() {
+        let snapshot = entry.unwrap().path();
+        if snapshot != by_hand {
+            fs::remove_dir_all(snapshot).unwrap();
+        }
+    }
+    let half = catalogue::GEMMA_WEIGHTS_BYTES / 2;
+    let open = |name: &str| {
+        let path = by_hand.join(name);
+        OpenOptions::new().write(true).open(path).unwrap()
+    };
+    open("model.safetensors").set_len(half).unwrap();
+    let tokenizer = by_hand.join("tokenizer.json").metadata().unwrap().len();
+    let page = "<!DOCTYPE html><html>log in first</html>";
+    fs::write(by_hand.join("tokenizer.json"), page).unwrap();
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    for path in files_below(&by_hand) {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.set_modified(hour_ago).unwrap();
+    }
+
+    let fixed = home.run(&["doctor", "--fix", "--yes"]);
+    fixed.assert_code(0);
+    assert!(!by_hand.exists(), "{}", fixed.stdout);
+    assert_eq!(body_bytes(&home.hub), half + tokenizer, "{}", fixed.stdout);
+    home.run(&["ready", GEMMA]).assert_code(0);
+    assert_all_visible_bytes_proven(&home.cache());
+}
+
+/// Another content than the Hub's, as long or shorter, is somebody's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_beginning_of_the_right_file_stays_in_the_folder_of_a_script() {
+    let home = pulled(catalogue::gemma(), GEMMA).await;
+    let by_hand = home.blobs().parent().unwrap().join("snapshots/main");
+    fs::create_dir(&by_hand).unwrap();
+    let own = by_hand.join("config.json");
+    fs::write(&own, "{}").unwrap();
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    let file = OpenOptions::new().append(true).open(&own).unwrap();
+    file.set_modified(hour_ago).unwrap();
+    let fixed = home.run(&["doctor", "--fix", "--yes"]);
+    assert!(
+        fixed
+            .stdout
+            .contains("is another content, so the copy stays"),
+        "{}{}",
+        fixed.stdout,
+        fixed.stderr
+    );
+    assert_eq!(fs::read_to_string(&own).unwrap(), "{}");
 }

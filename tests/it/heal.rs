@@ -48,7 +48,7 @@ async fn pulled_place() -> Place {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_damage_is_found_said_and_mended() {
     type Damage = fn(&Place);
-    let cases: [(&str, HealingKind, Damage); 9] = [
+    let cases: [(&str, HealingKind, Damage); 10] = [
         ("flipped byte", HealingKind::WrongHash, |place| {
             let blob = blob_of(place, "model.safetensors");
             let mut bytes = fs::read(&blob).unwrap();
@@ -71,6 +71,10 @@ async fn each_kind_of_damage_is_found_said_and_mended() {
         ("lfs pointer", HealingKind::LfsPointer, |place| {
             let text = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
             fs::write(blob_of(place, "model.safetensors"), text).unwrap();
+        }),
+        ("error page", HealingKind::ErrorPage, |place| {
+            let page = "<!DOCTYPE html><html>Please log in</html>";
+            fs::write(blob_of(place, "model.safetensors"), page).unwrap();
         }),
         ("dangling", HealingKind::DanglingPointer, |place| {
             fs::remove_file(blob_of(place, "config.json")).unwrap();
@@ -112,6 +116,10 @@ async fn each_kind_of_damage_is_found_said_and_mended() {
             "{name}: {:?}",
             healed(&pulled)
         );
+        // None of it was tried in vain, and nobody is blamed.
+        let mut events = pulled.events.iter();
+        let is_rewound = events.any(|it| matches!(it.event, Event::Rewound { .. }));
+        assert!(!is_rewound, "{name}");
         let again = place.pull(request(GEMMA)).await;
         assert!(healed(&again).is_empty(), "{name}: healed twice");
         let reference = fs::read(place.repo_folder().join("refs/main")).unwrap();

@@ -89,7 +89,10 @@ async fn a_missing_ref_is_told_as_that_and_a_pull_writes_it_without_a_byte() {
     // A pinned commit needs no ref.
     home.run(&["ready", GEMMA, "--revision", &commit])
         .assert_code(0);
-    home.run(&["doctor"]).assert_code(0);
+    let told = home.run(&["doctor"]);
+    told.assert_code(0);
+    assert!(told.stdout.contains("note no-ref"), "{}", told.stdout);
+    assert!(told.stdout.contains(&format!("`larder pull {GEMMA}`")));
     home.run(&["pull", GEMMA]).assert_code(0);
     assert_eq!(body_bytes(&home.hub), 0);
     home.run(&["ready", GEMMA]).assert_code(0);

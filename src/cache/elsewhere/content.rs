@@ -40,6 +40,11 @@ pub(super) fn impostor(place: &Path, name: &str, bytes: u64) -> Option<Impostor>
     })
 }
 
+/// Whether a file holds a web page or an error of a server, and is called like no page.
+pub fn is_error_page(place: &Path, name: &str, bytes: u64) -> bool {
+    impostor(place, name, bytes).is_some_and(|found| found.rule == Rule::ErrorPage)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

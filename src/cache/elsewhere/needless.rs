@@ -22,7 +22,7 @@ const KEPT: &str = ".cache/huggingface/larder/aside";
 /// Whether nothing of anybody's is lost with what lies at a place: it is a link, empty, what servers
 /// and git leave in the place of a content, or the beginning of the right bytes. `name` is what it was
 /// called as a file of the model.
-pub(super) fn is_needless(
+pub(in crate::cache) fn is_needless(
     place: &Path,
     name: &RepoPath,
     found: &Metadata,

@@ -35,7 +35,7 @@ pub struct Back {
 }
 
 /// Whether a file that looks like this was proven to be that content at the place where it lay before.
-pub type WasProven<'a> = &'a dyn Fn(&Path, &Metadata, &Etag) -> bool;
+pub(crate) type WasProven<'a> = &'a dyn Fn(&Path, &Metadata, &Etag) -> bool;
 
 /// Whether bytes are proven before they get the name of a content.
 #[derive(Clone, Copy)]

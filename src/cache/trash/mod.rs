@@ -19,7 +19,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-pub use self::back::{Back, WasProven};
+pub use self::back::Back;
+pub(super) use self::back::WasProven;
 pub use self::bin::Bin;
 pub use self::goes::{Going, Selection, going, put_aside};
 

@@ -264,6 +264,7 @@ fn every_shape() -> Vec<Event> {
         HealingKind::Truncated,
         HealingKind::TooLong,
         HealingKind::LfsPointer,
+        HealingKind::ErrorPage,
         HealingKind::DanglingPointer,
         HealingKind::ForeignPointer,
         HealingKind::WrongPointer,

@@ -103,9 +103,11 @@ pub(super) const MEMBERS: &[Member] = &[
         "pinned_commit_without_a_ref",
         |zoo| {
             let model = zoo.model("zoo/pinned");
-            fs::remove_dir_all(model.folder().join("refs")).unwrap();
+            let refs = model.folder().join("refs");
+            fs::remove_dir_all(&refs).unwrap();
+            zoo.expect(Rule::NoRef, [refs]);
         },
-        &[],
+        &[(Rule::NoRef, Severity::Note)],
     ),
     member(
         "two_commits",
