@@ -245,7 +245,11 @@ pub(super) fn abandoned(row: &PartialRow, length: u64, map: Option<&str>) -> Fin
     let finding = Finding::new(
         Rule::AbandonedPartial,
         format!("{have}, and nobody is fetching the rest"),
-        cause(Rule::AbandonedPartial),
+        if row.is_superseded {
+            "a download was interrupted, and another one brought the whole: nobody goes on with this"
+        } else {
+            cause(Rule::AbandonedPartial)
+        },
     )
     .of_model(&row.repo, None)
     .seen(&row.path, Some(row.bytes), row.expected_bytes, &seen)
@@ -254,6 +258,7 @@ pub(super) fn abandoned(row: &PartialRow, length: u64, map: Option<&str>) -> Fin
         path: row.path.clone(),
         bytes: length,
         modified_ms: row.modified_ms,
+        is_superseded: row.is_superseded,
         map: map.map(str::to_owned),
     });
     match &row.file {

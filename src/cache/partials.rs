@@ -4,6 +4,7 @@
 //! Never changes anything; locks are only looked at.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::lock::{self, Content, Look};
@@ -90,15 +91,23 @@ fn row(
         etag: etag.to_string(),
         file: known.as_ref().map(|(path, _)| sanitize(path.as_str())),
         bytes: leftover.bytes,
-        expected_bytes: known.map(|(_, bytes)| bytes),
+        expected_bytes: known.as_ref().map(|(_, bytes)| *bytes),
         modified_ms: since_epoch_ms(leftover.modified),
-        is_superseded: layout.blob(repo, etag).is_file(),
+        is_superseded: is_whole(&layout.blob(repo, etag), known.map(|(_, bytes)| bytes)),
         state: state(layout, repo, etag, leftover, ours.as_ref(), eyes),
     };
     let map = Layout::map_of(&leftover.path)
         .filter(|map| map.symlink_metadata().is_ok())
         .map(|map| map.to_string_lossy().into_owned());
     (row, leftover.length, map)
+}
+
+/// Whether a file is as long as it should be, as far as that is known. One that was cut off makes
+/// nothing needless: what is unfinished heals it.
+pub(super) fn is_whole(path: &Path, expected_bytes: Option<u64>) -> bool {
+    path.metadata().is_ok_and(|found| {
+        found.is_file() && expected_bytes.is_none_or(|bytes| bytes == found.len())
+    })
 }
 
 fn state(

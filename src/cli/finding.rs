@@ -195,6 +195,15 @@ fn fact_words(fact: &Evidence) -> String {
     }
 }
 
+/// What else can become of what is unfinished.
+fn or_pull(is_superseded: bool, it: &str) -> String {
+    if is_superseded {
+        String::new()
+    } else {
+        format!("pull, which goes on with {it}, or ")
+    }
+}
+
 /// A block as it grows.
 struct Block {
     text: String,
@@ -222,13 +231,18 @@ impl Block {
     /// Several files that are to go and stand above already; whether that is all of the plan.
     fn removals(&mut self, group: &FindingGroup<'_>, steps: &[PlanStep]) -> bool {
         let facts = || group.all.iter().flat_map(|finding| &finding.evidence);
-        let (mut freed_bytes, mut maps) = (0, Vec::new());
+        let (mut freed_bytes, mut maps, mut is_needless) = (0, Vec::new(), true);
         for step in steps {
             match step {
                 PlanStep::RemovePartial {
-                    path, bytes, map, ..
+                    path,
+                    bytes,
+                    map,
+                    is_superseded,
+                    ..
                 } if facts().any(|fact| fact.path == *path) => {
                     freed_bytes += bytes;
+                    is_needless &= is_superseded;
                     maps.extend(map.as_deref());
                 }
                 PlanStep::RemovePartial { .. }
@@ -246,8 +260,9 @@ impl Block {
             0 => (String::new(), ""),
             many => (format!(" and {} of theirs", count(many, "chunk map")), ":"),
         };
+        let pull = or_pull(is_needless, "them");
         let words = format!(
-            "pull, which goes on with them, or remove the {files} files above{and}, which frees {}{colon}",
+            "{pull}remove the {files} files above{and}, which frees {}{colon}",
             exact(freed_bytes)
         );
         self.hanging(&format!("  {:<10}1. ", "plan"), &words);
@@ -262,15 +277,15 @@ impl Block {
         let head = format!("  {label:<10}{number}. ");
         match step {
             PlanStep::RemovePartial {
-                path, bytes, map, ..
+                path,
+                bytes,
+                map,
+                is_superseded,
+                ..
             } => {
-                self.hanging(
-                    &head,
-                    &format!(
-                        "pull, which goes on with it, or remove this, which frees {}:",
-                        exact(*bytes)
-                    ),
-                );
+                let pull = or_pull(*is_superseded, "it");
+                let words = format!("{pull}remove this, which frees {}:", exact(*bytes));
+                self.hanging(&head, &words);
                 self.path_of_step(path);
                 if let Some(map) = map {
                     self.path_of_step(map);

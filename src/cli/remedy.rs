@@ -349,15 +349,25 @@ pub(super) fn fix(
     let (mut words, mut commands) = (Vec::new(), Vec::new());
     let is_change = |step: &PlanStep| matches!(step, PlanStep::Change(_));
     let is_repaired = finding.is_repaired() && steps.iter().any(is_change);
-    let (mut has_removals, mut removed_bytes) = (false, 0);
+    let (mut has_removals, mut removed_bytes, mut goes_on) = (false, 0, false);
     for step in steps {
         match step {
-            PlanStep::RemovePartial { repo, bytes, .. } => {
-                // What is here is used rather than taken away.
+            PlanStep::RemovePartial {
+                repo,
+                bytes,
+                is_superseded,
+                ..
+            } => {
                 has_removals = true;
                 removed_bytes += *bytes;
+                goes_on |= !is_superseded;
                 let repo = shell_word(&repo.to_string());
-                commands.push(call_of(&format!("larder pull {repo}"), [], places));
+                // What is of use is used rather than taken away.
+                commands.push(if *is_superseded {
+                    call_of(&format!("larder doctor {repo} --fix"), [], places)
+                } else {
+                    call_of(&format!("larder pull {repo}"), [], places)
+                });
             }
             PlanStep::Discard(discard) => {
                 words.push(format!("take {} away", discard.repo));
@@ -396,7 +406,8 @@ pub(super) fn fix(
         }
     }
     if has_removals {
-        let words_of_it = format!("goes on, or frees {}", size(removed_bytes));
+        let or = if goes_on { "goes on, or " } else { "" };
+        let words_of_it = format!("{or}frees {}", size(removed_bytes));
         words.insert(0, words_of_it);
     }
     words.dedup();

@@ -318,6 +318,8 @@ pub enum PlanStep {
         bytes: u64,
         /// Its last change when it was seen, milliseconds since the Unix epoch.
         modified_ms: u64,
+        /// Whether the whole blob is here already, so that nobody goes on with this.
+        is_superseded: bool,
         /// Its chunk map, absolute, if there is one: it goes with it.
         map: Option<String>,
     },
@@ -651,6 +653,7 @@ mod tests {
                 path: "/c/x.incomplete".to_owned(),
                 bytes: 12,
                 modified_ms: 1,
+                is_superseded: false,
                 map: None,
             })
             .step(PlanStep::ByHand {

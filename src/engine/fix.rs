@@ -177,6 +177,7 @@ fn carry_out(
             bytes,
             modified_ms,
             map,
+            ..
         } => {
             let planned = PlannedRemoval {
                 repo,

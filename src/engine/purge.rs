@@ -78,6 +78,7 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
                 bytes,
                 modified_ms,
                 map,
+                ..
             } => {
                 let eyes = Eyes {
                     now: clock.now(),

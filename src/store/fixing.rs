@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::shelf::Shelf;
-use crate::domain::{Change, Finding, Healing, Plan, PlanStep, RepoId, RepoPath, Rule, Severity};
+use crate::domain::{
+    Change, Finding, Healing, PartialRow, Plan, PlanStep, RepoId, RepoPath, Rule, Severity,
+};
 
 /// What a repair would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -201,7 +203,11 @@ impl Shelf {
                 }
                 // Until the pull has proven the blob, what was put aside may hold its only right bytes.
                 let is_late = rests_on_pull || (is_pulled && is_aside(step));
-                self.add_step(&mut plan, step, (is_new, is_late));
+                if let PlanStep::RemovePartial { repo, path, .. } = step {
+                    self.add_partial(&mut plan, step, (repo, path), findings);
+                } else {
+                    self.add_step(&mut plan, step, (is_new, is_late));
+                }
             }
         }
         // When it is known which snapshots are pulled whole.
@@ -223,21 +229,46 @@ impl Shelf {
                 let bytes = fetch_bytes.map(|all| if is_new { all } else { 0 });
                 plan.add_pull(repo, revision, files, bytes);
             }
-            PlanStep::RemovePartial { path, repo, .. } => {
-                let mut partials = self.partials_of(Some(repo)).into_iter();
-                let is_superseded = partials.any(|row| row.path == *path && row.is_superseded);
-                if is_superseded {
-                    add(&mut plan.first, step);
-                } else {
-                    plan.leave(format!(
-                        "{repo} has an unfinished download: a pull goes on with it, a purge frees it"
-                    ));
-                }
-            }
+            PlanStep::RemovePartial { .. } => {}
             PlanStep::Change(_) if rests_on_pull => add(&mut plan.last, step),
             PlanStep::Change(_) => add(&mut plan.first, step),
             PlanStep::Discard(discard) => plan.leave(format!("purge {}", discard.repo)),
             PlanStep::ByHand { advice } => plan.leave(advice.clone()),
+        }
+    }
+}
+
+impl Shelf {
+    /// An unfinished blob goes where the whole one is here. What a pull of this plan replaces is healed
+    /// by it, and it is the pull's to take.
+    fn add_partial(
+        &self,
+        plan: &mut FixPlan,
+        step: &PlanStep,
+        (repo, path): (&RepoId, &str),
+        findings: &[&Finding],
+    ) {
+        let partials = self.partials_of(Some(repo));
+        let row = partials.iter().find(|row| row.path == path);
+        let is_of = |finding: &&&Finding| {
+            let is_named = |file: &String| finding.file.as_ref() == Some(file);
+            let is_blob = |row: &PartialRow| {
+                let places = finding.evidence.iter();
+                let mut names = places.filter_map(|fact| Path::new(&fact.path).file_name());
+                names.any(|name| name == row.etag.as_str())
+            };
+            finding.repo.as_ref() == Some(repo)
+                && row.is_some_and(|row| row.file.as_ref().is_some_and(is_named) || is_blob(row))
+        };
+        if findings.iter().filter(is_of).any(|one| is_replaced(one)) {
+            return;
+        }
+        if row.is_some_and(|row| row.is_superseded) {
+            add(&mut plan.first, step);
+        } else {
+            plan.leave(format!(
+                "{repo} has an unfinished download: a pull goes on with it, a purge frees it"
+            ));
         }
     }
 }
@@ -322,7 +353,7 @@ fn why_left(finding: &Finding) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::HealingKind;
+    use crate::domain::{HealingKind, PartialState};
 
     #[test]
     fn what_was_put_aside_is_known_by_the_blob_and_by_the_pointer_that_was_named() {
@@ -346,6 +377,65 @@ mod tests {
         assert!(!by(pointer.clone(), Some("x.json")) && !by(pointer, None));
         let others = "/hub/models--a--c/snapshots/main/x.json".to_owned();
         assert!(!by(others, Some("x.json")));
+    }
+
+    #[test]
+    fn what_is_unfinished_of_a_wrong_blob_is_the_pulls() {
+        let repo = crate::store::script::repo();
+        let path = "/cache/blobs/ab.incomplete";
+        let unfinished = PartialRow {
+            repo: repo.clone(),
+            path: path.to_owned(),
+            etag: "ab".to_owned(),
+            file: Some("model.safetensors".to_owned()),
+            bytes: 9,
+            expected_bytes: Some(9),
+            modified_ms: 1,
+            is_superseded: true,
+            state: PartialState::Abandoned,
+        };
+        let removal = PlanStep::RemovePartial {
+            repo: repo.clone(),
+            path: path.to_owned(),
+            bytes: 9,
+            modified_ms: 1,
+            is_superseded: false,
+            map: None,
+        };
+        let abandoned = Finding::new(Rule::AbandonedPartial, "unfinished", "killed")
+            .of_model(&repo, None)
+            .step(removal.clone());
+        let wrong = |file: &str, place: &str| {
+            Finding::new(Rule::WrongHash, "wrong", "bytes changed")
+                .of_model(&repo, Some("a1"))
+                .of_file(file)
+                .seen(place, Some(9), Some(9), "")
+                .step(PlanStep::Pull {
+                    repo: repo.clone(),
+                    revision: "a1".to_owned(),
+                    files: Vec::new(),
+                    fetch_bytes: Some(8),
+                })
+        };
+        let shelf = Shelf {
+            partials: vec![unfinished],
+            ..Shelf::default()
+        };
+        let removed = |findings: &[&Finding]| {
+            let steps = shelf.fix_plan(findings).all_steps();
+            steps.contains(&removal)
+        };
+        assert!(removed(&[&abandoned]));
+        assert!(removed(&[
+            &wrong("config.json", "/cache/config.json"),
+            &abandoned
+        ]));
+        for wrong in [
+            wrong("model.safetensors", "/cache/snapshots/a1/model.safetensors"),
+            wrong("another name", "/cache/blobs/ab"),
+        ] {
+            assert!(!removed(&[&wrong, &abandoned]) && !removed(&[&abandoned, &wrong]));
+        }
     }
 
     #[test]

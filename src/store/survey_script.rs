@@ -70,6 +70,7 @@ pub(crate) fn abandoned(repo: &RepoId, path: &str, bytes: u64) -> Finding {
         path: path.to_owned(),
         bytes,
         modified_ms: START_MS - 3 * 3_600_000,
+        is_superseded: false,
         map: None,
     })
 }

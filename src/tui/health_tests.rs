@@ -226,6 +226,7 @@ fn interrupted() -> Script {
                 path,
                 bytes: 1_000_000,
                 modified_ms: 0,
+                is_superseded: false,
                 map: None,
             })
         })

@@ -143,6 +143,7 @@ pub(crate) fn abandoned(name: &str, file: &str, bytes: u64) -> Finding {
         path,
         bytes,
         modified_ms: START_MS - 7_200_000,
+        is_superseded: false,
         map: None,
     })
 }

@@ -397,6 +397,7 @@ async fn a_foreign_writer_is_seen_and_its_partial_is_kept() {
         path: live.display().to_string(),
         bytes: 4321,
         modified_ms: row(&live).modified_ms,
+        is_superseded: false,
         map: None,
     });
     let result = purge(&place, plan.clone()).await;
@@ -951,6 +952,7 @@ async fn a_watch_follows_our_own_pull_and_knows_it_for_ours() {
                 path: row.path.clone(),
                 bytes: found.len(),
                 modified_ms: u64::try_from(since.as_millis()).unwrap(),
+                is_superseded: false,
                 map: None,
             }
         })

@@ -207,6 +207,7 @@ fn what_is_done_about_another_hub_cache_names_it() {
             path: "/c/x.incomplete".to_owned(),
             bytes: 9,
             modified_ms: 1,
+            is_superseded: false,
             map: None,
         });
     let told = of_place(finding, Path::new("/other/hub"));

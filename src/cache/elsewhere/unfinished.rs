@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::homes::Home;
 use super::note::{Notes, short_hash};
 use crate::cache::lock::{self, Look};
-use crate::cache::partials::{Eyes, distance, since_epoch_ms};
+use crate::cache::partials::{Eyes, distance, is_whole, since_epoch_ms};
 use crate::cache::salvage::exact_etag;
 use crate::domain::{Etag, PartialRow, PartialState, RemoteFile, RepoPath, sanitize};
 use crate::host::{self, Holder};
@@ -99,9 +99,10 @@ fn one(
             bytes: seen.len(),
             expected_bytes: expected.map(|remote| remote.size_bytes),
             modified_ms: since_epoch_ms(modified),
-            is_superseded: file
-                .as_ref()
-                .is_some_and(|path| home.folder.join(path.as_str()).is_file()),
+            is_superseded: file.as_ref().is_some_and(|path| {
+                let bytes = expected.map(|remote| remote.size_bytes);
+                is_whole(&home.folder.join(path.as_str()), bytes)
+            }),
             state: state(notes, place, file.as_ref(), modified, eyes),
         },
         file,

@@ -92,6 +92,7 @@ pub fn abandoned(layout: &Layout, repo: &RepoId, eyes: &Eyes<'_>) -> Vec<PlanSte
             path: row.path,
             bytes,
             modified_ms: row.modified_ms,
+            is_superseded: row.is_superseded,
             map,
         })
         .collect()

@@ -649,6 +649,7 @@ fn removal(step: &PlanStep) -> Option<RemovalDocument<'_>> {
             bytes,
             modified_ms,
             map,
+            ..
         } => Some(RemovalDocument {
             repo,
             path,

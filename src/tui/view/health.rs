@@ -78,6 +78,14 @@ fn foot_lines(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize, has_cause: 
     }
     let key = |action| canvas.ui.keymap.key_of(action);
     let next = plan.steps.first().map(|step| match step {
+        PlanStep::RemovePartial {
+            is_superseded: true,
+            ..
+        } => format!(
+            "the whole is here; `{}` takes this away and frees {}",
+            key(Action::Fix),
+            words::bytes(plan.freed_bytes())
+        ),
         PlanStep::RemovePartial { .. } => {
             let it = if group.all.len() == 1 { "it" } else { "them" };
             format!(

@@ -133,14 +133,17 @@ fn step_lines(text: &mut Text, canvas: Canvas<'_>, number: &str, step: &PlanStep
     let facts = canvas.view.facts;
     let (words, paths): (String, Vec<&str>) = match step {
         PlanStep::RemovePartial {
-            path, bytes, map, ..
+            path,
+            bytes,
+            map,
+            is_superseded,
+            ..
         } => {
-            let words = format!(
-                "`{}` takes this away, {}; `{}` pulls the model and goes on with it",
-                key(Action::Purge),
-                size(*bytes),
-                key(Action::Retry),
-            );
+            let mut words = format!("`{}` takes this away, {}", key(Action::Purge), size(*bytes));
+            if !is_superseded {
+                let retry = key(Action::Retry);
+                words.push_str(&format!("; `{retry}` pulls the model and goes on with it"));
+            }
             let map = map.as_deref();
             (words, std::iter::once(path.as_str()).chain(map).collect())
         }
