@@ -12,7 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::blob::each_step;
 use super::digest::{CHUNKED_FROM_BYTES, ChunkHasher};
-use super::proof::{ContentId, Inspected, Proof, Proofs};
+use super::inspection::{ContentId, Inspected};
+use super::proof::{Proof, Proofs};
 use super::{ChunkDigest, Error, Hasher, Result, chunk_bytes};
 use crate::domain::{Etag, RepoPath, sanitize};
 use crate::host;

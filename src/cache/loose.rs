@@ -9,10 +9,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::inspection::{ContentId, Inspected, Inspection, content_of};
 use super::lock::{self, Hold, Origin};
 use super::mend::{Refusal, remove, require_wrong, seen};
 use super::partials::{Eyes, is_being_written};
-use super::proof::{ContentId, Inspected, Inspection, Proof, Proofs, Sums, content_of};
+use super::proof::{Proof, Proofs, Sums};
 use super::salvage::exact_etag;
 use super::scan::repos;
 use super::shared::{is_unused, manifest_etag, payloads};

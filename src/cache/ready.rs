@@ -22,6 +22,9 @@ pub struct Hashed {
 /// What the content of a file is, and when it was hashed, in milliseconds since the Unix epoch.
 pub type ContentOf<'a> = dyn Fn(&Path, &Metadata) -> Option<(Etag, u64)> + Sync + 'a;
 
+/// Whether two files came to share their bytes when that was tried; `None` if it was not.
+pub type PairOf<'a> = dyn Fn(&Path, &Path) -> Option<bool> + Sync + 'a;
+
 /// The other rooms' judgement that a scan asks for; the cache does not know what a model needs.
 #[derive(Clone, Copy)]
 pub struct Judge<'a> {
@@ -38,6 +41,8 @@ pub struct Judge<'a> {
     pub content: &'a ContentOf<'a>,
     /// What is remembered of a commit's files, where no listing lies in the cache: the ledger.
     pub listing: &'a (dyn Fn(&RepoId, &Commit) -> Option<Vec<RemoteFile>> + Sync),
+    /// What came of letting two files share their bytes that are still what they were: the ledger.
+    pub paired: &'a PairOf<'a>,
 }
 
 impl Judge<'_> {

@@ -4,6 +4,8 @@
 //! shapes are `assets/schema`, and `assets/guides/json.md` describes them.
 
 mod by_hand;
+mod findings;
+mod removals;
 mod survey;
 
 use std::path::Path;
@@ -19,9 +21,9 @@ use crate::domain::{
 use crate::store::{FileStatus, FileView, Store};
 
 pub(super) use by_hand::{guide, import};
-pub(super) use survey::{
-    Bundle, Diagnosis, Look, Removals, doctor, locks, purge, report, status, trash, verify,
-};
+pub(super) use findings::{Diagnosis, doctor, verify};
+pub(super) use removals::{Removals, purge, trash};
+pub(super) use survey::{Bundle, Look, locks, report, status};
 
 /// The number of the shapes below; it grows when one changes in a way that breaks a reader.
 const SCHEMA: u32 = 1;

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Elsewhere;
 use super::folder::Sketch;
 use super::homes::Home;
-use crate::cache::proof::{ContentId, Inspected, is_about_bytes};
+use crate::cache::inspection::{ContentId, Inspected, is_about_bytes};
 use crate::cache::{Inspection, Judge, Layout, inspect, repos};
 use crate::domain::{RepoId, Rule, Severity, sanitize};
 use crate::host;

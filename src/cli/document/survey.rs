@@ -1,18 +1,15 @@
-//! Owns the documents about a whole cache: `status`, `verify`, `doctor`, `locks`, `purge`, `report`.
+//! Owns the documents about a whole cache: `status`, `locks`, `report`.
 //!
 //! **Law**: what is shown to people and what is printed here are selected by the same calls.
 
 use serde::Serialize;
 
-use super::super::fix::Repair;
 use super::{Closing, Head, json, rfc3339};
 use crate::domain::{
-    CacheKind, CacheRow, Discard, DiscardKind, DiscardReason, Disk, Failure, FailureCode, Finding,
-    FixResult, Kept, LockKind, LockRow, LockState, ModelRow, ModelState, Network, PartialRow,
-    PartialState, PlanStep, PurgePlan, PurgeResult, RepoId, Rule, Setting, TerminalFacts,
-    TrashResult, TrashRow, Verdict, Verification,
+    CacheKind, CacheRow, Disk, FailureCode, Finding, LockKind, LockRow, LockState, ModelRow,
+    ModelState, Network, PartialRow, PartialState, RepoId, Setting, TerminalFacts,
 };
-use crate::store::{FindingCounts, Healing, Looked, Scope, Shelf, Store};
+use crate::store::Shelf;
 
 /// A look at the cache: what was seen, about which repo, with which settings.
 #[derive(Clone, Copy)]
@@ -30,16 +27,6 @@ impl<'a> Look<'a> {
     }
 }
 
-/// What a purge is about: the plan, and what came of it.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Removals<'a> {
-    pub(in super::super) planned: &'a PurgePlan,
-    pub(in super::super) result: Option<&'a PurgeResult>,
-    /// What of the trash was freed besides.
-    pub(in super::super) emptied: Option<&'a TrashResult>,
-    pub(in super::super) is_dry_run: bool,
-}
-
 /// What a report holds beside the look.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Bundle<'a> {
@@ -50,75 +37,6 @@ pub(in super::super) struct Bundle<'a> {
     pub(in super::super) has_color: bool,
     pub(in super::super) log: &'a [String],
     pub(in super::super) written_to: Option<&'a str>,
-}
-
-/// What a doctor has to say.
-#[derive(Clone, Copy, Default)]
-pub(in super::super) struct Diagnosis<'a> {
-    pub(in super::super) scope: Scope<'a>,
-    pub(in super::super) settings: &'a [Setting],
-    pub(in super::super) looked: Looked,
-    /// Of everything found, hidden or not.
-    pub(in super::super) counts: FindingCounts,
-    pub(in super::super) healing: Healing,
-    /// The worst first.
-    pub(in super::super) shown: &'a [&'a Finding],
-    /// How many matter too little to be shown.
-    pub(in super::super) hidden: usize,
-    /// Unfinished blobs that nobody can judge yet, and their bytes.
-    pub(in super::super) fresh: (usize, u64),
-    /// What was to be put right, and what came of it; `None` if nothing was.
-    pub(in super::super) repair: Option<&'a Repair>,
-    /// What the changes of the plan came to.
-    pub(in super::super) fixed: Option<&'a FixResult>,
-}
-
-#[derive(Serialize)]
-struct DoctorDocument<'a> {
-    #[serde(flatten)]
-    head: Head<'a>,
-    targets: Vec<String>,
-    rules: &'a [Rule],
-    cache: CacheDocument<'a>,
-    looked_at: LookedDocument,
-    findings: &'a [&'a Finding],
-    hidden: usize,
-    errors: usize,
-    warnings: usize,
-    notes: usize,
-    reclaimable_bytes: u64,
-    fetch_bytes: u64,
-    repair: Option<RepairDocument<'a>>,
-}
-
-#[derive(Serialize)]
-struct RepairDocument<'a> {
-    is_begun: bool,
-    plan: Vec<PlanStep>,
-    left: &'a [String],
-    done: &'a [PlanStep],
-    kept: &'a [Kept],
-    freed_bytes: u64,
-    pulls: Vec<PulledDocument<'a>>,
-    fetched_bytes: u64,
-}
-
-#[derive(Serialize)]
-struct PulledDocument<'a> {
-    repo: &'a RepoId,
-    revision: &'a str,
-    is_complete: bool,
-    fetched_bytes: u64,
-    failures: &'a [Failure],
-}
-
-#[derive(Serialize)]
-struct LookedDocument {
-    snapshots: usize,
-    files: usize,
-    size_bytes: u64,
-    verified: usize,
-    verified_at: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -157,7 +75,7 @@ struct StatusBody<'a> {
 }
 
 #[derive(Serialize)]
-struct CacheDocument<'a> {
+pub(super) struct CacheDocument<'a> {
     path: Option<&'a str>,
     origin: Option<&'a str>,
 }
@@ -219,96 +137,6 @@ struct PartialDocument<'a> {
     is_ours: bool,
     pid: Option<u32>,
     program: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct VerifyDocument<'a> {
-    #[serde(flatten)]
-    head: Head<'a>,
-    models: Vec<VerifiedDocument<'a>>,
-    good: usize,
-    broken: usize,
-    bytes: u64,
-    elapsed_ms: u64,
-}
-
-#[derive(Serialize)]
-struct VerifiedDocument<'a> {
-    #[serde(flatten)]
-    seen: &'a Verification,
-    is_good: bool,
-    verdict: Verdict,
-}
-
-#[derive(Serialize)]
-struct PurgeDocument<'a> {
-    #[serde(flatten)]
-    head: Head<'a>,
-    is_dry_run: bool,
-    planned: Vec<RemovalDocument<'a>>,
-    discards: Vec<DiscardDocument<'a>>,
-    trash: Vec<TrashRowDocument<'a>>,
-    planned_bytes: u64,
-    removed: &'a [String],
-    freed_bytes: u64,
-    moved_bytes: u64,
-    trash_ids: &'a [String],
-    kept: Vec<&'a Kept>,
-}
-
-#[derive(Serialize)]
-struct DiscardDocument<'a> {
-    repo: &'a RepoId,
-    kind: DiscardKind,
-    what: &'a [String],
-    reason: DiscardReason,
-    paths: Vec<DiscardPathDocument<'a>>,
-    bytes: u64,
-    accessed_at: Option<String>,
-    trash: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct DiscardPathDocument<'a> {
-    path: &'a str,
-    bytes: u64,
-    modified_at: Option<String>,
-}
-
-#[derive(Serialize)]
-struct TrashDocument<'a> {
-    #[serde(flatten)]
-    head: Head<'a>,
-    entries: Vec<TrashRowDocument<'a>>,
-    entries_bytes: u64,
-    ids: &'a [String],
-    restored: &'a [String],
-    restored_bytes: u64,
-    freed_bytes: u64,
-    kept: &'a [Kept],
-}
-
-#[derive(Serialize)]
-struct TrashRowDocument<'a> {
-    id: &'a str,
-    repo: &'a RepoId,
-    kind: DiscardKind,
-    what: &'a [String],
-    reason: &'a str,
-    purged_at: Option<String>,
-    bytes: u64,
-    path: &'a str,
-    cache: &'a str,
-    cut_off: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct RemovalDocument<'a> {
-    repo: &'a RepoId,
-    path: &'a str,
-    bytes: u64,
-    modified_at: Option<String>,
-    map: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -375,7 +203,7 @@ fn body(look: Look<'_>) -> StatusBody<'_> {
 }
 
 /// Where the cache is, and why there.
-fn cache(settings: &[Setting]) -> CacheDocument<'_> {
+pub(super) fn cache(settings: &[Setting]) -> CacheDocument<'_> {
     let cache = settings.iter().find(|setting| setting.name == "cache_dir");
     CacheDocument {
         path: cache.map(|setting| setting.value.as_str()),
@@ -449,94 +277,6 @@ fn partial(row: &PartialRow) -> PartialDocument<'_> {
     }
 }
 
-/// The document of `verify`.
-pub(in super::super) fn verify(store: &Store, closing: &Closing<'_>, is_line: bool) -> String {
-    let shelf = store.shelf();
-    let last = shelf.last_verifying();
-    let document = VerifyDocument {
-        head: closing.head("verify"),
-        models: shelf
-            .verifications()
-            .iter()
-            .map(|seen| VerifiedDocument {
-                seen,
-                is_good: seen.is_good(),
-                verdict: seen.verdict(),
-            })
-            .collect(),
-        good: last.map_or(0, |verifying| verifying.good),
-        broken: last.map_or(0, |verifying| verifying.broken),
-        bytes: last.map_or(0, |verifying| verifying.bytes_done),
-        elapsed_ms: last.zip(store.last_ms()).map_or(0, |(verifying, now_ms)| {
-            now_ms.saturating_sub(verifying.began_ms)
-        }),
-    };
-    json(&document, is_line)
-}
-
-/// The document of `doctor`.
-pub(in super::super) fn doctor(
-    diagnosis: &Diagnosis<'_>,
-    closing: &Closing<'_>,
-    is_line: bool,
-) -> String {
-    let Diagnosis {
-        scope,
-        looked,
-        counts,
-        healing,
-        ..
-    } = diagnosis;
-    let targets = scope.targets.iter().map(|target| match &target.revision {
-        Some(revision) => format!("{}@{revision}", target.repo),
-        None => target.repo.to_string(),
-    });
-    let document = DoctorDocument {
-        head: closing.head("doctor"),
-        targets: targets.collect(),
-        rules: scope.rules,
-        cache: cache(diagnosis.settings),
-        looked_at: LookedDocument {
-            snapshots: looked.models,
-            files: looked.files,
-            size_bytes: looked.size_bytes,
-            verified: looked.verified,
-            verified_at: looked.verified_ms.and_then(rfc3339),
-        },
-        findings: diagnosis.shown,
-        hidden: diagnosis.hidden,
-        errors: counts.errors,
-        warnings: counts.warnings,
-        notes: counts.notes,
-        reclaimable_bytes: healing.freed_bytes,
-        fetch_bytes: healing.fetched_bytes,
-        repair: diagnosis
-            .repair
-            .map(|repair| repaired(repair, diagnosis.fixed)),
-    };
-    json(&document, is_line)
-}
-
-fn repaired<'a>(repair: &'a Repair, fixed: Option<&'a FixResult>) -> RepairDocument<'a> {
-    let pulls = repair.pulls.iter().map(|pulled| PulledDocument {
-        repo: &pulled.pull.repo,
-        revision: &pulled.pull.revision,
-        is_complete: pulled.failures.is_empty(),
-        fetched_bytes: pulled.fetched_bytes,
-        failures: &pulled.failures,
-    });
-    RepairDocument {
-        is_begun: repair.is_begun,
-        plan: repair.plan.all_steps(),
-        left: &repair.plan.left,
-        done: fixed.map_or(&[], |fixed| &fixed.done),
-        kept: fixed.map_or(&[], |fixed| &fixed.kept),
-        freed_bytes: fixed.map_or(0, |fixed| fixed.freed_bytes),
-        pulls: pulls.collect(),
-        fetched_bytes: repair.pulls.iter().map(|pulled| pulled.fetched_bytes).sum(),
-    }
-}
-
 /// The document of `locks`.
 pub(in super::super) fn locks(
     shelf: &Shelf,
@@ -555,113 +295,6 @@ pub(in super::super) fn locks(
         free: counts.free,
     };
     json(&document, is_line)
-}
-
-/// The document of `purge`.
-pub(in super::super) fn purge(
-    removals: Removals<'_>,
-    closing: &Closing<'_>,
-    is_line: bool,
-) -> String {
-    let Removals {
-        planned, result, ..
-    } = removals;
-    let kept = result.map_or(&[][..], |result| &result.kept);
-    let emptied = removals.emptied;
-    let document = PurgeDocument {
-        head: closing.head("purge"),
-        is_dry_run: removals.is_dry_run,
-        planned: planned.plan.steps.iter().filter_map(removal).collect(),
-        discards: planned.plan.discards().map(discard).collect(),
-        trash: planned.trash.iter().map(trash_row).collect(),
-        planned_bytes: planned.plan.freed_bytes(),
-        removed: result.map_or(&[], |result| &result.removed),
-        freed_bytes: result.map_or(0, |result| result.freed_bytes)
-            + emptied.map_or(0, |emptied| emptied.freed_bytes),
-        moved_bytes: result.map_or(0, |result| result.moved_bytes),
-        trash_ids: result.map_or(&[], |result| &result.trash),
-        kept: planned.kept.iter().chain(kept).collect(),
-    };
-    json(&document, is_line)
-}
-
-fn discard(discard: &Discard) -> DiscardDocument<'_> {
-    DiscardDocument {
-        repo: &discard.repo,
-        kind: discard.kind,
-        what: &discard.what,
-        reason: discard.reason,
-        paths: discard
-            .paths
-            .iter()
-            .map(|path| DiscardPathDocument {
-                path: &path.path,
-                bytes: path.bytes,
-                modified_at: rfc3339(path.modified_ms),
-            })
-            .collect(),
-        bytes: discard.bytes,
-        accessed_at: discard.accessed_ms.and_then(rfc3339),
-        trash: discard.trash.as_deref(),
-    }
-}
-
-fn trash_row(row: &TrashRow) -> TrashRowDocument<'_> {
-    TrashRowDocument {
-        id: &row.id,
-        repo: &row.repo,
-        kind: row.kind,
-        what: &row.what,
-        reason: &row.reason,
-        purged_at: rfc3339(row.purged_ms),
-        bytes: row.bytes,
-        path: &row.path,
-        cache: &row.cache,
-        cut_off: row.cut_off.as_deref(),
-    }
-}
-
-/// The document of `trash`.
-pub(in super::super) fn trash(
-    rows: &[TrashRow],
-    result: Option<&TrashResult>,
-    closing: &Closing<'_>,
-    is_line: bool,
-) -> String {
-    let document = TrashDocument {
-        head: closing.head("trash"),
-        entries: rows.iter().map(trash_row).collect(),
-        entries_bytes: rows.iter().map(|row| row.bytes).sum(),
-        ids: result.map_or(&[], |result| &result.ids),
-        restored: result.map_or(&[], |result| &result.restored),
-        restored_bytes: result.map_or(0, |result| result.restored_bytes),
-        freed_bytes: result.map_or(0, |result| result.freed_bytes),
-        kept: result.map_or(&[], |result| &result.kept),
-    };
-    json(&document, is_line)
-}
-
-fn removal(step: &PlanStep) -> Option<RemovalDocument<'_>> {
-    match step {
-        PlanStep::RemovePartial {
-            repo,
-            path,
-            bytes,
-            modified_ms,
-            map,
-            ..
-        } => Some(RemovalDocument {
-            repo,
-            path,
-            bytes: *bytes,
-            modified_at: rfc3339(*modified_ms),
-            map: map.as_deref(),
-        }),
-        PlanStep::Pull { .. }
-        | PlanStep::Discard(_)
-        | PlanStep::Change(_)
-        | PlanStep::ByHand { .. } => None,
-    }
 }
 
 /// The document of `report`. The caller strikes out what nobody else may know.
