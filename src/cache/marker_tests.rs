@@ -156,11 +156,11 @@ fn what_names_no_process_or_another_machine_stays() {
         arguments: vec!["bash".to_owned(), "manual_model_download.sh".to_owned()],
         since_ms: Some(0),
     };
-    let at_work = Programs::among(Some(&[process]), |_| Vec::new());
+    let at_work = Programs::among(Some(&[process]), |_| Some(Vec::new()));
     assert!(!scene.remove_stale(&at_work));
     assert_eq!(fs::read_to_string(scene.path()).unwrap(), script);
     // Nobody downloads, and nothing has changed for minutes.
-    let nobody = Programs::among(Some(&[]), |_| Vec::new());
+    let nobody = Programs::among(Some(&[]), |_| Some(Vec::new()));
     assert!(scene.remove_stale(&nobody));
     assert!(!scene.path().exists());
     fs::write(scene.path(), "pid: 7\nhost: elsewhere.example\n").unwrap();

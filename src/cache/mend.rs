@@ -32,6 +32,9 @@ use crate::host;
 /// A file this new may be in use.
 const FRESH: Duration = Duration::from_mins(1);
 
+/// Why a file stays of which the system does not say who has it open.
+pub(super) const UNSEEN: &str = "nobody can tell whether another program has it open for writing";
+
 /// Why everything stays as it is, in a sentence.
 pub(super) type Refusal = String;
 
@@ -75,7 +78,7 @@ impl<'a> Mending<'a> {
     pub fn carry_out(self, change: &Change) -> Result<Vec<Placed>, Refusal> {
         match change {
             Change::Share { path, with, bytes } => {
-                sharing::share(self, (Path::new(path), Path::new(with)), *bytes)
+                self.share((path, with), *bytes).map_err(|apart| apart.why)
             }
             Change::Place {
                 path, from, aside, ..
@@ -92,6 +95,19 @@ impl<'a> Mending<'a> {
             | Change::Write { .. }
             | Change::Link { .. } => self.mend(change).map(|()| Vec::new()),
         }
+    }
+
+    /// Lets a blob share the bytes of another file, as the plan of the finding names it; what was proven
+    /// for it.
+    ///
+    /// # Errors
+    /// Why everything stays as it is.
+    pub fn share(
+        self,
+        (path, with): (&str, &str),
+        bytes: u64,
+    ) -> Result<Vec<Placed>, sharing::Apart> {
+        sharing::share(self, (Path::new(path), Path::new(with)), bytes)
     }
 
     /// Makes a change in the cache itself.
@@ -169,6 +185,7 @@ impl<'a> Mending<'a> {
     pub(super) fn require_no_writer(self, path: &Path) -> Result<(), Refusal> {
         match self.eyes.programs.writer_of(path) {
             Some(writer) => Err(format!("process {} has it open for writing", writer.pid)),
+            None if self.eyes.programs.may_write_unseen() => Err(UNSEEN.to_owned()),
             None => Ok(()),
         }
     }

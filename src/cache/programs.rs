@@ -76,10 +76,10 @@ impl Programs {
     }
 
     /// Those among the processes of this machine that download or load models. `open` is asked for
-    /// the files that some processes have open.
+    /// the files that some processes have open; `None` if the system does not answer.
     pub fn among(
         processes: Option<&[Process]>,
-        open: impl FnOnce(&[u32]) -> Vec<OpenFile>,
+        open: impl FnOnce(&[u32]) -> Option<Vec<OpenFile>>,
     ) -> Self {
         let mut all: Vec<Program> = processes
             .unwrap_or_default()
@@ -99,18 +99,18 @@ impl Programs {
                 })
             })
             .collect();
+        let mut is_known = processes.is_some();
         if !all.is_empty() {
             let pids: Vec<u32> = all.iter().map(|program| program.holder.pid).collect();
-            for file in open(&pids) {
+            let files = open(&pids);
+            is_known &= files.is_some();
+            for file in files.into_iter().flatten() {
                 if let Some(program) = all.iter_mut().find(|one| one.holder.pid == file.pid) {
                     program.open.push(file);
                 }
             }
         }
-        Self {
-            is_known: processes.is_some(),
-            all,
-        }
+        Self { is_known, all }
     }
 
     /// Those, whatever they are called, that have some files open: the system was asked about these
@@ -186,6 +186,11 @@ impl Programs {
         let mut found = self.all.iter().filter(has_it);
         let first = found.next()?;
         found.next().is_none().then_some(&first.holder)
+    }
+
+    /// Whether programs are at work of which nobody knows what they have open: it may be any file.
+    pub(super) const fn may_write_unseen(&self) -> bool {
+        !self.is_known && !self.all.is_empty()
     }
 
     /// The program that has the file open for writing.
@@ -389,11 +394,11 @@ mod tests {
                 path: path.into(),
                 is_writable,
             };
-            vec![
+            Some(vec![
                 file(5, "/hub/models--org--other/blobs/a", false),
                 file(4, "/hub/models--org--other/blobs/b", true),
                 file(4, "/hub/models--org--others/x", true),
-            ]
+            ])
         };
         let programs = Programs::among(Some(&processes), open);
         let pids = |repo| -> Vec<u32> {
@@ -422,5 +427,9 @@ mod tests {
             (Some(5), Some(4), None)
         );
         assert!(programs.is_known() && !Programs::unknown().is_known());
+        assert!(!programs.may_write_unseen() && !Programs::unknown().may_write_unseen());
+        // Who is at work is seen, and what they have open is not: that may be any file.
+        let silent = Programs::among(Some(&processes), |_| None);
+        assert!(silent.may_write_unseen() && !silent.is_known());
     }
 }

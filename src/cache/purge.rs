@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::lock::{self, LockAttempt};
+use super::mend::UNSEEN;
 use super::partials::{Eyes, since_epoch_ms};
 use super::salvage::etag_of;
 use super::{Layout, durable};
@@ -63,6 +64,9 @@ pub fn remove_partial(
     }
     if let Some(writer) = eyes.programs.writer_of(path) {
         return Err(format!("process {} has it open for writing", writer.pid));
+    }
+    if eyes.programs.may_write_unseen() {
+        return Err(UNSEEN.to_owned());
     }
     let lock = match lock::try_lock(layout, repo, &etag, eyes.now) {
         Ok(LockAttempt::Held(lock)) => lock,

@@ -173,8 +173,8 @@ mod tests {
             arguments: vec!["curl".to_owned(), "https://h/org/m/x".to_owned()],
             since_ms: Some(0),
         };
-        let nobody = Programs::among(Some(&[]), |_| Vec::new());
-        let someone = Programs::among(Some(&[curl]), |_| Vec::new());
+        let nobody = Programs::among(Some(&[]), |_| Some(Vec::new()));
+        let someone = Programs::among(Some(&[curl]), |_| Some(Vec::new()));
         let unknown = Programs::unknown();
         let now = now();
         // Seconds since the marker was written and since the file grew; then who is there.

@@ -7,12 +7,13 @@
 
 use std::fs::{self, File, FileTimes, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::durable::{self, is_same_file};
 use super::holders::marker_row;
-use super::mend::{Mending, Placed, Refusal, require_proven, seen, sync};
+use super::likeness::{require_alike, take_after};
+use super::mend::{Mending, Placed, Refusal, UNSEEN, require_proven, seen, sync};
 use super::salvage::exact_etag;
 use super::staging::{scratch_dir, sweep_staging};
 use super::{Layout, blob};
@@ -84,34 +85,55 @@ pub(super) fn blob_at(layout: &Layout, path: &Path) -> Option<(RepoId, Etag)> {
     (layout.blob(&repo, &etag) == path).then_some((repo, etag))
 }
 
+/// Why two files go on lying on the disk twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apart {
+    /// The same in a sentence.
+    pub why: String,
+    /// Whether it will be so as long as both files are what they are.
+    pub is_lasting: bool,
+}
+
+impl From<Refusal> for Apart {
+    fn from(why: Refusal) -> Self {
+        Self {
+            why,
+            is_lasting: false,
+        }
+    }
+}
+
+impl From<&str> for Apart {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
+    }
+}
+
 /// Lets the blob share the bytes of the other file.
 ///
 /// # Errors
-/// Why everything stays as it is, in a sentence.
+/// Why everything stays as it is.
 pub(super) fn share(
     mending: Mending<'_>,
     (path, with): (&Path, &Path),
     bytes: u64,
-) -> Result<Vec<Placed>, Refusal> {
+) -> Result<Vec<Placed>, Apart> {
     let layout = mending.layout;
     let (repo, etag) = blob_at(layout, path).ok_or("it is no blob of this cache")?;
     if marker_row(layout, &repo, mending.eyes).is_some_and(|row| row.state == LockState::Held) {
-        return Err(format!("{repo} is being downloaded"));
+        return Err(format!("{repo} is being downloaded").into());
     }
     let old = seen(path, Some(&layout.blobs(&repo)))?;
     let other = seen(with, with.parent())?;
     if !old.is_file() || !other.is_file() || old.len() != bytes || other.len() != bytes {
-        return Err("it has changed since the plan was made".to_owned());
+        return Err("it has changed since the plan was made".into());
     }
     if old.nlink() != 1 {
-        return Err("it has another name as well, so nothing would be freed".to_owned());
+        return Err("it has another name as well, so nothing would be freed".into());
     }
     let ways = ways(path, &old, with, &other);
     if ways.is_empty() {
-        return Err(format!(
-            "`{}` and it cannot share their bytes here",
-            with.display()
-        ));
+        return Err(format!("`{}` and it cannot share their bytes here", with.display()).into());
     }
     let _lock = mending.lock_of(&repo, &etag)?;
     mending.require_no_writer(path)?;
@@ -120,13 +142,17 @@ pub(super) fn share(
     require_proven(path, &etag)?;
     let scratch = scratch_dir(layout, &repo).map_err(|error| error.to_string())?;
     drop(sweep_staging(layout, &repo));
-    let mut why = String::new();
+    let mut apart = Apart {
+        why: String::new(),
+        is_lasting: true,
+    };
     for way in ways {
-        let made = make(&scratch, way, (with, &other), &old);
+        let made = make(&scratch, way, (with, &other), (path, &old));
         let temp = match made {
             Ok(temp) => temp,
             Err(error) => {
-                why = format!("they cannot be made to share their bytes: {error}");
+                apart.is_lasting &= is_lasting(&error);
+                apart.why = format!("they cannot be made to share their bytes: {error}");
                 continue;
             }
         };
@@ -150,7 +176,19 @@ pub(super) fn share(
         }
         return Ok(placed);
     }
-    Err(why)
+    Err(apart)
+}
+
+/// Whether an error says what a file system or the files are like, and not what is so at this moment.
+fn is_lasting(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Unsupported
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::CrossesDevices
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::TooManyLinks
+    ) || error.raw_os_error() == Some(libc::ENOTTY)
 }
 
 /// Refuses files that another program has open for writing.
@@ -164,7 +202,7 @@ pub(super) fn require_closed(paths: &[&Path]) -> Result<(), Refusal> {
 
 /// Refuses where a file is open for writing, or where the system did not say.
 fn require_no_writer(open: Option<&[OpenFile]>) -> Result<(), Refusal> {
-    let open = open.ok_or("nobody can tell whether another program has it open for writing")?;
+    let open = open.ok_or(UNSEEN)?;
     match open.iter().find(|file| file.is_writable) {
         Some(file) => Err(format!(
             "process {} has `{}` open for writing",
@@ -180,7 +218,7 @@ fn make(
     scratch: &Path,
     way: Way,
     (with, other): (&Path, &Metadata),
-    old: &Metadata,
+    (path, old): (&Path, &Metadata),
 ) -> io::Result<PathBuf> {
     let source = blob::open_content(with)?;
     let as_seen = |found: &Metadata| (found.dev(), found.ino()) == (other.dev(), other.ino());
@@ -190,22 +228,15 @@ fn make(
     let (temp, file) = durable::scratch(scratch).map_err(io::Error::other)?;
     let made = match way {
         Way::Clone => clone_into(&source, &temp, &file).and_then(|file| {
-            // Who could read the old one can read this one.
-            let made = file.metadata()?;
-            if made.uid() != old.uid() {
-                return Err(io::Error::other("it belongs to another user"));
-            }
-            if made.gid() != old.gid() {
-                fchown(&file, None, Some(old.gid()))?;
-            }
-            file.set_permissions(old.permissions())?;
+            take_after(&file, &temp, (path, old))?;
             let times = FileTimes::new()
                 .set_accessed(old.accessed()?)
                 .set_modified(old.modified()?);
             file.set_times(times)?;
             file.sync_all()
         }),
-        Way::OneFile => fs::remove_file(&temp)
+        Way::OneFile => require_alike(with, path)
+            .and_then(|()| fs::remove_file(&temp))
             .and_then(|()| fs::hard_link(with, &temp))
             .and_then(|()| {
                 if is_same_file(&source, &temp) {
@@ -221,8 +252,8 @@ fn make(
     made.map(|()| temp)
 }
 
-/// A clone of a file under a name that an empty one has. On macOS it has the mode of its source, which may
-/// forbid to write, so there it is open for reading only: that is enough to change modes and times.
+/// A clone of a file under a name that an empty one has, open for writing and with the mode of that one,
+/// whatever the mode of its source.
 pub(super) fn clone_into(source: &File, temp: &Path, file: &File) -> io::Result<File> {
     match reflink_copy::reflink_file(source, file) {
         Ok(()) => file.try_clone(),
@@ -230,11 +261,18 @@ pub(super) fn clone_into(source: &File, temp: &Path, file: &File) -> io::Result<
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {
             // The clone would be locked as well: it could neither get another name nor go.
             if host::is_locked(&source.metadata()?) {
-                return Err(io::Error::other("it is locked"));
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "the Finder has it locked",
+                ));
             }
+            let mode = file.metadata()?.permissions();
             fs::remove_file(temp)?;
             reflink_copy::reflink_file_to_path(source, temp)?;
-            File::open(temp).inspect_err(|_| drop(fs::remove_file(temp)))
+            // It has the mode of its source, which may forbid to write.
+            fs::set_permissions(temp, mode)
+                .and_then(|()| File::options().read(true).write(true).open(temp))
+                .inspect_err(|_| drop(fs::remove_file(temp)))
         }
         Err(error) => Err(error),
     }
@@ -333,8 +371,8 @@ mod tests {
         let name = layout.root().join("an-apps");
         fs::hard_link(&mine, &name).unwrap();
         let before = mine.metadata().unwrap().ino();
-        let why = share().unwrap_err();
-        assert!(why.contains("another name"), "{why}");
+        let Apart { why, is_lasting } = share().unwrap_err();
+        assert!(why.contains("another name") && !is_lasting, "{why}");
         assert_eq!(mine.metadata().unwrap().ino(), before);
         fs::remove_file(&name).unwrap();
         let placed = share().unwrap();

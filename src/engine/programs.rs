@@ -20,7 +20,8 @@ const SLACK: Duration = Duration::from_millis(200);
 pub(super) struct Observer {
     programs: Programs,
     looked: Option<Instant>,
-    open: Vec<OpenFile>,
+    /// `None` if the system did not answer.
+    open: Option<Vec<OpenFile>>,
     opened: Option<Instant>,
 }
 

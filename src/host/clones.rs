@@ -69,10 +69,30 @@ pub fn share_blocks(one: &Path, other: &Path) -> bool {
         return false;
     };
     let same = |at: u64| {
-        let place = place_of(&one, at);
-        place.is_some() && place == place_of(&other, at)
+        let place = place_of(&one, at).map(|found| found.at);
+        place.is_some() && place == place_of(&other, at).map(|found| found.at)
     };
     bytes == length && bytes > 0 && same(0) && same(bytes - 1)
+}
+
+/// Whether the first and the last byte of a file lie on the disk for another file as well, wherever that
+/// is: with this one, nothing would be freed. `false` where that cannot be told.
+pub fn has_shared_blocks(path: &Path) -> bool {
+    let Ok(file) = open_itself(path) else {
+        return false;
+    };
+    let bytes = file.metadata().map_or(0, |found| found.len());
+    let is_shared = |at: u64| place_of(&file, at).is_some_and(|found| found.is_shared);
+    bytes > 0 && is_shared(0) && is_shared(bytes - 1)
+}
+
+/// Where a byte of a file lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// On the disk.
+    at: u64,
+    /// Whether it is known to lie there for another file as well.
+    is_shared: bool,
 }
 
 /// Where on the disk a byte of a file lies; `None` if it has no place of its own there, or the system
@@ -82,13 +102,15 @@ pub fn share_blocks(one: &Path, other: &Path) -> bool {
     unsafe_code,
     reason = "FIEMAP is in no safe wrapper; it fills a structure of fixed length"
 )]
-fn place_of(file: &File, at: u64) -> Option<u64> {
+fn place_of(file: &File, at: u64) -> Option<Place> {
     use std::os::fd::AsRawFd as _;
 
     /// `FS_IOC_FIEMAP` of `linux/fs.h`.
     const FIEMAP: libc::c_ulong = 0xC020_660B;
     /// Not known, not written yet, or in the middle of other things: `linux/fiemap.h`.
     const HAS_NO_PLACE: u32 = 0x2 | 0x4 | 0x200 | 0x400;
+    /// `FIEMAP_EXTENT_SHARED`.
+    const IS_SHARED: u32 = 0x2000;
 
     /// `struct fiemap` with one `struct fiemap_extent`.
     #[repr(C)]
@@ -118,7 +140,10 @@ fn place_of(file: &File, at: u64) -> Option<u64> {
     let result = unsafe { libc::ioctl(file.as_raw_fd(), FIEMAP as _, &raw mut map) };
     let is_placed = result == 0 && map.mapped == 1 && map.extent_flags & HAS_NO_PLACE == 0;
     let within = at.checked_sub(map.logical)?;
-    (is_placed && map.physical > 0 && within < map.extent_length).then(|| map.physical + within)
+    (is_placed && map.physical > 0 && within < map.extent_length).then(|| Place {
+        at: map.physical + within,
+        is_shared: map.extent_flags & IS_SHARED != 0,
+    })
 }
 
 /// The same of Apple's systems.
@@ -127,7 +152,7 @@ fn place_of(file: &File, at: u64) -> Option<u64> {
     unsafe_code,
     reason = "F_LOG2PHYS_EXT is in no safe wrapper; it fills a structure of fixed length"
 )]
-fn place_of(file: &File, at: u64) -> Option<u64> {
+fn place_of(file: &File, at: u64) -> Option<Place> {
     use std::os::fd::AsRawFd as _;
 
     let mut map = libc::log2phys {
@@ -138,15 +163,17 @@ fn place_of(file: &File, at: u64) -> Option<u64> {
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and the system fills the
     // structure and nothing else.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_LOG2PHYS_EXT, &raw mut map) };
-    let place = map.l2p_devoffset;
-    u64::try_from(place)
-        .ok()
-        .filter(|place| result == 0 && *place > 0)
+    let at = u64::try_from(map.l2p_devoffset).ok();
+    // Whose else it is, it does not say.
+    at.filter(|at| result == 0 && *at > 0).map(|at| Place {
+        at,
+        is_shared: false,
+    })
 }
 
 /// Elsewhere nobody says.
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-const fn place_of(_file: &File, _at: u64) -> Option<u64> {
+const fn place_of(_file: &File, _at: u64) -> Option<Place> {
     None
 }
 
@@ -195,8 +222,10 @@ mod tests {
         assert!(can_share_blocks(dir.path()));
         File::open(at("clone")).unwrap().sync_all().unwrap();
         assert!(share_blocks(&at("one"), &at("clone")));
+        assert!(cfg!(not(target_os = "linux")) || has_shared_blocks(&at("one")));
         fs::write(at("clone"), vec![8; 100_000]).unwrap();
         File::open(at("clone")).unwrap().sync_all().unwrap();
         assert!(!share_blocks(&at("one"), &at("clone")));
+        assert!(!has_shared_blocks(&at("clone")));
     }
 }

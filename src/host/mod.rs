@@ -6,6 +6,7 @@
 
 mod ability;
 mod arguments;
+mod attributes;
 mod clones;
 mod direct;
 mod evicted;
@@ -25,7 +26,8 @@ mod space;
 mod sync;
 
 pub use ability::{folds_case, is_probe, supports_symlinks};
-pub use clones::{can_share_blocks, is_locked, share_blocks};
+pub use attributes::{shed_attributes, unlike};
+pub use clones::{can_share_blocks, has_shared_blocks, is_locked, share_blocks};
 pub use direct::{Aligned, DIRECT_ALIGN, Direct};
 pub use evicted::is_evicted;
 pub use files::{read_tail, system, write_new};

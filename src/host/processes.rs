@@ -14,6 +14,11 @@ pub const OPEN_FILES_EVERY: Duration = if cfg!(target_os = "linux") {
     Duration::from_secs(15)
 };
 
+/// How long `lsof` may take. It asks for every file that a process has open, and one on a mount whose
+/// server is gone is never answered.
+#[cfg(not(target_os = "linux"))]
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A process of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -111,8 +116,9 @@ fn with_ancestors(pid: u32, parent_of: &dyn Fn(u32) -> Option<u32>) -> HashSet<u
 }
 
 /// The files below `root` that these processes have open; what the system does not show is left out.
+/// `None` where it does not answer.
 #[cfg(target_os = "linux")]
-pub fn open_files(pids: &[u32], root: &Path) -> Vec<OpenFile> {
+pub fn open_files(pids: &[u32], root: &Path) -> Option<Vec<OpenFile>> {
     let of = |pid: u32| {
         let entries = std::fs::read_dir(format!("/proc/{pid}/fd"));
         entries
@@ -128,7 +134,7 @@ pub fn open_files(pids: &[u32], root: &Path) -> Vec<OpenFile> {
                 })
             })
     };
-    pids.iter().copied().flat_map(of).collect()
+    Some(pids.iter().copied().flat_map(of).collect())
 }
 
 /// Which other processes, whatever they are, have one of these files open; `None` where the system
@@ -173,30 +179,17 @@ fn is_writable(pid: u32, descriptor: &str) -> bool {
 }
 
 /// The files below `root` that these processes have open; what the system does not show is left out.
-///
-/// No library lists them without unsafe code, so the system's `lsof` is asked.
+/// `None` where it does not answer.
 #[cfg(not(target_os = "linux"))]
-pub fn open_files(pids: &[u32], root: &Path) -> Vec<OpenFile> {
+pub fn open_files(pids: &[u32], root: &Path) -> Option<Vec<OpenFile>> {
     if pids.is_empty() {
-        return Vec::new();
+        return Some(Vec::new());
     }
     let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
-    let asked = std::process::Command::new("/usr/sbin/lsof")
-        .args(["-w", "-n", "-P", "-F", "pan", "-p", &pids.join(",")])
-        .stdin(std::process::Stdio::null())
-        .output();
-    match asked {
-        // It fails if one of the processes is gone, and lists the others all the same.
-        Ok(output) => {
-            let mut files = parse_lsof(&String::from_utf8_lossy(&output.stdout));
-            files.retain(|file| file.path.starts_with(root));
-            files
-        }
-        Err(error) => {
-            tracing::debug!(%error, "lsof cannot be asked");
-            Vec::new()
-        }
-    }
+    // It fails if one of the processes is gone, and lists the others all the same.
+    let mut files = ask_lsof(&["-p".into(), pids.join(",").into()])?;
+    files.retain(|file| file.path.starts_with(root));
+    Some(files)
 }
 
 /// Which other processes, whatever they are, have one of these files open; `None` where the system
@@ -207,16 +200,60 @@ pub fn openers(paths: &[PathBuf]) -> Option<Vec<OpenFile>> {
     const MOST: usize = 200;
     let mut found = Vec::new();
     for paths in paths.chunks(MOST) {
-        let asked = std::process::Command::new("/usr/sbin/lsof")
-            .args(["-w", "-n", "-P", "-F", "pan", "--"])
-            .args(paths)
-            .stdin(std::process::Stdio::null())
-            .output();
+        let mut asked = vec!["--".into()];
+        asked.extend(paths.iter().map(Into::into));
         // It fails if one of the files is open nowhere, and lists the others all the same.
-        found.extend(parse_lsof(&String::from_utf8_lossy(&asked.ok()?.stdout)));
+        found.extend(ask_lsof(&asked)?);
     }
     found.retain(|file| file.pid != std::process::id());
     Some(found)
+}
+
+/// What the system's `lsof` lists: no library does that without unsafe code. `None` if it does not
+/// answer in time.
+#[cfg(not(target_os = "linux"))]
+fn ask_lsof(asked: &[std::ffi::OsString]) -> Option<Vec<OpenFile>> {
+    use std::process::{Command, Stdio};
+
+    let child = Command::new("/usr/sbin/lsof")
+        .args(["-w", "-n", "-P", "-F", "pan"])
+        .args(asked)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let child = child.inspect_err(|error| tracing::debug!(%error, "lsof cannot be asked"));
+    answer_of(child.ok()?, PATIENCE).map(|text| parse_lsof(&text))
+}
+
+/// What a child that was just started wrote, if it came to an end by itself and in time. One that did
+/// not is killed and not waited for: what hangs in a system call does not end before that does.
+#[cfg(any(not(target_os = "linux"), test))]
+fn answer_of(mut child: std::process::Child, patience: Duration) -> Option<String> {
+    use std::io::Read as _;
+    use std::sync::{Arc, Mutex, mpsc};
+
+    let mut stdout = child.stdout.take()?;
+    let child = Arc::new(Mutex::new(child));
+    let (tell, heard) = mpsc::channel();
+    let asked = Arc::clone(&child);
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = stdout.read_to_end(&mut bytes);
+        let ended = asked.lock().ok().and_then(|mut child| child.wait().ok());
+        let is_whole = read.is_ok() && ended.is_some_and(|status| status.code().is_some());
+        // Nobody may be listening any more.
+        drop(tell.send(is_whole.then_some(bytes)));
+    });
+    let Ok(answer) = heard.recv_timeout(patience) else {
+        tracing::warn!(?patience, "lsof does not answer");
+        // Held where it is being waited for: then it ends by itself.
+        if let Ok(mut child) = child.try_lock() {
+            drop(child.kill());
+        }
+        return None;
+    };
+    answer.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Reads `lsof -F pan`: a line each for the process (`p`), then for each of its files the
@@ -290,7 +327,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().canonicalize().unwrap();
         let reader = std::fs::File::open(&path).unwrap();
-        let all = open_files(&[std::process::id()], path.parent().unwrap());
+        let all = open_files(&[std::process::id()], path.parent().unwrap()).unwrap();
         let mut seen: Vec<bool> = all
             .iter()
             .filter(|open| open.path == path)
@@ -323,6 +360,33 @@ mod tests {
         assert!(found.iter().any(is_it), "{found:?}");
         // This process has it open, too, and does not count.
         assert!(found.iter().all(|one| one.pid != std::process::id()));
+    }
+
+    #[test]
+    fn who_does_not_answer_in_time_is_not_waited_for() {
+        use std::process::Stdio;
+
+        let ask = |script: &str, patience| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdout(Stdio::piped());
+            let child = spawn(&mut command);
+            let pid = child.id();
+            (answer_of(child, patience), pid)
+        };
+        let long = Duration::from_mins(10);
+        assert_eq!(ask("echo p41", long).0.as_deref(), Some("p41\n"));
+        // It fails where a file is open nowhere, too, and has answered all the same.
+        assert_eq!(ask("echo n/a; exit 1", long).0.as_deref(), Some("n/a\n"));
+        assert_eq!(ask("echo n/a; kill -9 $$", long).0, None);
+        let (answer, pid) = ask("exec sleep 600", Duration::from_millis(50));
+        assert_eq!(answer, None);
+        for _ in 0..1000 {
+            if !crate::host::is_alive(pid) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it goes on");
     }
 
     #[test]
