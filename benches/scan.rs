@@ -51,6 +51,7 @@ fn main() {
         hashed: &|_, _, _| None,
         content: &|_, _| None,
         listing: &|_, _| None,
+        paired: &|_, _| None,
     };
     criterion.bench_function("names of 200 repos", |bencher| {
         bencher.iter(|| black_box(repos(&layout).unwrap()).len());

@@ -339,6 +339,7 @@ mod tests {
             hashed: &|_, _, _| None,
             content: &|_, _| None,
             listing: &|_, _| None,
+            paired: &|_, _| None,
         };
         let eyes = Eyes {
             now: now() + Duration::from_secs(1),

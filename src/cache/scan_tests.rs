@@ -38,6 +38,7 @@ fn judge() -> Judge<'static> {
         hashed: &|_, _, _| None,
         content: &|_, _| None,
         listing: &|_, _| None,
+        paired: &|_, _| None,
     }
 }
 

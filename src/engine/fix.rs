@@ -158,7 +158,22 @@ fn carry_out(
                 finding,
                 eyes,
             };
-            let placed = mending.carry_out(change)?;
+            let placed = if let Change::Share { path, with, bytes } = change {
+                let shared_bytes = mending.share((path, with), *bytes);
+                // Not every file system tells which files share, and not every one that could does.
+                if shared_bytes
+                    .as_ref()
+                    .err()
+                    .is_none_or(|apart| apart.is_lasting)
+                {
+                    let (path, with) = (Path::new(path), Path::new(with));
+                    let memory = &shared.memory;
+                    memory.keep_pair(path, with, shared_bytes.is_ok(), eyes.now);
+                }
+                shared_bytes.map_err(|apart| apart.why)?
+            } else {
+                mending.carry_out(change)?
+            };
             let proven = placed.into_iter().filter_map(|placed| {
                 let real = std::fs::canonicalize(&placed.path).ok()?;
                 Some(Proven {

@@ -60,6 +60,7 @@ impl<'a> Judging<'a> {
             listing: &|repo: &RepoId, commit: &Commit| {
                 self.memory.listing(self.endpoint, repo, commit)
             },
+            paired: &|one: &Path, other: &Path| self.memory.pair(one, other),
         });
         forms.keep(self.now);
         looked

@@ -16,7 +16,7 @@ use crate::domain::{
     Commit, Etag, HistoryRow, RemoteFile, RepoId, RepoReference, Revision, UnfinishedPull, sanitize,
 };
 use crate::host;
-use crate::ledger::{Known, Ledger, Proven, Result, Sample, Stamp, Wrong};
+use crate::ledger::{Known, Ledger, Pair, Proven, Result, Sample, Stamp, Wrong};
 
 /// The ledger's name in the state folder.
 const FILE: &str = "ledger.sqlite3";
@@ -168,6 +168,19 @@ impl Memory {
         let files: Vec<(String, Stamp)> = still.map(|(key, _, stamp)| (key, stamp)).collect();
         if !files.is_empty() {
             self.with(|ledger| ledger.keep_formed(&files, millis(since_epoch(now))));
+        }
+    }
+
+    /// What came of letting two files share their bytes, if both are what they were then.
+    pub(super) fn pair(&self, one: &Path, other: &Path) -> Option<bool> {
+        let pair = pair_of(one, other)?;
+        self.with(|ledger| ledger.pair(&pair)).flatten()
+    }
+
+    /// Remembers what came of it, of files as they are now.
+    pub(super) fn keep_pair(&self, one: &Path, other: &Path, is_shared: bool, now: SystemTime) {
+        if let Some(pair) = pair_of(one, other) {
+            self.with(|ledger| ledger.keep_pair(&pair, is_shared, millis(since_epoch(now))));
         }
     }
 
@@ -470,6 +483,15 @@ impl Diary {
     pub(super) fn take_retries(&self) -> u32 {
         self.retries.swap(0, Ordering::Relaxed)
     }
+}
+
+fn pair_of(one: &Path, other: &Path) -> Option<Pair> {
+    let file = |path: &Path| {
+        let real = fs::canonicalize(path).ok()?;
+        let stamp = Stamp::of(&real.symlink_metadata().ok()?);
+        Some((real.into_os_string().into_string().ok()?, stamp))
+    };
+    Some(Pair::of(file(one)?, file(other)?))
 }
 
 fn since_epoch(time: SystemTime) -> Duration {

@@ -8,6 +8,7 @@ mod error;
 mod formed;
 mod history;
 mod open;
+mod pairs;
 mod proven;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use rusqlite::Connection;
 
 pub use error::{Error, Result};
 pub use history::Sample;
+pub use pairs::Pair;
 pub use proven::{Known, Proven, Stamp, Wrong};
 
 /// An open ledger. Several processes may have it open at once.

@@ -61,6 +61,10 @@ const FORMED: &str = "formed (
     modified_ns integer not null, changed_ns integer not null, at_ms integer not null,
     rules text not null) without rowid";
 
+const PAIRS: &str = "pairs (
+    one text not null, other text not null, stamps text not null, is_shared integer not null,
+    at_ms integer not null, primary key (one, other)) without rowid";
+
 impl Ledger {
     /// Opens the ledger at `path`, or begins one. One that is damaged is set aside, never deleted;
     /// its new name is returned.
@@ -198,7 +202,7 @@ fn connect_once(path: &Path) -> Result<Connection> {
         change.commit()?;
     }
     // Came later, and older larders do not mind it.
-    for table in [UNFINISHED, WRONG, FORMED] {
+    for table in [UNFINISHED, WRONG, FORMED, PAIRS] {
         connection.execute_batch(&format!("create table if not exists {table}"))?;
     }
     // A look at each table: one that is missing or cannot be read shows here and not in the middle
@@ -212,6 +216,7 @@ fn connect_once(path: &Path) -> Result<Connection> {
         "unfinished",
         "wrong",
         "formed",
+        "pairs",
     ] {
         connection
             .prepare(&format!("select * from {table} limit 1"))?

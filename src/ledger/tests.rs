@@ -32,6 +32,27 @@ fn proven(path: &str, seed: u8) -> Proven {
 }
 
 #[test]
+fn a_pair_is_remembered_in_either_order_while_both_are_what_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(&dir.path().join("ledger")).unwrap();
+    let file = |path: &str, seed| (path.to_owned(), stamp(seed));
+    let pair = Pair::of(file("/a", 1), file("/b", 2));
+    assert_eq!(ledger.pair(&pair).unwrap(), None);
+    ledger.keep_pair(&pair, false, 5).unwrap();
+    let turned = Pair::of(file("/b", 2), file("/a", 1));
+    assert_eq!(ledger.pair(&turned).unwrap(), Some(false));
+    for other in [
+        Pair::of(file("/a", 1), file("/b", 3)),
+        Pair::of(file("/a", 2), file("/b", 1)),
+        Pair::of(file("/a", 1), file("/c", 2)),
+    ] {
+        assert_eq!(ledger.pair(&other).unwrap(), None, "{other:?}");
+    }
+    ledger.keep_pair(&turned, true, 6).unwrap();
+    assert_eq!(ledger.pair(&pair).unwrap(), Some(true));
+}
+
+#[test]
 fn a_pull_that_began_is_remembered_until_it_is_complete() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, _) = Ledger::open(&dir.path().join("ledger")).unwrap();

@@ -7,7 +7,6 @@
 
 use std::fs::{self, File, FileTimes, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -16,6 +15,7 @@ use super::folder::is_newer;
 use super::needless::{is_needless, keep, kept_name};
 use super::note::{NOTES, Note, Notes, read, short_hash};
 use crate::cache::durable::{self, is_same_file};
+use crate::cache::likeness::take_after;
 use crate::cache::lock::{self, Hold, Look, Origin, is_unmarked, mark_live};
 use crate::cache::mend::{Mending, Placed, Refusal, remove, require_proven, seen, sync};
 use crate::cache::sharing::{blob_at, clone_into, has_same_bytes, is_unchanged, require_closed};
@@ -237,9 +237,8 @@ fn fill(aside: &Path, from: &Path, place: &Place, note: Option<Note>) -> Result<
     let file = filled.map_err(text)?;
     let finish = || {
         if let Some(old) = place.old.as_ref().filter(|old| old.is_file()) {
-            // Others of its group may have read it; only who is in the group can give it away.
-            drop(fchown(&file, None, Some(old.gid())));
-            file.set_permissions(old.permissions())?;
+            let path = place.folder.join(place.file.as_str());
+            take_after(&file, aside, (&path, old))?;
         }
         // Python takes a file for changed that is newer than its note.
         if let Some(note) = note.filter(|note| note.at >= 1.0)
@@ -253,7 +252,7 @@ fn fill(aside: &Path, from: &Path, place: &Place, note: Option<Note>) -> Result<
     };
     finish().map_err(|error| {
         remove_own(&file, aside);
-        text(error)
+        format!("it cannot be replaced: {error}")
     })?;
     Ok(file)
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::homes::{is_gguf, is_weights};
 use super::words::{by_hand, size};
@@ -12,7 +12,7 @@ use crate::cache::diagnosis::cause;
 use crate::cache::salvage::exact_etag;
 use crate::cache::scan::repos;
 use crate::cache::sharing::{blob_at, ways};
-use crate::cache::{Layout, sight};
+use crate::cache::{Layout, PairOf, sight};
 use crate::domain::{Change, Etag, Finding, PlanStep, RepoId, Rule, sanitize};
 use crate::host;
 
@@ -113,15 +113,17 @@ impl Content<'_> {
         self.bytes.saturating_mul(more)
     }
 
-    /// Puts copies together that are one file, or share their blocks as far as the system tells.
-    fn sort_out(&mut self) {
+    /// Puts copies together that are one file, or share their blocks as far as the system tells, or came
+    /// to share them before.
+    fn sort_out(&mut self, paired: &PairOf<'_>) {
         for &(at, copy) in &self.copies {
             let is_of = |known: &(usize, &Copy)| {
                 let other = known.1;
                 other.id == copy.id
                     || (other.id.0 == copy.id.0
-                        && host::can_share_blocks(&copy.at)
-                        && host::share_blocks(&other.at, &copy.at))
+                        && ((host::can_share_blocks(&copy.at)
+                            && host::share_blocks(&other.at, &copy.at))
+                            || paired(&other.at, &copy.at) == Some(true)))
             };
             match self.apart.iter_mut().find(|all| all.iter().any(is_of)) {
                 Some(all) => all.push((at, copy)),
@@ -132,8 +134,8 @@ impl Content<'_> {
 }
 
 /// Models of which the same weights lie in more than one place, a finding for each group of them.
-/// `main` is the cache of which a repair may change blobs.
-pub(super) fn duplicates(holdings: &[Holding], main: &Layout) -> Vec<Finding> {
+/// `main` is the cache of which a repair may change blobs, and `paired` says what came of trying before.
+pub(super) fn duplicates(holdings: &[Holding], main: &Layout, paired: &PairOf<'_>) -> Vec<Finding> {
     let mut contents: BTreeMap<(Etag, u64), Content<'_>> = BTreeMap::new();
     for (at, holding) in holdings.iter().enumerate() {
         for copy in &holding.copies {
@@ -159,7 +161,7 @@ pub(super) fn duplicates(holdings: &[Holding], main: &Layout) -> Vec<Finding> {
         if places.len() < 2 {
             continue;
         }
-        content.sort_out();
+        content.sort_out(paired);
         if content.apart.len() > 1 {
             let holders = content.holders.iter().copied().collect();
             groups.entry(holders).or_default().push(content);
@@ -175,17 +177,30 @@ pub(super) fn duplicates(holdings: &[Holding], main: &Layout) -> Vec<Finding> {
             names.any(|name| is_weights(name) || is_gguf(name)) || shared.iter().any(is_large)
         })
         .map(|(holders, shared)| {
-            let steps = shared.iter().flat_map(|one| steps(one, holdings, main));
-            let steps: Vec<PlanStep> = steps.collect();
+            let mut was_tried = false;
+            let mut paired = |one: &Path, other: &Path| {
+                let came = paired(one, other);
+                was_tried |= came == Some(false);
+                came
+            };
+            let mut all = Vec::new();
+            for one in &shared {
+                all.extend(steps(one, holdings, main, &mut paired));
+            }
             let holders: Vec<&Holding> = holders.iter().map(|at| &holdings[*at]).collect();
-            finding(&holders, &shared, steps)
+            finding(&holders, &shared, all, was_tried)
         })
         .collect()
 }
 
 /// The steps by which blobs of the main cache share the bytes of a copy elsewhere. Each frees what it
 /// says: a blob whose bytes lie on the disk for another one as well is left alone.
-fn steps(content: &Content<'_>, holdings: &[Holding], main: &Layout) -> Vec<PlanStep> {
+fn steps(
+    content: &Content<'_>,
+    holdings: &[Holding],
+    main: &Layout,
+    paired: &mut dyn FnMut(&Path, &Path) -> Option<bool>,
+) -> Vec<PlanStep> {
     let mut steps = Vec::new();
     for group in &content.apart {
         let [(at, blob)] = group.as_slice() else {
@@ -193,20 +208,25 @@ fn steps(content: &Content<'_>, holdings: &[Holding], main: &Layout) -> Vec<Plan
         };
         let found = blob.at.symlink_metadata().ok();
         let found = found.filter(|found| found.is_file() && found.nlink() == 1);
+        // A file that nobody knows of here, or a snapshot of the file system, keeps its bytes.
+        let found = found.filter(|_| !host::has_shared_blocks(&blob.at));
         let Some(found) = found.filter(|_| blob_at(main, &blob.at).is_some()) else {
             continue;
         };
         let is_apart = |other: &&(usize, &Copy)| {
             holdings[other.0].place != holdings[*at].place && other.1.id != blob.id
         };
-        let fits = |(_, other): &&(usize, &Copy)| {
+        // What was tried in vain would be so again.
+        let mut fits = |(_, other): &&(usize, &Copy)| {
             let with = other.at.symlink_metadata();
             with.is_ok_and(|with| {
-                with.is_file() && !ways(&blob.at, &found, &other.at, &with).is_empty()
+                with.is_file()
+                    && !ways(&blob.at, &found, &other.at, &with).is_empty()
+                    && paired(&blob.at, &other.at) != Some(false)
             })
         };
         let mut others = content.copies.iter().filter(is_apart);
-        let with = others.find(fits).map(|(_, other)| &other.at);
+        let with = others.find(|other| fits(other)).map(|(_, other)| &other.at);
         if let (Some(path), Some(with)) = (blob.at.to_str(), with.and_then(|at| at.to_str())) {
             steps.push(PlanStep::Change(Change::Share {
                 path: path.to_owned(),
@@ -219,12 +239,17 @@ fn steps(content: &Content<'_>, holdings: &[Holding], main: &Layout) -> Vec<Plan
 }
 
 /// Why copies cannot share their bytes, in half a sentence.
-fn why_not(shared: &[Content<'_>]) -> &'static str {
+fn why_not(shared: &[Content<'_>], was_tried: bool) -> &'static str {
     let copies = || shared.iter().flat_map(|content| &content.copies);
     let volumes: BTreeSet<u64> = copies().map(|(_, copy)| copy.id.0).collect();
     let can_share = copies().any(|(_, copy)| host::can_share_blocks(&copy.at));
     if volumes.len() > 1 {
         "they lie on different volumes"
+    } else if was_tried {
+        "a repair has tried it, and this file system or these files did not allow it"
+    } else if copies().any(|(_, copy)| host::has_shared_blocks(&copy.at)) {
+        "one of them shares its bytes with another file already, or with a snapshot of the volume, so \
+         nothing would be freed"
     } else if can_share {
         "a repair changes blobs of the main cache only, and only plain ones"
     } else {
@@ -233,7 +258,12 @@ fn why_not(shared: &[Content<'_>]) -> &'static str {
     }
 }
 
-fn finding(holders: &[&Holding], shared: &[Content<'_>], steps: Vec<PlanStep>) -> Finding {
+fn finding(
+    holders: &[&Holding],
+    shared: &[Content<'_>],
+    steps: Vec<PlanStep>,
+    was_tried: bool,
+) -> Finding {
     let bytes: u64 = shared.iter().map(|content| content.bytes).sum();
     let wasted: u64 = shared.iter().map(Content::wasted_bytes).sum();
     let repo = &holders[0].repo;
@@ -267,7 +297,10 @@ fn finding(holders: &[&Holding], shared: &[Content<'_>], steps: Vec<PlanStep>) -
         return finding;
     }
     let why = if finding.plan.steps.is_empty() {
-        format!("they cannot share their bytes: {}", why_not(shared))
+        format!(
+            "they cannot share their bytes: {}",
+            why_not(shared, was_tried)
+        )
     } else {
         "some of them cannot share their bytes".to_owned()
     };
@@ -303,7 +336,7 @@ mod tests {
     }
 
     fn duplicates(holdings: &[Holding]) -> Vec<Finding> {
-        super::duplicates(holdings, &Layout::new(PathBuf::from("/hub")))
+        super::duplicates(holdings, &Layout::new(PathBuf::from("/hub")), &|_, _| None)
     }
 
     const WEIGHTS: Option<&str> = Some("model.safetensors");

@@ -193,7 +193,7 @@ impl Elsewhere {
         is_new |= split != self.split;
         self.split = split;
         if is_new || is_main_new {
-            let duplicates = self.find_duplicates(main);
+            let duplicates = self.find_duplicates(main, judge);
             is_new |= duplicates != self.duplicates;
             self.duplicates = duplicates;
             let proposed = self.propose(main, judge);
@@ -292,7 +292,7 @@ impl Elsewhere {
         })
     }
 
-    fn find_duplicates(&self, main: &Layout) -> Vec<Finding> {
+    fn find_duplicates(&self, main: &Layout, judge: Judge<'_>) -> Vec<Finding> {
         let hubs = self.spots.iter().filter_map(|place| place.hub.as_ref());
         let mut holdings: Vec<Holding> = Vec::new();
         for place in &self.spots {
@@ -312,7 +312,7 @@ impl Elsewhere {
         let mut all = copies::of_hub(main);
         all.extend(hubs.flat_map(|(layout, _)| copies::of_hub(layout)));
         all.append(&mut holdings);
-        copies::duplicates(&all, main)
+        copies::duplicates(&all, main, judge.paired)
     }
 
     /// Whether one of these repos is anywhere here.

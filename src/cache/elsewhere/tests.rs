@@ -25,6 +25,7 @@ fn again(seen: &mut Elsewhere, places: &Places, is_main_new: bool) -> (bool, usi
         hashed: &|_, _, _| None,
         content: &|_, _| None,
         listing: &|_, _| None,
+        paired: &|_, _| None,
     };
     let eyes = Eyes {
         now: now() + Duration::from_secs(1),
