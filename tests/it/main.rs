@@ -15,6 +15,8 @@
 mod amended;
 mod campaign;
 mod cli;
+#[cfg(target_os = "linux")]
+mod clones;
 mod contract;
 mod crash;
 mod damaged;
