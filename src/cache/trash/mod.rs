@@ -5,14 +5,18 @@
 //! name says how to go on. Only what was moved is ever freed.
 
 mod back;
+#[cfg(test)]
+mod back_tests;
 mod bin;
 mod chains;
 mod entry;
 mod goes;
+#[cfg(test)]
+mod goes_tests;
 mod manifest;
 mod moves;
 #[cfg(test)]
-mod tests;
+mod scene;
 
 use std::fs;
 use std::ops::ControlFlow;
