@@ -3,7 +3,8 @@
 //! Law: Python's path first, then Swift's; nothing stays open when one is busy; a lock file is
 //! never truncated and never deleted, since a second process could lock a fresh file of the same
 //! name while the first still holds the old one (hub.md 2.4). But those in a local dir that are for
-//! larder alone are deleted under the lock: every larder looks whether the name still leads to it.
+//! larder alone are deleted under the lock: every larder looks whether the name still leads to it. And
+//! so are the empty ones of what a purge took away, of which nobody fetches anything.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -191,6 +192,21 @@ fn is_empty(file: &File) -> bool {
 pub(super) enum Origin {
     Create,
     OnlyIfThere,
+}
+
+/// Takes an empty lock file away that nobody holds, under its own `flock`; whether it is gone. Who had
+/// opened it just then holds a file without a name: larder and filelock look for that, and older
+/// programs lose no more than the lock, behind which they write under names of their own (hub.md 2.4).
+pub(super) fn remove_free(path: &Path) -> bool {
+    match hold(path, Origin::OnlyIfThere) {
+        Ok(Hold::Held(file)) => {
+            let is_free = is_empty(&file)
+                && file.metadata().is_ok_and(|found| found.is_file())
+                && is_same_file(&file, path);
+            is_free && fs::remove_file(path).is_ok()
+        }
+        Ok(Hold::Busy | Hold::NoFlock | Hold::Absent) | Err(_) => false,
+    }
 }
 
 enum One {

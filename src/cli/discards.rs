@@ -74,7 +74,7 @@ fn discard_text(discard: &Discard, now_ms: u64, is_full: bool) -> String {
         None => "when it was last used is not known".to_owned(),
     };
     let mut table = Table::new().numbers("SIZE").column("FILE");
-    let folded = if is_full || discard.paths.len() <= SHOWN {
+    let folded = if is_full || discard.paths.len() + discard.locks.len() <= SHOWN {
         None
     } else {
         Some(folded(discard))
@@ -90,7 +90,10 @@ fn discard_text(discard: &Discard, now_ms: u64, is_full: bool) -> String {
         table.row(&[bytes, path]);
     }
     let hint = if has_folders { ", -v shows each" } else { "" };
-    let files = count(discard.paths.len(), "path");
+    let mut files = count(discard.paths.len(), "path");
+    if !discard.locks.is_empty() {
+        files = format!("{files}, {}", count(discard.locks.len(), "lock file"));
+    }
     let end = match &discard.trash {
         Some(trash) => format!(
             "{} into the trash {trash}: 0 bytes free by that",
@@ -108,7 +111,9 @@ fn discard_text(discard: &Discard, now_ms: u64, is_full: bool) -> String {
 
 fn one_by_one(discard: &Discard) -> Vec<(u64, String)> {
     let paths = discard.paths.iter();
-    paths.map(|path| (path.bytes, path.path.clone())).collect()
+    let paths = paths.map(|path| (path.bytes, path.path.clone()));
+    let locks = discard.locks.iter().map(|path| (0, path.clone()));
+    paths.chain(locks).collect()
 }
 
 /// Folders that go whole with what is in them, and every path beside those.
@@ -131,15 +136,33 @@ fn folded(discard: &Discard) -> Vec<(u64, String)> {
             None => rows.push((path.bytes, folder, 1)),
         }
     }
-    rows.into_iter()
-        .map(|(bytes, path, many)| match many {
-            0 => (bytes, path),
-            many => (
-                bytes,
-                format!("{path}/ and the {} in it", count(many, "path")),
-            ),
-        })
-        .collect()
+    let paths = rows.into_iter().map(|(bytes, path, many)| match many {
+        0 => (bytes, path),
+        many => (
+            bytes,
+            format!("{path}/ and the {} in it", count(many, "path")),
+        ),
+    });
+    paths.chain(folded_locks(discard)).collect()
+}
+
+/// The folders of locks, and how many in each go.
+fn folded_locks(discard: &Discard) -> Vec<(u64, String)> {
+    let mut folders: Vec<(&str, usize)> = Vec::new();
+    let paths = discard.locks.iter();
+    for (folder, _) in paths.filter_map(|path| path.rsplit_once('/')) {
+        match folders.iter_mut().find(|(known, _)| *known == folder) {
+            Some((_, many)) => *many += 1,
+            None => folders.push((folder, 1)),
+        }
+    }
+    let words = |(folder, many)| match discard.kind {
+        DiscardKind::Repo => format!("{folder}/ and the {} in it", count(many, "lock file")),
+        DiscardKind::Revisions | DiscardKind::Corrupt => {
+            format!("{} of these blobs in {folder}/", count(many, "lock file"))
+        }
+    };
+    folders.into_iter().map(|it| (0, words(it))).collect()
 }
 
 /// The repo's folder, with a slash: of those that are called so the innermost that all paths lie in. The
@@ -232,6 +255,7 @@ mod tests {
             what: Vec::new(),
             reason: DiscardReason::Named,
             paths: paths.collect(),
+            locks: vec!["/x/.locks/models--org--m/1.lock".to_owned()],
             bytes: 61,
             accessed_ms: None,
             trash: None,
@@ -242,6 +266,10 @@ mod tests {
             [
                 (60, format!("{root}/blobs/ and the 60 paths in it")),
                 (1, format!("{root}/snapshots/c/ and the 1 path in it")),
+                (
+                    0,
+                    "/x/.locks/models--org--m/ and the 1 lock file in it".to_owned()
+                ),
             ]
         );
     }

@@ -561,6 +561,7 @@ mod tests {
                 what: what.iter().map(|&it| it.to_owned()).collect(),
                 reason: DiscardReason::Corrupt,
                 paths: Vec::new(),
+                locks: Vec::new(),
                 bytes: 1,
                 accessed_ms: None,
                 trash: Some("/t".to_owned()),

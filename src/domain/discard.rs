@@ -81,7 +81,10 @@ pub struct Discard {
     pub reason: DiscardReason,
     /// Every path that goes.
     pub paths: Vec<DiscardPath>,
-    /// Bytes of the files among them.
+    /// Its lock files, absolute: empty ones that nobody needs when it has gone. One that is held then
+    /// stays, and an undo does not bring them back.
+    pub locks: Vec<String>,
+    /// Bytes of the files among the paths.
     pub bytes: u64,
     /// When it was last used as far as the file system tells, milliseconds since the Unix epoch.
     pub accessed_ms: Option<u64>,

@@ -112,9 +112,11 @@ fn purge(shared: &Shared, clock: &Emitter, plan: &Plan) -> Result<PurgeResult, F
                     ours: &ours,
                 };
                 match cache::discard(&layout, planned, &eyes) {
-                    Ok(done) => {
+                    Ok((done, locks)) => {
                         let paths = planned.paths.iter();
                         result.removed.extend(paths.map(|path| path.path.clone()));
+                        let locks = locks.iter().map(|path| path.to_string_lossy().into_owned());
+                        result.removed.extend(locks);
                         match done {
                             Discarded::Moved { id, bytes } => {
                                 result.moved_bytes += bytes;

@@ -327,6 +327,7 @@ pub(crate) fn purge_plan() -> PurgePlan {
             what: Vec::new(),
             reason: DiscardReason::Named,
             paths: vec![path("refs/main", 40), path("blobs/03", 1_350_000_000)],
+            locks: vec![format!("/cache/.locks/{}/03.lock", repo().folder())],
             bytes: 1_350_000_040,
             accessed_ms: Some(START_MS - 3 * 86_400_000),
             trash: Some("/.larder-trash".to_owned()),

@@ -166,6 +166,15 @@ async fn a_model_goes_into_the_trash_and_comes_back_as_it_was() {
     assert_eq!(document["freed_bytes"], 0);
     assert!(document["moved_bytes"].as_u64().unwrap() > 12_000);
     assert!(!folder(&home, MODEL).exists());
+    let locks = |repo: &str| {
+        home.cache()
+            .join(".locks")
+            .join(folder(&home, repo).file_name().unwrap())
+    };
+    assert!(!locks(MODEL).exists() && locks(OTHER).exists());
+    let named = document["discards"][0]["locks"].as_array().unwrap();
+    let removed = document["removed"].as_array().unwrap();
+    assert!(!named.is_empty() && named.iter().all(|path| removed.contains(path)));
     assert_readable(&home, "purged");
     home.run(&["ready", MODEL]).assert_code(3);
     home.run(&["ready", OTHER]).assert_code(0);
@@ -178,11 +187,13 @@ async fn a_model_goes_into_the_trash_and_comes_back_as_it_was() {
     let back = home.run(&["trash", "restore", "last", "--json"]);
     back.assert_code(0);
     back.document(&TRASH);
+    // Locks are made again when somebody needs one.
     let after = tree(&home.cache());
+    let is_lock = |path: &Path| path.starts_with(".locks/models--someone--model");
     assert!(
         before
             .iter()
-            .all(|(path, seen)| after.get(path) == Some(seen))
+            .all(|(path, seen)| after.get(path) == Some(seen) || is_lock(path))
     );
     home.run(&["ready", MODEL]).assert_code(0);
     home.run(&["verify"]).assert_code(0);
@@ -673,6 +684,7 @@ mod killed {
             let everything = contents(&home);
             work.prepare(&home);
             let begun = shape(&folder(&home, MODEL));
+            let locks = shape(&home.cache().join(".locks"));
             let seam = seam(&home).with(step, *fault);
             let mut command = home.larder(&work.words());
             seam.before(&mut command);
@@ -681,6 +693,14 @@ mod killed {
             assert_readable(&home, &what);
             let frees = matches!(work, Work::PurgeNow | Work::Empty);
             assert!(frees || contents(&home) == everything, "{what}: lost");
+            // Of the locks only some of the model's are gone, if any.
+            let left = shape(&home.cache().join(".locks"));
+            for path in locks.keys().filter(|path| !left.contains_key(*path)) {
+                assert!(
+                    path.starts_with("models--someone--model"),
+                    "{what}: {path:?}"
+                );
+            }
             // A look changes nothing, whatever it finds.
             let before_look = shape(home.cache().parent().unwrap());
             home.run(&["status"]).assert_code(0);

@@ -2,9 +2,12 @@
 //!
 //! Never part of the program.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
+use super::goes::leaves;
 use super::scene::{NEW, NOTHING_PROVEN, OLD, SHARED, Scene, assert_nothing_lost, killed_after};
 use super::*;
 use crate::cache::fixture::{self, commit, etag, held, now, path, repo};
@@ -449,4 +452,107 @@ fn what_a_ref_may_have_named_is_not_called_unreferenced() {
     let after = scene.tree();
     assert!(before.keys().eq(after.keys()));
     scene.discard(&planned).unwrap();
+}
+
+/// Of every content a lock of Python and one of Swift, free and empty.
+fn lock_files(scene: &Scene) -> Vec<PathBuf> {
+    let Scene { layout, repo, .. } = scene;
+    for content in [SHARED, OLD, NEW] {
+        drop(held(layout, repo, &etag(content)));
+    }
+    let folder = layout.locks().join(repo.folder());
+    let mut found = leaves(&folder).unwrap();
+    found.sort();
+    assert_eq!(found.len(), 6, "{found:?}");
+    found
+}
+
+#[test]
+fn the_locks_of_a_model_that_goes_are_named_and_go_with_it() {
+    let scene = Scene::new();
+    let Scene { layout, repo, .. } = &scene;
+    let folder = layout.locks().join(repo.folder());
+    let files = lock_files(&scene);
+    // What a program died with whose content nobody knows any more is named as well.
+    let strange = folder.join("W-weird.lock");
+    fs::write(&strange, "").unwrap();
+    let before = scene.tree();
+    let planned = scene.plan(Selection::Repo, false).unwrap();
+    let named: BTreeSet<PathBuf> = planned.locks.iter().map(PathBuf::from).collect();
+    let all: BTreeSet<PathBuf> = files.into_iter().chain([strange]).collect();
+    assert_eq!(named, all);
+    let (moved, gone) = Scene::with_eyes(|eyes| discard(layout, &planned, eyes)).unwrap();
+    assert_eq!(gone.into_iter().collect::<BTreeSet<_>>(), all);
+    assert!(folder.symlink_metadata().is_err(), "nothing is left of it");
+    let Discarded::Moved { id, .. } = moved else {
+        panic!("{moved:?}");
+    };
+    let back = scene.restore(&id).unwrap();
+    assert!(back.kept.is_empty(), "{back:?}");
+    assert_eq!(scene.tree(), before);
+    // Where there were none, none are left either.
+    scene.purge(Selection::Repo);
+    assert!(folder.symlink_metadata().is_err());
+}
+
+#[test]
+fn of_a_revision_only_the_locks_of_its_blobs_go() {
+    let scene = Scene::new();
+    let Scene { layout, repo, .. } = &scene;
+    let own = [
+        layout.own_tree(repo, &scene.old),
+        layout.own_tree(repo, &scene.new),
+    ];
+    fs::create_dir_all(own[0].parent().unwrap()).unwrap();
+    own.iter().for_each(|tree| fs::write(tree, "{}").unwrap());
+    let files = lock_files(&scene);
+    let names = [scene.old.to_string()];
+    let id = scene.purge(Selection::Revisions(&names));
+    assert!(!own[0].exists() && own[1].exists());
+    let is_of_old = |path: &&PathBuf| path.to_str().unwrap().contains(&etag(OLD).to_string());
+    for path in &files {
+        assert_eq!(path.exists(), !is_of_old(&path), "{}", path.display());
+    }
+    assert_eq!(files.iter().filter(is_of_old).count(), 2);
+    scene.restore(&id).unwrap();
+    assert!(own[0].exists() && own[1].exists());
+}
+
+#[test]
+fn a_lock_that_is_held_or_says_something_stays_and_nothing_fails_for_it() {
+    let scene = Scene::new();
+    let Scene { layout, repo, .. } = &scene;
+    let folder = layout.locks().join(repo.folder());
+    lock_files(&scene);
+    // Of a content that is not here any more; the other may be one whose existence counts.
+    let busy = folder.join("of-another.lock");
+    let says = folder.join("blobs/marker.lock");
+    let linked = folder.join("linked.lock");
+    let elsewhere = layout.root().parent().unwrap().join("elsewhere");
+    fs::write(&elsewhere, "").unwrap();
+    symlink(&elsewhere, &linked).unwrap();
+    fs::write(&says, "1\nelsewhere\n").unwrap();
+    let file = fs::File::create(&busy).unwrap();
+    let planned = scene.plan(Selection::Repo, false).unwrap();
+    assert!(
+        planned
+            .locks
+            .iter()
+            .all(|it| !it.contains("marker") && !it.contains("linked"))
+    );
+    file.lock().unwrap();
+    scene.discard(&planned).unwrap();
+    assert!(!layout.repo(repo).exists());
+    let left: BTreeSet<PathBuf> = leaves(&folder).unwrap().into_iter().collect();
+    assert_eq!(left, BTreeSet::from([busy, says, linked]));
+    // A folder that is a link may lead anywhere.
+    let scene = Scene::new();
+    let folder = scene.layout.locks().join(scene.repo.folder());
+    let away = scene.layout.root().parent().unwrap().join("away");
+    fs::create_dir_all(away.join("blobs")).unwrap();
+    fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    symlink(&away, &folder).unwrap();
+    fs::write(away.join("mine.lock"), "").unwrap();
+    scene.purge(Selection::Repo);
+    assert!(away.join("mine.lock").exists() && away.join("blobs").is_dir());
 }

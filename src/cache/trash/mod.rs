@@ -13,6 +13,7 @@ mod entry;
 mod goes;
 #[cfg(test)]
 mod goes_tests;
+mod locks;
 mod manifest;
 mod moves;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use self::goes::{Going, Selection, going, put_aside};
 use self::bin::Taken;
 use self::entry::{Entry, PAYLOADS, State};
 use self::goes::entries;
+use self::locks::{locks_of, remove_locks};
 use self::manifest::Manifest;
 use super::blob::{self, Check, Verdict};
 use super::holders::{held_locks_of, marker_row, other_download};
@@ -151,6 +153,10 @@ pub fn plan_discard(
         },
         reason,
         paths: going.paths,
+        locks: locks_of(layout, repo, kind, &going.etags)
+            .iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect(),
         bytes: going.bytes,
         accessed_ms: None,
         trash: bin.map(|bin| bin.folder().to_string_lossy().into_owned()),
@@ -188,11 +194,16 @@ fn require_reason(
     Ok(())
 }
 
-/// Takes away what a shown plan names, if it is still what was shown and nobody writes there.
+/// Takes away what a shown plan names, if it is still what was shown and nobody writes there; what
+/// became of it, and which of its lock files are gone.
 ///
 /// # Errors
 /// Why it stays, in a sentence.
-pub fn discard(layout: &Layout, planned: &Discard, eyes: &Eyes<'_>) -> Result<Discarded, String> {
+pub fn discard(
+    layout: &Layout,
+    planned: &Discard,
+    eyes: &Eyes<'_>,
+) -> Result<(Discarded, Vec<PathBuf>), String> {
     let (repo, kind) = (&planned.repo, planned.kind);
     let etags: Vec<Etag> = planned
         .what
@@ -229,7 +240,7 @@ pub fn discard(layout: &Layout, planned: &Discard, eyes: &Eyes<'_>) -> Result<Di
     let look = || going(layout, repo, selection).map_err(|error| with_causes(&error));
     require_reason(layout, repo, selection, planned.reason)?;
     let first = look()?;
-    let _locks = hold_all(layout, repo, &first.etags, eyes)?;
+    let locks = hold_all(layout, repo, &first.etags, eyes)?;
     if let Some(who) = writer(layout, repo, &[], eyes) {
         return Err(who);
     }
@@ -261,7 +272,10 @@ pub fn discard(layout: &Layout, planned: &Discard, eyes: &Eyes<'_>) -> Result<Di
         .take()
         .map_err(|error| with_causes(&error))?
         .ok_or("another larder works on the trash")?;
-    move_all(layout, planned, &now, &taken, eyes.now).map_err(|error| with_causes(&error))
+    let done = move_all(layout, planned, &now, &taken, eyes.now);
+    let done = done.map_err(|error| with_causes(&error))?;
+    drop(locks);
+    Ok((done, remove_locks(layout, repo, kind, &now.etags)))
 }
 
 fn move_all(

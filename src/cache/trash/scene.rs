@@ -91,7 +91,8 @@ impl Scene {
     }
 
     pub(super) fn discard(&self, planned: &Discard) -> Result<Discarded, String> {
-        Self::with_eyes(|eyes| discard(&self.layout, planned, eyes))
+        let done = Self::with_eyes(|eyes| discard(&self.layout, planned, eyes));
+        done.map(|(done, _)| done)
     }
 
     pub(super) fn purge(&self, selection: Selection<'_>) -> String {

@@ -43,6 +43,7 @@ struct DiscardDocument<'a> {
     what: &'a [String],
     reason: DiscardReason,
     paths: Vec<DiscardPathDocument<'a>>,
+    locks: &'a [String],
     bytes: u64,
     accessed_at: Option<String>,
     trash: Option<&'a str>,
@@ -134,6 +135,7 @@ fn discard(discard: &Discard) -> DiscardDocument<'_> {
                 modified_at: rfc3339(path.modified_ms),
             })
             .collect(),
+        locks: &discard.locks,
         bytes: discard.bytes,
         accessed_at: discard.accessed_ms.and_then(rfc3339),
         trash: discard.trash.as_deref(),

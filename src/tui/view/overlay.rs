@@ -333,8 +333,9 @@ fn discarding(text: &mut Text, canvas: Canvas<'_>, asked: &Discarding) {
             let used = format!("last used {}", words::ago(at_ms, canvas.view.now_ms));
             text.wrapped(2, &used, theme.dim);
         }
-        for path in &discard.paths {
-            text.wrapped(2, &canvas.view.facts.short_path(&path.path), theme.text);
+        let paths = discard.paths.iter().map(|path| &path.path);
+        for path in paths.chain(&discard.locks) {
+            text.wrapped(2, &canvas.view.facts.short_path(path), theme.text);
         }
     }
     partial_lines(text, canvas, &planned.plan);
