@@ -103,14 +103,33 @@ pub(super) fn pull_files(
     }
 }
 
+/// Takes a ref away, if the pull before has shown that nobody knows what it names.
+fn drop_ref(repo: &RepoId, name: &str, place: &Path, holds: &str) -> PlanStep {
+    PlanStep::Change(Change::DropRef {
+        path: place.to_string_lossy().into_owned(),
+        repo: repo.clone(),
+        revision: name.to_owned(),
+        holds: sanitize(holds),
+    })
+}
+
+/// Where a ref leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// To a snapshot, or to a folder that readers take for one.
+    Somewhere,
+    /// To nothing that is here.
+    Nowhere,
+}
+
 /// A ref that does not hold exactly a commit hash.
 pub(super) fn malformed_ref(
     repo: &RepoId,
     name: &str,
     place: &Path,
     commit: Option<&str>,
-    bytes: u64,
-    what: &str,
+    (bytes, what): (u64, &str),
+    leads: Leads,
 ) -> Finding {
     let shown = sanitize(name);
     let summary = format!("the ref `{shown}` holds more or less than a commit hash");
@@ -119,13 +138,17 @@ pub(super) fn malformed_ref(
         .seen(&place.to_string_lossy(), Some(bytes), Some(40), what);
     // What is around the commit goes, and the commit stays.
     match commit {
-        Some(commit) if Revision::new(name).is_ok() => {
+        Some(commit) if leads == Leads::Somewhere && Revision::new(name).is_ok() => {
             let rewritten = PlanStep::Change(Change::Write {
                 path: place.to_string_lossy().into_owned(),
                 text: commit.to_owned(),
             });
             finding.step(rewritten)
         }
+        // What is told of the commit plans the rest.
+        None if leads == Leads::Nowhere && Revision::new(name).is_ok() => finding
+            .step(pull_step(repo, name, None))
+            .step(drop_ref(repo, name, place, what)),
         _ => finding.step(pull_step(repo, name, None)),
     }
 }
@@ -157,7 +180,7 @@ pub(super) fn ref_to_nowhere(
     fetch_bytes: Option<u64>,
 ) -> Finding {
     let summary = format!("no snapshot of what the ref `{}` names", sanitize(name));
-    Finding::new(Rule::RefToNowhere, summary, cause(Rule::RefToNowhere))
+    let finding = Finding::new(Rule::RefToNowhere, summary, cause(Rule::RefToNowhere))
         .of_model(repo, Some(commit))
         .seen(
             &place.to_string_lossy(),
@@ -165,7 +188,11 @@ pub(super) fn ref_to_nowhere(
             None,
             &format!("it names {commit}"),
         )
-        .step(pull_step(repo, name, fetch_bytes))
+        .step(pull_step(repo, name, fetch_bytes));
+    match Revision::new(name) {
+        Ok(_) => finding.step(drop_ref(repo, name, place, commit)),
+        Err(_) => finding,
+    }
 }
 
 /// Snapshots, and no ref that names one of them.

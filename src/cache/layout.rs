@@ -242,6 +242,12 @@ impl Layout {
         self.larder_dir(repo).join("aside").join(commit.to_string())
     }
 
+    /// Where a folder that stood in the place of a blob is kept.
+    pub fn aside_blob(&self, repo: &RepoId, etag: &Etag, suffix: u32) -> PathBuf {
+        let aside = self.larder_dir(repo).join("aside").join("blobs");
+        aside.join(format!("{etag}.{suffix:08x}"))
+    }
+
     /// The folder of locks, which every scan leaves out.
     pub fn locks(&self) -> PathBuf {
         self.root.join(".locks")

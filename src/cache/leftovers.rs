@@ -14,6 +14,7 @@ use super::diagnosis::cause;
 use super::holders::marker_row;
 use super::loose::{Wrong, pointed, real_content, wrong_orphans};
 use super::partials::{Eyes, distance, is_being_written};
+use super::promote::aside_for;
 use super::salvage::{all_partials, exact_etag};
 use super::sight::is_own_folder;
 use super::snapshot::paths_below;
@@ -22,6 +23,7 @@ use super::trees::commits_by_content;
 use super::{Hashed, Judge, Layout, read_tree};
 use crate::domain::{
     Change, Commit, Etag, Finding, LockState, PlanStep, RepoId, RepoPath, Rule, sanitize,
+    shell_word,
 };
 use crate::host;
 
@@ -37,6 +39,21 @@ pub(super) struct Repo<'a> {
     pub(super) layout: &'a Layout,
     pub(super) id: &'a RepoId,
     pub(super) eyes: &'a Eyes<'a>,
+}
+
+/// The blobs of a repo that no snapshot and no listing names, with their last changes.
+pub fn unlisted_blobs(
+    layout: &Layout,
+    repo: &RepoId,
+    judge: Judge<'_>,
+    eyes: &Eyes<'_>,
+) -> Vec<(Etag, SystemTime)> {
+    let looked = Repo {
+        layout,
+        id: repo,
+        eyes,
+    };
+    looked.unlisted(judge)
 }
 
 /// A file that is there, as it was seen.
@@ -85,6 +102,7 @@ impl Repo<'_> {
             found.extend(self.orphans(loose));
         }
         found.extend(self.temps(&folder, &blobs));
+        found.extend(self.folders(&blobs));
         found.extend(self.absences());
         found.extend(self.permissions(&folder, &blobs));
         found
@@ -179,19 +197,46 @@ impl Repo<'_> {
     }
 
     /// Those of them that are not new, and are right as far as is known.
-    fn orphans(&self, loose: Vec<Loose<'_>>) -> Vec<Finding> {
+    fn at_rest<'b>(&self, mut loose: Vec<Loose<'b>>) -> Vec<Loose<'b>> {
         let is_wrong = |one: &Loose<'_>| one.hashed.is_some_and(|hashed| hashed.computed.is_some());
-        let orphans: Vec<Loose<'_>> = loose
+        loose.retain(|one| self.age(&one.blob.found) >= PENDING && !is_wrong(one));
+        loose
+    }
+
+    /// Whether there is something of a download that was interrupted: it goes on with what it has.
+    fn is_begun(&self) -> bool {
+        all_partials(self.layout, self.id).is_ok_and(|begun| !begun.is_empty())
+    }
+
+    /// The blobs that no snapshot and no listing names, with their last changes: what a purge of what is
+    /// unreferenced takes.
+    pub(super) fn unlisted(&self, judge: Judge<'_>) -> Vec<(Etag, SystemTime)> {
+        let snapshots = left_in(&self.layout.snapshots(self.id));
+        let has_snapshots = snapshots.iter().any(|left| left.found.is_dir());
+        let is_own = is_own_folder(&self.layout.repo(self.id));
+        if !is_own || !has_snapshots || self.is_being_pulled() || self.is_begun() {
+            return Vec::new();
+        }
+        let blobs = left_in(&self.layout.blobs(self.id));
+        let commits = commits_by_content(self.layout, self.id);
+        let orphans = self.at_rest(self.loose(&blobs, &BTreeSet::new(), judge));
+        let unlisted = orphans
             .into_iter()
-            .filter(|one| self.age(&one.blob.found) >= PENDING && !is_wrong(one))
-            .collect();
+            .filter(|one| !commits.contains_key(&one.etag));
+        unlisted
+            .filter_map(|one| Some((one.etag, one.blob.found.modified().ok()?)))
+            .collect()
+    }
+
+    /// What is told of those that are right as far as is known.
+    fn orphans(&self, loose: Vec<Loose<'_>>) -> Vec<Finding> {
+        let orphans = self.at_rest(loose);
         if orphans.is_empty() {
             return Vec::new();
         }
         let commits = commits_by_content(self.layout, self.id);
-        // A download that was interrupted goes on with what it has.
-        let is_begun = all_partials(self.layout, self.id).is_ok_and(|begun| !begun.is_empty());
         let commit_of = |one: &Loose<'_>| commits.get(&one.etag);
+        let is_begun = self.is_begun();
         let (listed, unlisted): (Vec<Loose<'_>>, Vec<Loose<'_>>) = orphans
             .into_iter()
             .partition(|one| commit_of(one).is_some() || is_begun);
@@ -249,9 +294,49 @@ impl Repo<'_> {
                 let known = words.get(left.name.as_str()).copied().unwrap_or_default();
                 format!("no snapshot and no listing names it; {known}")
             };
-            found.push(removing(about(&unlisted), &blobs, what));
+            let advice = format!(
+                "`larder purge --unreferenced {}` moves that into the trash, from where it can be put \
+                 back; a repair leaves it, since a pull takes what it can use of it",
+                shell_word(&self.id.to_string())
+            );
+            found.push(removing(about(&unlisted), &blobs, what).step(PlanStep::ByHand { advice }));
         }
         found
+    }
+
+    /// Folders that have a blob's name: they are moved aside, and those with nothing in them go.
+    fn folders(&self, blobs: &[Left]) -> Vec<Finding> {
+        let folders = blobs.iter().filter_map(|left| {
+            let etag = exact_etag(&left.name).filter(|_| left.found.is_dir())?;
+            (self.age(&left.found) >= FRESH).then_some((left, etag))
+        });
+        folders
+            .map(|(left, etag)| {
+                let path = left.path.to_string_lossy().into_owned();
+                let is_empty = host::read_dir(&left.path).is_ok_and(|mut all| all.next().is_none());
+                let (what, change) = if is_empty {
+                    let change = Change::Remove {
+                        path: path.clone(),
+                        bytes: 0,
+                    };
+                    ("there is nothing in it", change)
+                } else {
+                    let aside = aside_for(self.layout, self.id, &etag);
+                    let change = Change::Move {
+                        from: path.clone(),
+                        to: aside.to_string_lossy().into_owned(),
+                        bytes: 0,
+                    };
+                    ("there is something in it, which is kept", change)
+                };
+                let why = "somebody made it by hand, or a program took the name for a folder's: no \
+                           reader finds a blob there, and no download can put one there";
+                Finding::new(Rule::LeftoverTemp, "a folder has the name of a blob", why)
+                    .of_model(self.id, None)
+                    .seen(&path, None, None, what)
+                    .step(PlanStep::Change(change))
+            })
+            .collect()
     }
 
     /// What programs make for a moment and leave when they die (hub.md 2.3).

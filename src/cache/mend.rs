@@ -19,7 +19,8 @@ use super::loose::pointed;
 use super::loose::remove_wrong_payload;
 use super::marker::remove_stale_marker;
 use super::partials::{Eyes, distance};
-use super::refs::{is_leftover, read_ref, write_ref};
+use super::promote::aside_for;
+use super::refs::{is_leftover, names_nothing, read_ref, write_ref};
 use super::salvage::exact_etag;
 use super::snapshot::{named_blob, paths_below};
 use super::staging::{LinkMode, is_number, link_mode};
@@ -91,6 +92,7 @@ impl<'a> Mending<'a> {
             } => elsewhere::note(self, (Path::new(path), Path::new(file)), etag, commit),
             Change::Remove { .. }
             | Change::RemoveCopy { .. }
+            | Change::DropRef { .. }
             | Change::Move { .. }
             | Change::Write { .. }
             | Change::Link { .. } => self.mend(change).map(|()| Vec::new()),
@@ -147,6 +149,15 @@ impl<'a> Mending<'a> {
             (Change::Write { path, text }, Rule::MalformedRef) => {
                 self.rewrite_ref(Path::new(path), text)
             }
+            (
+                Change::DropRef {
+                    path,
+                    revision,
+                    holds,
+                    ..
+                },
+                Rule::MalformedRef | Rule::RefToNowhere,
+            ) => self.drop_ref(Path::new(path), revision, holds),
             (Change::Move { from, to, .. }, Rule::LeftoverTemp) => {
                 self.restore(Path::new(from), Path::new(to))
             }
@@ -214,6 +225,10 @@ impl<'a> Mending<'a> {
             .and_then(|name| name.to_str())
             .ok_or("it has no name")?;
         let found = seen(path, Some(root))?;
+        if found.is_dir() && exact_etag(name).is_some() {
+            self.require_quiet(path, &found)?;
+            return self.remove_empty_blob(path, name);
+        }
         if found.is_dir() {
             if !is_probe_folder(name, path) {
                 return Err("it holds more than a probe for links".to_owned());
@@ -247,6 +262,16 @@ impl<'a> Mending<'a> {
         self.remove_file(path, Some(root), &|name| {
             is_temp(name) || is_tree_temp(name) || is_swapped(name, "new").is_some()
         })
+    }
+
+    /// A folder with nothing in it that has a blob's name.
+    fn remove_empty_blob(self, path: &Path, name: &str) -> Result<(), Refusal> {
+        let etag = exact_etag(name).ok_or("it is not what was shown")?;
+        if self.layout.blob(self.repo()?, &etag) != path {
+            return Err("it does not lie where such things lie in this cache".to_owned());
+        }
+        let _lock = self.lock(&etag)?;
+        fs::remove_dir(path).map_err(|error| format!("it cannot be removed: {error}"))
     }
 
     fn remove_mark(self, path: &Path) -> Result<(), Refusal> {
@@ -308,10 +333,58 @@ impl<'a> Mending<'a> {
         write_ref(self.layout, repo, &revision, &commit).map_err(|error| error.to_string())
     }
 
+    /// Takes a ref away that leads to nothing. That nobody knows what it names was asked before.
+    fn drop_ref(self, path: &Path, revision: &str, holds: &str) -> Result<(), Refusal> {
+        let repo = self.repo()?;
+        let revision = Revision::new(revision).map_err(|error| error.to_string())?;
+        let found = seen(path, Some(&self.layout.refs(repo)))?;
+        if !found.is_file() || self.layout.reference(repo, &revision) != path {
+            return Err("it is not what was shown".to_owned());
+        }
+        // Python writes the ref first, and the files one by one.
+        self.require_quiet(path, &found)?;
+        if !self
+            .eyes
+            .programs
+            .downloaders(self.layout, repo, false)
+            .is_empty()
+        {
+            return Err(format!("{repo} is being downloaded"));
+        }
+        if !names_nothing(self.layout, repo, &revision, holds) {
+            return Err("it has changed, or leads somewhere now".to_owned());
+        }
+        remove(path)
+    }
+
+    /// Moves a folder aside that has a blob's name, with all that is in it.
+    fn move_folder(self, from: &Path, to: &Path) -> Result<(), Refusal> {
+        let repo = self.repo()?;
+        let name = from.file_name().and_then(|name| name.to_str());
+        let etag = name.and_then(exact_etag);
+        let etag = etag.filter(|etag| self.layout.blob(repo, etag) == from);
+        let etag = etag.ok_or("it is not what was shown")?;
+        if to != aside_for(self.layout, repo, &etag) {
+            return Err("something else has the place that it was to have".to_owned());
+        }
+        let _lock = self.lock(&etag)?;
+        let cannot = |error: std::io::Error| format!("it cannot be moved: {error}");
+        let place = to.parent().ok_or("it lies in no folder")?;
+        fs::create_dir_all(place).map_err(cannot)?;
+        host::rename_new(from, to).map_err(cannot)?;
+        sync(place);
+        sync(&self.layout.blobs(repo));
+        Ok(())
+    }
+
     /// Gives the only copy of a blob its name back, if it is right.
     fn restore(self, from: &Path, to: &Path) -> Result<(), Refusal> {
         let blobs = self.layout.blobs(self.repo()?);
         let found = seen(from, Some(&blobs))?;
+        if found.is_dir() {
+            self.require_quiet(from, &found)?;
+            return self.move_folder(from, to);
+        }
         let name = |path: &Path| path.file_name()?.to_str().map(ToOwned::to_owned);
         let etag = name(to).and_then(|name| exact_etag(&name));
         let etag = etag.filter(|_| to.parent() == Some(&blobs) && found.is_file());

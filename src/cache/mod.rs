@@ -79,6 +79,7 @@ pub use holders::other_download;
 pub use incomplete::{Damaged, Found, Partial, Salvage};
 pub use inspection::{Inspection, inspect};
 pub use layout::Layout;
+pub use leftovers::unlisted_blobs;
 pub use links::links_of;
 pub use local::{Seen, Standing, has_note, is_reserved, judge, standing, write_note};
 pub use lock::{
@@ -102,7 +103,7 @@ pub use proof::{Proofs, lengths_to_hash};
 pub use publish::publish;
 pub use purge::{PlannedRemoval, remove_partial};
 pub use ready::{ContentOf, Hashed, Judge, PairOf};
-pub use refs::{RefValue, read_ref, refs_of, write_ref};
+pub use refs::{RefValue, names_nothing, read_ref, refs_of, write_ref};
 pub use root::{prepare_repo, prepare_root, resolve_root};
 pub use scan::{RepoRows, repos, scan, scan_repo, scan_with_size};
 pub use script::print_of_growth;

@@ -13,7 +13,9 @@ use super::durable::{self, MAX_RACES};
 use super::incomplete::Partial;
 use super::local::Seen;
 use super::lock::BlobLock;
-use super::{Error, Result, local};
+use super::sight::is_own_folder;
+use super::{Error, Layout, Result, local};
+use crate::domain::{Etag, RepoId};
 use crate::host;
 
 /// What happens to a blob that has the name already.
@@ -65,6 +67,13 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
+/// Where a folder goes that has the place of a blob: the first name there that is free.
+pub(super) fn aside_for(layout: &Layout, repo: &RepoId, etag: &Etag) -> PathBuf {
+    let mut names = (0..u32::MAX).map(|number| layout.aside_blob(repo, etag, number));
+    let free = names.find(|path| path.symlink_metadata().is_err());
+    free.unwrap_or_else(|| layout.aside_blob(repo, etag, u32::MAX))
+}
+
 impl Partial {
     /// Proves the bytes, makes them durable and gives them the blob's name. The lock shows that
     /// nobody else is doing the same.
@@ -100,7 +109,8 @@ impl Partial {
             }
             let before = local::giving_way(&self.layout, &self.etag)?;
             // In a local dir it may be another file than when this was tried last.
-            if aside == SetAside::Keep && (set_aside.is_none() || self.layout.is_local()) {
+            let keeps = aside == SetAside::Keep || is_own_folder(&target);
+            if keeps && (set_aside.is_none() || self.layout.is_local()) {
                 set_aside = self.keep_old(&target)?.or(set_aside);
             }
             // All bytes are there and durable: from here on the length alone says so, and a kill
@@ -222,12 +232,29 @@ impl Partial {
             .set_aside(&self.repo, &self.etag, fastrand::u32(..))
     }
 
+    /// Takes the name from a folder, which is no blob to any reader: one with nothing in it goes, any other
+    /// is kept with all that is in it.
+    fn clear_folder(&self, folder: &Path) -> Result<Option<PathBuf>> {
+        if fs::remove_dir(folder).is_ok() {
+            return Ok(None);
+        }
+        let kept = aside_for(&self.layout, &self.repo, &self.etag);
+        let place = folder_of(&kept);
+        fs::create_dir_all(place).map_err(Error::at("create", place))?;
+        host::rename_new(folder, &kept).map_err(Error::at("set aside", folder))?;
+        host::sync_dir(place).map_err(Error::at("sync", place))?;
+        Ok(Some(kept))
+    }
+
     /// Gives the bytes under the blob's name a second name; the first stays until the rename.
     fn keep_old(&self, target: &Path) -> Result<Option<PathBuf>> {
         match target.symlink_metadata() {
             Ok(metadata) if metadata.is_file() => {}
             // A link into the shared store loses nothing: the payload stays where it is.
             Ok(metadata) if metadata.is_symlink() => return Ok(None),
+            Ok(metadata) if metadata.is_dir() && !self.layout.is_local() => {
+                return self.clear_folder(target);
+            }
             Ok(_) => {
                 return Err(Error::Collision {
                     path: target.to_owned(),
@@ -270,9 +297,8 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
     use super::*;
+    use crate::cache::Salvage;
     use crate::cache::fixture::{self, content, etag, held, now, on, repo};
-    use crate::cache::{Layout, Salvage};
-    use crate::domain::{Etag, RepoId};
 
     struct Scene {
         _dir: fixture::Folder,

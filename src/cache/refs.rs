@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::snapshot::paths_below;
 use super::staging::{is_number, scratch_dir};
 use super::{Error, Layout, Result, blob, durable};
-use crate::domain::{Commit, RepoId, Revision, sanitize_line};
+use crate::domain::{Commit, RepoId, Revision, sanitize, sanitize_line};
 use crate::host;
 
 /// No commit hash is longer, whatever stands around it.
@@ -114,6 +114,28 @@ pub(super) fn describe(path: &Path) -> (u64, String) {
         }
     };
     (length, what)
+}
+
+/// Whether a ref holds this and leads to nothing that any reader finds here: a commit without a snapshot,
+/// or, told in the words of [`describe`], what is no commit and no folder's name.
+pub fn names_nothing(layout: &Layout, repo: &RepoId, revision: &Revision, holds: &str) -> bool {
+    let Ok(Some(value)) = read_ref(layout, repo, revision) else {
+        return false;
+    };
+    match value.commit {
+        Some(commit) => {
+            let snapshot = layout.snapshot(repo, &commit);
+            commit.to_string() == holds
+                && snapshot
+                    .symlink_metadata()
+                    .is_err_and(|error| blob::is_absent(&error))
+        }
+        None => {
+            let what = describe(&layout.reference(repo, revision)).1;
+            sanitize(&what) == sanitize(holds)
+                && matches!(folder_by_name(layout, repo, revision), Ok(None))
+        }
+    }
 }
 
 /// Whether a name is that of the file that Python makes beside a ref before it moves the ref there

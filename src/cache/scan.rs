@@ -9,9 +9,9 @@ use std::path::Path;
 
 use humansize::{DECIMAL, format_size};
 
-use super::diagnosis::{self, Subject};
+use super::diagnosis::{self, Leads, Subject};
 use super::ready::{Findings, Judge, Listing};
-use super::refs::{describe, is_leftover, read_file, refs_seen};
+use super::refs::{describe, is_leftover, names_nothing, read_file, refs_seen};
 use super::salvage::all_partials;
 use super::several::look_at_all;
 use super::shape::{Lacks, Named, Shape};
@@ -19,7 +19,7 @@ use super::tally::{Tally, pull_by_names};
 use super::{Error, Layout, RefValue, Result, read_tree};
 use crate::domain::{
     Basis, CacheKind, Commit, Etag, Examination, FileRow, Finding, LoadLevel, ModelRow, ModelState,
-    RemoteFile, RepoId, RepoPath, sanitize,
+    RemoteFile, RepoId, RepoPath, Revision, sanitize,
 };
 use crate::host;
 
@@ -159,13 +159,24 @@ fn wrong_refs(
         let commit = value.commit.map(|commit| commit.to_string());
         if value.is_malformed {
             let (bytes, what) = describe(&place);
+            let is_lost = match value.commit {
+                Some(commit) => !snapshots.contains(&commit),
+                None => {
+                    Revision::new(name).is_ok_and(|name| names_nothing(layout, repo, &name, &what))
+                }
+            };
+            let leads = if is_lost {
+                Leads::Nowhere
+            } else {
+                Leads::Somewhere
+            };
             findings.push(diagnosis::malformed_ref(
                 repo,
                 name,
                 &place,
                 commit.as_deref(),
-                bytes,
-                &what,
+                (bytes, &what),
+                leads,
             ));
         }
         if let Some(commit) = value.commit.filter(|commit| !snapshots.contains(commit)) {

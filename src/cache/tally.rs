@@ -283,6 +283,11 @@ impl<'a> Tally<'a> {
         let shown = seen.file;
         match seen.place.metadata() {
             Ok(metadata) if metadata.is_file() => return Some(metadata),
+            Ok(found) if found.is_dir() => {
+                let sentence = format!("the pointer `{shown}` leads to a folder, not to a file");
+                let what = "no reader finds a file there";
+                self.broke(Rule::DanglingPointer, Seen { what, ..seen }, sentence);
+            }
             Ok(_) => {
                 let sentence = format!("`{shown}` leads to no file");
                 self.broke(Rule::DanglingPointer, seen, sentence);

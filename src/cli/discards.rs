@@ -68,6 +68,7 @@ fn discard_text(discard: &Discard, now_ms: u64, is_full: bool) -> String {
         DiscardKind::Revisions => discard.what.join(", "),
         DiscardKind::Corrupt if discard.what.is_empty() => "bytes that were put aside".to_owned(),
         DiscardKind::Corrupt => format!("{} with wrong bytes", count(discard.what.len(), "blob")),
+        DiscardKind::Orphans => count(discard.what.len(), "blob"),
     };
     let used = match discard.accessed_ms {
         Some(at_ms) => format!("last used {} ago", duration(now_ms.saturating_sub(at_ms))),
@@ -158,7 +159,7 @@ fn folded_locks(discard: &Discard) -> Vec<(u64, String)> {
     }
     let words = |(folder, many)| match discard.kind {
         DiscardKind::Repo => format!("{folder}/ and the {} in it", count(many, "lock file")),
-        DiscardKind::Revisions | DiscardKind::Corrupt => {
+        DiscardKind::Revisions | DiscardKind::Corrupt | DiscardKind::Orphans => {
             format!("{} of these blobs in {folder}/", count(many, "lock file"))
         }
     };
@@ -193,7 +194,10 @@ fn whole_folder(discard: &Discard, place: &str, path: &str) -> Option<String> {
         {
             Some(format!("{place}{first}/{second}"))
         }
-        DiscardKind::Repo | DiscardKind::Revisions | DiscardKind::Corrupt => None,
+        DiscardKind::Repo
+        | DiscardKind::Revisions
+        | DiscardKind::Corrupt
+        | DiscardKind::Orphans => None,
     }
 }
 
@@ -216,6 +220,7 @@ pub(super) fn rows_text(rows: &[TrashRow], now_ms: u64) -> String {
             }
             DiscardKind::Corrupt if row.what.is_empty() => "put aside".to_owned(),
             DiscardKind::Corrupt => count(row.what.len(), "wrong blob"),
+            DiscardKind::Orphans => count(row.what.len(), "unused blob"),
         };
         let what = match &row.cut_off {
             Some(cut_off) => format!("{what} ({cut_off})"),

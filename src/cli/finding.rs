@@ -6,7 +6,7 @@
 use unicode_width::UnicodeWidthStr as _;
 
 use super::remedy;
-use crate::domain::{Change, Evidence, Finding, PlanStep, Rule, sanitize};
+use crate::domain::{Change, Evidence, Finding, PlanStep, Rule, lost_name, sanitize};
 use crate::store::{FindingCounts, FindingGroup, count, short, size};
 
 /// Columns of what stands before the words of a block.
@@ -349,6 +349,20 @@ impl Block {
                     "remove this copy, {}, once `{file}` of {} is proven to hold the same bytes:",
                     exact(*bytes),
                     short(revision)
+                );
+                self.hanging(head, &words);
+                self.path_of_step(path);
+            }
+            Change::DropRef {
+                path,
+                repo,
+                revision,
+                holds,
+            } => {
+                let words = format!(
+                    "if the Hub knows no {}, remove this ref; {repo} cannot be looked up by `{revision}` \
+                     offline after that, and now that finds nothing:",
+                    lost_name(revision, holds)
                 );
                 self.hanging(head, &words);
                 self.path_of_step(path);

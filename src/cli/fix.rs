@@ -13,8 +13,8 @@ use super::follow::{Console, Session, follow};
 use super::look::look;
 use super::output::Format;
 use crate::domain::{
-    Command, Failure, FailureCode, Outcome, Plan, PlanStep, PullRequest, Revision, exit_code,
-    sanitize,
+    Change, Command, Failure, FailureCode, Outcome, Plan, PlanStep, PullRequest, Revision,
+    exit_code, sanitize,
 };
 use crate::store::{FixPlan, FixPull, Pull, Store, count, short, size};
 
@@ -81,14 +81,12 @@ pub(super) async fn repair(
         }
     }
     repair.is_begun = true;
-    let mut failures = Vec::new();
     let ending = changes(session, console, store, &plan.first).await;
     if ending.exit_code != 0 {
         return ending;
     }
     for pull in &plan.pulls {
         let (pulled, ending) = fetch(session, console, store, pull).await;
-        failures.extend(pulled.failures.iter().cloned());
         repair.pulls.push(pulled);
         if ending.outcome == "cancelled" {
             return ending;
@@ -98,6 +96,13 @@ pub(super) async fn repair(
     if ending.exit_code == 0 {
         ending = forget_wrong_bytes(session, console, store, &plan).await;
     }
+    // A pull of what nobody knows has failed as the plan had it, if the ref to it is gone.
+    let failures: Vec<Failure> = repair
+        .pulls
+        .iter()
+        .filter(|pulled| !is_dropped(store, &pulled.pull))
+        .flat_map(|pulled| pulled.failures.iter().cloned())
+        .collect();
     if ending.exit_code != 0 || failures.is_empty() {
         return ending;
     }
@@ -280,6 +285,8 @@ impl Tally {
             let pulled = repair.pulls.iter().find(|pulled| pulled.pull == *pull);
             *if pulled.is_some_and(|pulled| pulled.failures.is_empty()) {
                 &mut tally.done
+            } else if is_dropped(store, pull) {
+                &mut tally.needless
             } else {
                 &mut tally.left
             } += 1;
@@ -304,6 +311,15 @@ impl Tally {
         };
         format!("{done}{needless}{left}")
     }
+}
+
+/// Whether the ref by which a pull was planned was taken away instead.
+fn is_dropped(store: &Store, pull: &FixPull) -> bool {
+    let done = store.shelf().fixed().map_or(&[][..], |fixed| &fixed.done);
+    done.iter().any(|step| {
+        matches!(step, PlanStep::Change(Change::DropRef { repo, revision, .. })
+            if *repo == pull.repo && *revision == pull.revision)
+    })
 }
 
 /// A repair that left something of its plan undone has not done what it was asked.

@@ -275,7 +275,11 @@ fn pull_again(failure: &Failure, subject: Subject<'_>) -> String {
         return format!("`{call}` fetches what is missing");
     }
     if subject.command == "trash" && failure.code == FailureCode::Incomplete {
-        return "`larder trash ls` lists what can be put back".to_owned();
+        let list = subject
+            .call
+            .filter(|call| call.starts_with("larder trash ls"));
+        let list = list.unwrap_or("larder trash ls");
+        return format!("`{list}` lists what can be put back");
     }
     // Nothing is missing or broken where a model was only asked to be verified.
     if let ("ready" | "wait", Some(repo), FailureCode::Findings) =

@@ -92,7 +92,9 @@ async fn run(mut session: Session<'_>, args: &TrashArgs, mut console: Console<'_
     }
     let start = match &args.what {
         // Said again it would be refused again.
-        Some(TrashVerb::Restore { .. }) if ending.exit_code == 2 => "larder trash ls".to_owned(),
+        Some(TrashVerb::Restore { .. }) if matches!(ending.exit_code, 2 | 3) => {
+            "larder trash ls".to_owned()
+        }
         _ => args.call(),
     };
     let call = call_of(&start, [], &args.places);

@@ -18,6 +18,8 @@ pub enum DiscardKind {
     Revisions,
     /// Blobs whose bytes are not those of their names, with the pointers that lead to them.
     Corrupt,
+    /// Blobs that no snapshot leads to.
+    Orphans,
 }
 
 impl DiscardKind {
@@ -27,6 +29,7 @@ impl DiscardKind {
             Self::Repo => "repo",
             Self::Revisions => "revisions",
             Self::Corrupt => "corrupt",
+            Self::Orphans => "orphans",
         }
     }
 }
@@ -43,6 +46,8 @@ pub enum DiscardReason {
     Unused,
     /// Its bytes are wrong.
     Corrupt,
+    /// No snapshot and no listing leads to it.
+    Orphaned,
 }
 
 impl DiscardReason {
@@ -53,6 +58,7 @@ impl DiscardReason {
             Self::Unreferenced => "no ref names it",
             Self::Unused => "it was not used for long",
             Self::Corrupt => "its bytes are not those of its name",
+            Self::Orphaned => "no snapshot and no listing leads to it",
         }
     }
 }
@@ -75,7 +81,7 @@ pub struct Discard {
     pub repo: RepoId,
     /// Which part.
     pub kind: DiscardKind,
-    /// The snapshots that go: folder names, sanitised; for corrupt blobs, their names.
+    /// The snapshots that go: folder names, sanitised; where blobs go, their names.
     pub what: Vec<String>,
     /// Why.
     pub reason: DiscardReason,
@@ -106,7 +112,7 @@ pub struct DiscardRequest {
     /// `snapshots/NAME` means in any case: a branch may have a folder and a ref. With other
     /// conditions these say where to look, without any they say what goes.
     pub targets: Vec<(RepoId, Option<String>)>,
-    /// Snapshots that no ref names.
+    /// Snapshots that no ref names, and blobs that no snapshot leads to.
     pub is_unreferenced: bool,
     /// Only what was last used longer ago than so many milliseconds.
     pub unused_ms: Option<u64>,

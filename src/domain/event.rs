@@ -85,6 +85,8 @@ pub enum HealingKind {
     LfsPointer,
     /// The blob is shorter than its file and a web page or an error of a server.
     ErrorPage,
+    /// A folder stood in the place of the blob.
+    Folder,
     /// A pointer leads to a blob that is not there.
     DanglingPointer,
     /// A pointer is absolute or leads out of the repo.

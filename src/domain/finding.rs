@@ -378,6 +378,18 @@ pub enum Change {
         /// Its length in bytes; none of them are written.
         bytes: u64,
     },
+    /// Takes a ref away that leads to nothing here, if the Hub knows neither its name nor the commit that
+    /// it holds: asked again just before.
+    DropRef {
+        /// The ref.
+        path: String,
+        /// Whose.
+        repo: RepoId,
+        /// Its name.
+        revision: String,
+        /// What it holds: a commit, or in words what else; sanitised.
+        holds: String,
+    },
     /// Writes a small file anew, as one step.
     Write {
         /// Which.
@@ -441,6 +453,18 @@ impl Change {
                 "remove `{path}`, once `{file}` of {revision} is proven to hold the same bytes"
             ),
             Self::Move { from, to, .. } => format!("move `{from}` to `{to}`"),
+            Self::DropRef {
+                path,
+                repo,
+                revision,
+                holds,
+            } => {
+                let unknown = lost_name(revision, holds);
+                format!(
+                    "remove the ref `{path}` if the Hub knows no {unknown}: {repo} cannot be looked up by \
+                     `{revision}` offline after that, and now that finds nothing"
+                )
+            }
             Self::Write { path, text } => format!("write `{}` into `{path}`", text.trim_end()),
             Self::Link { path, target } => format!("make `{path}` a pointer to `{target}`"),
             Self::Share { path, with, .. } => {
@@ -458,7 +482,7 @@ impl Change {
 
     /// Whether it rests on a pull that comes before it.
     pub const fn is_after_pull(&self) -> bool {
-        matches!(self, Self::RemoveCopy { .. })
+        matches!(self, Self::RemoveCopy { .. } | Self::DropRef { .. })
     }
 
     /// Bytes that it frees.
@@ -468,11 +492,20 @@ impl Change {
             | Self::RemoveCopy { bytes, .. }
             | Self::Share { bytes, .. } => *bytes,
             Self::Move { .. }
+            | Self::DropRef { .. }
             | Self::Write { .. }
             | Self::Link { .. }
             | Self::Place { .. }
             | Self::Note { .. } => 0,
         }
+    }
+}
+
+/// What the Hub has to know none of before a ref goes, in words: its name, and the commit if it holds one.
+pub fn lost_name(revision: &str, holds: &str) -> String {
+    match super::repo::Commit::new(holds) {
+        Ok(commit) => format!("`{revision}` and no commit {}", commit.short()),
+        Err(_) => format!("`{revision}` ({holds})"),
     }
 }
 

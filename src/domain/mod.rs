@@ -31,7 +31,7 @@ pub use event::{
 };
 pub use failure::{Failure, FailureCode, Remedy, exit_code};
 pub use file::{Etag, NameError, RemoteFile, RepoPath, Want};
-pub use finding::{Change, Evidence, Finding, Plan, PlanStep, Rule, Severity};
+pub use finding::{Change, Evidence, Finding, Plan, PlanStep, Rule, Severity, lost_name};
 pub use guide::{Guide, GuideFile, GuideRequest};
 pub use history::{HistoryRow, UnfinishedPull};
 pub use import::{ImportRequest, ImportResult, MissingFile, Offer, OfferKind, Recognition};

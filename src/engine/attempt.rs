@@ -566,7 +566,10 @@ impl<'a> Attempt<'a> {
 
     pub(super) fn healing(&self, set_aside: Option<PathBuf>) -> Option<Healing> {
         // A forced pull looks at nothing before it fetches; what was set aside was wrong.
-        let unseen = set_aside.is_some().then_some(HealingKind::WrongHash);
+        let unseen = set_aside.as_ref().map(|kept| match kept.is_dir() {
+            true => HealingKind::Folder,
+            false => HealingKind::WrongHash,
+        });
         self.wrong.or(unseen).map(|kind| Healing {
             kind,
             path: Some(self.remote.path.clone()),

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Shared;
 use super::emit::{Emitter, millis};
@@ -17,8 +17,9 @@ use super::list::absent;
 use super::programs::Observer;
 use crate::cache::{self, Eyes, Layout, Selection};
 use crate::domain::{
-    Commit, DiscardReason, DiscardRequest, Etag, Event, Failure, FailureCode, FileRow, FileState,
-    Kept, ModelRow, Outcome, Plan, PlanStep, PurgePlan, RepoId, TrashRow, sanitize,
+    Commit, Discard, DiscardKind, DiscardReason, DiscardRequest, Etag, Event, Failure, FailureCode,
+    FileRow, FileState, Kept, ModelRow, Outcome, Plan, PlanStep, PurgePlan, RepoId, TrashRow,
+    sanitize,
 };
 use crate::host::{self, LockTable};
 
@@ -50,6 +51,7 @@ enum Choice {
     Repo(DiscardReason),
     Revisions(Vec<String>, DiscardReason),
     Blobs(Vec<Etag>, Vec<PathBuf>),
+    Orphans(Vec<Etag>),
 }
 
 fn plan(
@@ -130,14 +132,26 @@ fn plan(
     }
     let repos: BTreeSet<&RepoId> = targets.iter().map(|(repo, _)| repo).collect();
     for repo in repos {
-        let scanned = judging.judge(&|_| false, |judge| cache::scan_repo(&layout, repo, judge));
+        let (scanned, unlisted) = judging.judge(&|_| false, |judge| {
+            let unlisted = if request.is_unreferenced {
+                cache::unlisted_blobs(&layout, repo, judge, &eyes)
+            } else {
+                Vec::new()
+            };
+            (cache::scan_repo(&layout, repo, judge), unlisted)
+        });
         let revisions: Vec<Option<&str>> = targets
             .iter()
             .filter(|(named, _)| named == repo)
             .map(|(_, revision)| revision.as_deref())
             .collect();
         match scanned {
-            Ok(rows) => planning.repo(repo, &revisions, &rows, now),
+            Ok(rows) => {
+                planning.repo(repo, &revisions, &rows, now);
+                if revisions.contains(&None) {
+                    planning.orphans(repo, unlisted, now);
+                }
+            }
             // It can still go as a whole, if that is what was asked for.
             Err(_) if planning.names_repos() && revisions.contains(&None) => {
                 planning.repo(repo, &revisions, &Vec::new(), now);
@@ -292,6 +306,7 @@ impl Planning<'_> {
             Choice::Repo(reason) => (Selection::Repo, *reason),
             Choice::Revisions(names, reason) => (Selection::Revisions(names), *reason),
             Choice::Blobs(etags, aside) => (Selection::Blobs(etags, aside), DiscardReason::Corrupt),
+            Choice::Orphans(etags) => (Selection::Orphans(etags), DiscardReason::Orphaned),
         };
         let planned = cache::plan_discard(
             self.layout,
@@ -303,7 +318,7 @@ impl Planning<'_> {
         );
         match planned {
             Ok(mut discard) => {
-                if discard.paths.is_empty() && discard.kind != crate::domain::DiscardKind::Repo {
+                if discard.paths.is_empty() && discard.kind != DiscardKind::Repo {
                     return;
                 }
                 discard.accessed_ms = models.iter().filter_map(|it| it.accessed_ms).max();
@@ -326,6 +341,24 @@ impl Planning<'_> {
                 self.failures.push(failure);
             }
             Err(stays) => self.stays(repo, &stays.why),
+        }
+    }
+
+    /// Blobs that no snapshot and no listing names, where the repo does not go as a whole.
+    fn orphans(&mut self, repo: &RepoId, unlisted: Vec<(Etag, SystemTime)>, now: SystemTime) {
+        let is_whole = |it: &Discard| it.repo == *repo && it.kind == DiscardKind::Repo;
+        if self.plan.discards().any(is_whole) {
+            return;
+        }
+        let least = Duration::from_millis(self.request.unused_ms.unwrap_or(0));
+        let is_due = |changed: &SystemTime| {
+            let age = now.duration_since(*changed);
+            age.is_ok_and(|age| age >= least)
+        };
+        let due = unlisted.into_iter().filter(|(_, changed)| is_due(changed));
+        let etags: Vec<Etag> = due.map(|(etag, _)| etag).collect();
+        if !etags.is_empty() {
+            self.add(repo, &Choice::Orphans(etags), &[]);
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::emit::Emitter;
-use super::failure::from_cache;
+use super::failure::{from_cache, from_hub};
 use super::history;
 use super::job::blocking;
 use super::lookout::{Glance, Lookout};
@@ -17,7 +17,8 @@ use super::programs::Observer;
 use super::trash::{self, Expiry};
 use crate::cache::{self, Eyes, Layout, Mending, PlannedRemoval};
 use crate::domain::{
-    Change, Event, Failure, Finding, FixResult, Kept, Outcome, Plan, PlanStep, RepoId, sanitize,
+    Change, Event, Failure, FailureCode, Finding, FixResult, Kept, Outcome, Plan, PlanStep, RepoId,
+    Revision, sanitize, shell_word,
 };
 use crate::host::LockTable;
 use crate::ledger::{Proven, Stamp};
@@ -31,7 +32,10 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, plan: Plan) {
     let started = emitter.now();
     emitter.fact(Event::FixStarted).await;
     trash::settle(&shared, &emitter, None, Expiry::Keep).await;
-    let fixed = blocking(move || fix(&work, &clock, &plan)).await.flatten();
+    let lost = lost_refs(&shared, &plan).await;
+    let fixed = blocking(move || fix(&work, &clock, &plan, &lost))
+        .await
+        .flatten();
     let (outcome, repos) = match fixed {
         Ok((result, repos)) => (Outcome::Fixed(result), repos),
         Err(failure) => (
@@ -58,11 +62,93 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, plan: Plan) {
     }
 }
 
+/// Refs that a plan would take away, by their paths: why one stays, or that it may go.
+type Lost = BTreeMap<String, Result<(), String>>;
+
+/// Asks the Hub about every ref of the plan that leads to nothing here.
+async fn lost_refs(shared: &Arc<Shared>, plan: &Plan) -> Lost {
+    let mut lost = Lost::new();
+    for step in &plan.steps {
+        let PlanStep::Change(Change::DropRef {
+            path,
+            repo,
+            revision,
+            holds,
+        }) = step
+        else {
+            continue;
+        };
+        let Ok(name) = Revision::new(revision) else {
+            continue;
+        };
+        let (work, about) = (
+            Arc::clone(shared),
+            (repo.clone(), name.clone(), holds.clone()),
+        );
+        let names_nothing = blocking(move || {
+            let (repo, name, holds) = about;
+            let root = cache::resolve_root(&work.config.cache_dir);
+            root.is_ok_and(|root| cache::names_nothing(&Layout::new(root), &repo, &name, &holds))
+        });
+        // If it is not so any more, a look finds that as well.
+        if names_nothing.await.is_ok_and(|it| it) {
+            let commit = Revision::new(holds)
+                .ok()
+                .filter(|it| it.as_commit().is_some());
+            lost.insert(
+                path.clone(),
+                require_unknown(shared, repo, &name, commit).await,
+            );
+        }
+    }
+    lost
+}
+
+/// Whether the Hub says that it knows neither a name nor a commit of a repo; else why nobody can tell.
+async fn require_unknown(
+    shared: &Shared,
+    repo: &RepoId,
+    name: &Revision,
+    commit: Option<Revision>,
+) -> Result<(), String> {
+    if shared.config.is_offline {
+        return Err("only the Hub can say that nobody knows it, and larder is offline".to_owned());
+    }
+    for revision in std::iter::once(name).chain(&commit) {
+        match shared
+            .client
+            .revision(repo, revision)
+            .await
+            .map_err(from_hub)
+        {
+            Err(failure) if failure.code == FailureCode::RevisionNotFound => {}
+            Err(failure) => {
+                return Err(format!(
+                    "the Hub did not say that it does not know `{revision}`: {}",
+                    failure.summary
+                ));
+            }
+            Ok(_) if revision == name => {
+                return Err(format!("the Hub knows `{revision}`: pull it"));
+            }
+            Ok(_) => {
+                return Err(format!(
+                    "the Hub has the commit that it holds: `larder pull {} --revision {revision}` fetches \
+                     it",
+                    shell_word(&repo.to_string())
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What came of it, and the repos it touched.
 fn fix(
     shared: &Shared,
     clock: &Emitter,
     plan: &Plan,
+    lost: &Lost,
 ) -> Result<(FixResult, BTreeSet<RepoId>), Failure> {
     let layout = Layout::new(cache::resolve_root(&shared.config.cache_dir).map_err(from_cache)?);
     let mut lookout = Lookout::everywhere(shared);
@@ -92,7 +178,12 @@ fn fix(
                 .or_insert_with(|| all_needless(&layout, finding, plan, &eyes))
                 .clone()
                 .and_then(|()| carry_out(shared, &layout, finding, step, &eyes)),
-            Some((_, finding)) => carry_out(shared, &layout, finding, step, &eyes),
+            Some((_, finding)) => match may_go(step, lost) {
+                Ok(()) => carry_out(shared, &layout, finding, step, &eyes),
+                Err(why) => Err(why),
+            },
+            // The pull before has put it right.
+            None if is_lost_ref(step) => continue,
             None => Err(OUTDATED.to_owned()),
         };
         match done {
@@ -111,7 +202,22 @@ fn fix(
 }
 
 const fn is_copy(step: &PlanStep) -> bool {
-    matches!(step, PlanStep::Change(change) if change.is_after_pull())
+    matches!(step, PlanStep::Change(Change::RemoveCopy { .. }))
+}
+
+const fn is_lost_ref(step: &PlanStep) -> bool {
+    matches!(step, PlanStep::Change(Change::DropRef { .. }))
+}
+
+/// Whether a step is no removal of a ref, or of one of which nobody knows what it names.
+fn may_go(step: &PlanStep, lost: &Lost) -> Result<(), String> {
+    match step {
+        PlanStep::Change(Change::DropRef { path, .. }) => {
+            let known = lost.get(path).cloned();
+            known.unwrap_or_else(|| Err("nobody has asked the Hub about it".to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether every copy that a finding names was shown, and is needless.
@@ -218,6 +324,7 @@ fn place_of(step: &PlanStep) -> &str {
         | PlanStep::Change(
             Change::Remove { path, .. }
             | Change::RemoveCopy { path, .. }
+            | Change::DropRef { path, .. }
             | Change::Move { from: path, .. }
             | Change::Write { path, .. }
             | Change::Link { path, .. }

@@ -27,6 +27,7 @@ pub(super) struct Identity {
     len: u64,
     modified: (i64, i64),
     stamp: Stamp,
+    is_folder: bool,
 }
 
 impl Identity {
@@ -39,6 +40,7 @@ impl Identity {
             len: found.len(),
             modified: (found.mtime(), found.mtime_nsec()),
             stamp: Stamp::of(&found),
+            is_folder: found.is_dir(),
         })
     }
 }
@@ -62,6 +64,11 @@ impl Attempt<'_> {
             return Ok(None);
         }
         *seen = Some(identity);
+        if identity.is_folder && !self.job.layout.is_local() {
+            // It gives way when the right bytes are there.
+            self.wrong = Some(HealingKind::Folder);
+            return Ok(None);
+        }
         self.say_reusing().await;
         let (etag, size) = (self.remote.etag, self.remote.size_bytes);
         let origin = if self.job.layout.is_local() {

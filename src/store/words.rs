@@ -178,6 +178,7 @@ pub(super) fn healing_line(healing: &Healing) -> String {
         HealingKind::TooLong => "the blob was longer than its file",
         HealingKind::LfsPointer => "the text of an LFS pointer stood in the blob's place",
         HealingKind::ErrorPage => "a web page or an error stood in the blob's place",
+        HealingKind::Folder => "a folder stood in the blob's place",
         HealingKind::DanglingPointer => "the pointer led to a blob that is not there",
         HealingKind::ForeignPointer => "the pointer led out of the repo's folder",
         HealingKind::WrongPointer => "the pointer led to another blob than the listing names",

@@ -574,6 +574,7 @@ pub(super) fn purged(facts: &Facts, plan: Plan) -> Vec<Effect> {
     repos.dedup();
     let flag = match plan.discards().next() {
         Some(discard) if discard.kind == DiscardKind::Corrupt => "--corrupt ",
+        Some(discard) if discard.kind == DiscardKind::Orphans => "--unreferenced ",
         Some(_) => "",
         None => "--incomplete ",
     };

@@ -49,21 +49,6 @@ const STAYS: &[Stays] = &[
             seen.is_some_and(|path| path.contains("/snapshots/main/"))
         },
     ),
-    (
-        "the Hub has no branch of that name, and the ref does not tell a commit by itself: that is said, \
-         and taking it away is for a person",
-        |ruin, finding| {
-            let place = finding["evidence"][0]["path"].as_str().unwrap();
-            let name = place.split_once("/refs/").map(|(_, name)| name);
-            let mut models = ruin.commits.iter();
-            let model = models.find(|model| finding["repo"] == model.name());
-            let is_known = |name| {
-                let repo = ruin.zoo.catalogue.get(&model?.id());
-                repo?.commit_of(name)
-            };
-            finding["rule"] == "malformed-ref" && name.is_some_and(|name| is_known(name).is_none())
-        },
-    ),
 ];
 
 /// What stands at a path of a snapshot.

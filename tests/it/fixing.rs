@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
@@ -13,6 +13,7 @@ use crate::cli::validator;
 use crate::support::catalogue::{self, BIG, BIG_WEIGHTS_BYTES, GEMMA};
 use crate::support::program::Home;
 use crate::support::{assert_all_visible_bytes_proven, body_bytes, files_below};
+use crate::trash::{MODEL, copy_all, folder, stocked};
 
 static DOCTOR: LazyLock<Validator> = LazyLock::new(|| validator(DOCTOR_SCHEMA));
 
@@ -229,4 +230,122 @@ async fn what_is_no_beginning_of_the_right_file_stays_in_the_folder_of_a_script(
         fixed.stderr
     );
     assert_eq!(fs::read_to_string(&own).unwrap(), "{}");
+/// A ref that was written an hour ago.
+fn put_ref(repo: &Path, name: &str, text: &str) -> PathBuf {
+    let path = repo.join("refs").join(name);
+    fs::write(&path, text).unwrap();
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    let file = OpenOptions::new().append(true).open(&path).unwrap();
+    file.set_modified(hour_ago).unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ref_to_nothing_goes_only_if_the_hub_knows_neither_its_name_nor_its_commit() {
+    let home = stocked().await;
+    let repo = folder(&home, MODEL);
+    let old = fs::read_to_string(repo.join("refs/v1")).unwrap();
+    home.run(&["purge", &format!("{MODEL}@v1"), "--now", "--yes"])
+        .assert_code(0);
+    let nowhere = "5".repeat(40);
+    let gone = [
+        put_ref(&repo, "lost", &nowhere),
+        put_ref(&repo, "garbage", "no commit"),
+    ];
+    let unknown_repo = home.cache().join("models--someone--unknown");
+    copy_all(&repo, &unknown_repo);
+    let stays = [
+        // The Hub has its commit, under another name.
+        put_ref(&repo, "renamed", &old),
+        // What the Hub says of a repo that it does not know, it says of private ones as well.
+        put_ref(&unknown_repo, "lost", &nowhere),
+    ];
+    let planned = home.run(&["doctor", "--fix"]);
+    let words = planned
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        words.contains("if the Hub knows no `lost` and no commit") && words.contains("offline"),
+        "{}",
+        planned.stdout
+    );
+    for path in gone.iter().chain(&stays) {
+        assert!(
+            planned.stdout.contains(path.to_str().unwrap()),
+            "{}",
+            planned.stdout
+        );
+    }
+    // Without a word of the Hub all of them stay.
+    home.run(&["--offline", "doctor", "--fix", "--yes"]);
+    assert!(gone.iter().chain(&stays).all(|path| path.is_file()));
+
+    let fixed = home.run(&["doctor", "--fix", "--yes"]);
+    for path in &gone {
+        assert!(!path.exists(), "{}", fixed.stdout);
+    }
+    assert!(stays.iter().all(|path| path.is_file()), "{}", fixed.stdout);
+    assert!(
+        fixed
+            .stdout
+            .contains(&format!("larder pull {MODEL} --revision {old}")),
+        "{}",
+        fixed.stdout
+    );
+    assert!(repo.join("refs/main").is_file());
+    home.run(&["ready", MODEL]).assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_only_such_refs_were_wrong_the_repair_has_done_all_of_it() {
+    let home = stocked().await;
+    let lost = put_ref(&folder(&home, MODEL), "lost", &"5".repeat(40));
+    let fixed = home.run(&["doctor", "--fix", "--yes", "--json"]);
+    fixed.assert_code(0);
+    let document = fixed.document(&DOCTOR);
+    assert_eq!(document["outcome"], "fixed", "{document:#}");
+    assert!(!lost.exists());
+    home.run(&["status", "--check"]).assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_in_the_place_of_a_blob_gives_way_to_the_right_bytes_and_is_kept() {
+    for (catalogue, repo) in [(catalogue::gemma(), GEMMA), (catalogue::big(), BIG)] {
+        let home = pulled(catalogue, repo).await;
+        let folder = home
+            .cache()
+            .join(format!("models--{}", repo.replace('/', "--")));
+        let main = fs::read_to_string(folder.join("refs/main")).unwrap();
+        let snapshot = folder.join("snapshots").join(main);
+        let blob = |name: &str| snapshot.join(name).canonicalize().unwrap();
+        let (weights, config) = (blob("model.safetensors"), blob("config.json"));
+        for path in [&weights, &config] {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }
+        let mine = "sub dir/mine.txt";
+        fs::create_dir(weights.join("sub dir")).unwrap();
+        fs::write(weights.join(mine), "mine").unwrap();
+        home.run(&["ready", repo]).assert_code(3);
+        let healed = home.run(&["pull", repo]);
+        healed.assert_code(0);
+        assert!(
+            healed.stderr.contains("a folder stood in the blob's place"),
+            "{}",
+            healed.stderr
+        );
+        assert!(weights.is_file() && config.is_file());
+        home.run(&["verify"]).assert_code(0);
+        let name = weights.file_name().unwrap().to_str().unwrap();
+        let kept = folder
+            .join(".larder/aside/blobs")
+            .join(format!("{name}.00000000"));
+        assert_eq!(fs::read_to_string(kept.join(mine)).unwrap(), "mine");
+        let all = fs::read_dir(kept.parent().unwrap()).unwrap().count();
+        assert_eq!(all, 1, "of an empty one nothing is kept");
+        home.run(&["doctor"]).assert_code(0);
+        assert_all_visible_bytes_proven(&home.cache());
+    }
 }

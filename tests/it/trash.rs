@@ -22,7 +22,7 @@ use crate::support::{files_below, wrong_bytes};
 static PURGE: LazyLock<Validator> = LazyLock::new(|| validator(PURGE_SCHEMA));
 static TRASH: LazyLock<Validator> = LazyLock::new(|| validator(TRASH_SCHEMA));
 
-const MODEL: &str = "someone/model";
+pub(crate) const MODEL: &str = "someone/model";
 pub(crate) const OTHER: &str = "someone/other";
 const DAY: Duration = Duration::from_hours(24);
 
@@ -298,6 +298,55 @@ async fn only_what_no_ref_names_or_nobody_used_is_selected() {
     assert_readable(&home, "purged");
     home.run(&["ready", MODEL]).assert_code(0);
     assert_eq!(entries(&home).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_blob_that_nothing_leads_to_is_left_by_a_repair_and_goes_by_the_command_that_is_named()
+ {
+    let home = stocked().await;
+    let blobs = folder(&home, MODEL).join("blobs");
+    let put = |text: &str, age: Duration| {
+        let blob = blobs.join(crate::support::zoo::sha256(text.as_bytes()));
+        fs::write(&blob, text).unwrap();
+        let file = fs::File::options().write(true).open(&blob).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+        blob
+    };
+    let orphan = put("of a snapshot that is gone", 2 * DAY);
+    let fresh = put("its pointer comes soon", DAY / 2);
+    let before = tree(&folder(&home, MODEL));
+    let told = home.run(&["doctor"]);
+    let call = format!("larder purge --unreferenced {MODEL}");
+    let words = told.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(&format!("`{call}`")), "{words}");
+    let fixed = home.run(&["doctor", "--fix", "--yes"]);
+    assert!(orphan.is_file(), "{}", fixed.stdout);
+    let mut words: Vec<&str> = call.split(' ').skip(1).collect();
+    let planned = home.run(&[&words[..], &["--dry-run"]].concat());
+    assert!(
+        planned.stdout.contains(orphan.to_str().unwrap()),
+        "{planned:?}"
+    );
+    assert!(
+        !planned.stdout.contains(fresh.to_str().unwrap()),
+        "{planned:?}"
+    );
+    words.extend(["--yes", "--json"]);
+    let done = home.run(&words);
+    done.assert_code(0);
+    let document = purged(&done);
+    let discards = document["discards"].as_array().unwrap();
+    assert_eq!(discards.len(), 1, "{document:#}");
+    assert_eq!(
+        (&discards[0]["kind"], &discards[0]["reason"]),
+        (&"orphans".into(), &"orphaned".into())
+    );
+    assert!(!orphan.exists() && fresh.is_file());
+    assert_readable(&home, "purged");
+    home.run(&["verify", MODEL]).assert_code(0);
+    home.run(&["trash"]).assert_code(0);
+    home.run(&["trash", "restore", "last"]).assert_code(0);
+    assert_eq!(tree(&folder(&home, MODEL)), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -630,6 +679,7 @@ mod killed {
         let files = files_below(home.cache().parent().unwrap()).into_iter();
         files
             .filter(|path| path.parent().unwrap().ends_with("blobs"))
+            .filter(|path| !path.iter().any(|part| part == ".locks"))
             .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
             .collect()
     }

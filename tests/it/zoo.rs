@@ -48,6 +48,8 @@ animals! {
     xml_error_as_content,
     dangling_pointer,
     dangling_nested_pointer,
+    folder_in_the_place_of_a_blob,
+    empty_folder_in_the_place_of_a_blob,
     absolute_pointer,
     pointer_into_another_repo,
     pointer_out_of_the_cache,

@@ -16,18 +16,11 @@ use crate::zoo_interop::{FOREIGN, client, python_says};
 
 /// What Python says all the same: of which state, a part of its words, and why a repair does not
 /// change that.
-const STAYS: &[(&str, &str, &str)] = &[
-    (
-        "ref_to_nowhere",
-        "models--zoo--ref-nowhere",
-        "the Hub has neither the branch nor the commit: larder says so, and leaves the ref to people",
-    ),
-    (
-        "unmarked_shared_store",
-        "/hub/blobs",
-        "nobody can tell whether it is a store, and one that has no mark must not be adopted",
-    ),
-];
+const STAYS: &[(&str, &str, &str)] = &[(
+    "unmarked_shared_store",
+    "/hub/blobs",
+    "nobody can tell whether it is a store, and one that has no mark must not be adopted",
+)];
 
 /// What `hf cache prune` would take, in its own words, and the unfinished downloads among it.
 const PRUNE: &str = "import contextlib, io, json, sys

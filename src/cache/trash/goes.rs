@@ -35,6 +35,8 @@ pub enum Selection<'a> {
     Revisions(&'a [String]),
     /// These blobs, and all pointers to them; and these files beside them that gave way to others.
     Blobs(&'a [Etag], &'a [PathBuf]),
+    /// These blobs, to which nothing leads.
+    Orphans(&'a [Etag]),
 }
 
 impl Selection<'_> {
@@ -44,6 +46,7 @@ impl Selection<'_> {
             Self::Repo => DiscardKind::Repo,
             Self::Revisions(_) => DiscardKind::Revisions,
             Self::Blobs(..) => DiscardKind::Corrupt,
+            Self::Orphans(_) => DiscardKind::Orphans,
         }
     }
 }
@@ -77,6 +80,7 @@ pub fn going(layout: &Layout, repo: &RepoId, selection: Selection<'_>) -> Result
         Selection::Repo => of_repo(layout, repo)?,
         Selection::Revisions(names) => of_revisions(layout, repo, names)?,
         Selection::Blobs(etags, aside) => of_blobs(layout, repo, etags, aside)?,
+        Selection::Orphans(etags) => of_orphans(layout, repo, etags)?,
     };
     let mut going = Going::default();
     let mut inodes = BTreeSet::new();
@@ -246,6 +250,35 @@ fn of_blobs(
     };
     units.extend(aside.iter().filter(is_still).cloned());
     Ok(units)
+}
+
+/// Blobs to which nothing leads, neither here nor from another repo.
+fn of_orphans(layout: &Layout, repo: &RepoId, etags: &[Etag]) -> Result<Vec<PathBuf>> {
+    let mut chains = Chains::of(layout);
+    let blobs = layout.blobs(repo);
+    let contents = chains.folder(&blobs)?;
+    let places: Vec<PathBuf> = etags
+        .iter()
+        .map(|etag| contents.join(etag.to_string()))
+        .collect();
+    for (_, entry) in folders(&layout.snapshots(repo))? {
+        for (link, steps) in chains.below(&entry)? {
+            if steps.iter().any(|step| is_below_one(step, &places)) {
+                return Err(led_to(&link, "a snapshot leads to it"));
+            }
+        }
+    }
+    for (other, steps) in chains.of_others(layout, repo)? {
+        if steps.iter().any(|step| is_below_one(step, &places)) {
+            return Err(of_another(&other, &steps));
+        }
+    }
+    let there = etags.iter().map(|etag| blobs.join(etag.to_string()));
+    let is_blob = |path: &PathBuf| {
+        path.symlink_metadata()
+            .is_ok_and(|found| found.is_file() || found.is_symlink())
+    };
+    Ok(there.filter(is_blob).collect())
 }
 
 /// The content whose name a file had before others got it: `<etag>.<8 hex>.corrupt` of larder, or

@@ -31,7 +31,7 @@ pub(super) fn locks_of(
                 .filter(|path| path.extension() == Some(OsStr::new("lock")))
                 .collect()
         }
-        DiscardKind::Revisions => {
+        DiscardKind::Revisions | DiscardKind::Orphans => {
             let both = |etag| [layout.hub_lock(repo, etag), layout.swift_lock(repo, etag)];
             let mut paths: Vec<PathBuf> = etags.iter().flat_map(both).collect();
             paths.retain(|path| folders.iter().any(|it| path.parent() == Some(it)));

@@ -86,6 +86,7 @@ impl Manifest {
             DiscardKind::Repo,
             DiscardKind::Revisions,
             DiscardKind::Corrupt,
+            DiscardKind::Orphans,
         ]
         .into_iter()
         .find(|kind| kind.name() == self.kind)

@@ -149,7 +149,9 @@ pub fn plan_discard(
         what: match selection {
             Selection::Repo => Vec::new(),
             Selection::Revisions(names) => names.iter().map(|name| sanitize(name)).collect(),
-            Selection::Blobs(etags, _) => etags.iter().map(ToString::to_string).collect(),
+            Selection::Blobs(etags, _) | Selection::Orphans(etags) => {
+                etags.iter().map(ToString::to_string).collect()
+            }
         },
         reason,
         paths: going.paths,
@@ -185,7 +187,7 @@ fn require_reason(
         let is_named = match selection {
             Selection::Repo => layout.snapshots(repo).join(&commit).exists(),
             Selection::Revisions(names) => names.contains(&commit),
-            Selection::Blobs(..) => false,
+            Selection::Blobs(..) | Selection::Orphans(_) => false,
         };
         if is_named {
             return Err(format!("the ref `{shown}` names it"));
@@ -208,7 +210,7 @@ pub fn discard(
     let etags: Vec<Etag> = planned
         .what
         .iter()
-        .filter(|_| kind == DiscardKind::Corrupt)
+        .filter(|_| matches!(kind, DiscardKind::Corrupt | DiscardKind::Orphans))
         .filter_map(|name| Etag::new(name).ok())
         .collect();
     let paths: Vec<PathBuf> = planned
@@ -221,6 +223,7 @@ pub fn discard(
         DiscardKind::Repo => Selection::Repo,
         DiscardKind::Revisions => Selection::Revisions(&planned.what),
         DiscardKind::Corrupt => Selection::Blobs(&etags, &paths),
+        DiscardKind::Orphans => Selection::Orphans(&etags),
     };
     let bin = if planned.trash.is_some() {
         Bin::for_discard(layout, repo, kind)
@@ -254,13 +257,14 @@ pub fn discard(
     if now.units.is_empty() {
         return Err("nothing of it is there any more".to_owned());
     }
-    for etag in &etags {
+    let wrong = etags.iter().filter(|_| kind == DiscardKind::Corrupt);
+    for etag in wrong.clone() {
         if is_right(layout, repo, etag) {
             return Err(format!("the bytes of {etag} are right"));
         }
     }
     // Hashing takes minutes, and Python makes a link to a blob that is there without any lock.
-    if !etags.is_empty() {
+    if wrong.count() > 0 {
         if let Some(who) = writer(layout, repo, &[], eyes) {
             return Err(who);
         }

@@ -18,7 +18,7 @@ pub struct PurgeArgs {
     /// Unfinished blobs that nobody is writing.
     #[arg(long)]
     pub incomplete: bool,
-    /// Snapshots that no ref names.
+    /// Snapshots that no ref names, and blobs that no snapshot leads to.
     #[arg(long)]
     pub unreferenced: bool,
     /// Only what was not used for so long, e.g. 30d; on its own: whole models.

@@ -265,6 +265,7 @@ fn every_shape() -> Vec<Event> {
         HealingKind::TooLong,
         HealingKind::LfsPointer,
         HealingKind::ErrorPage,
+        HealingKind::Folder,
         HealingKind::DanglingPointer,
         HealingKind::ForeignPointer,
         HealingKind::WrongPointer,

@@ -319,6 +319,7 @@ fn discarding(text: &mut Text, canvas: Canvas<'_>, asked: &Discarding) {
             DiscardKind::Repo => "all of it".to_owned(),
             DiscardKind::Revisions => count(discard.what.len(), "snapshot"),
             DiscardKind::Corrupt => count(discard.what.len(), "wrong blob"),
+            DiscardKind::Orphans => count(discard.what.len(), "unused blob"),
         };
         let end = match &discard.trash {
             Some(trash) => {

@@ -9,7 +9,7 @@ use super::super::words;
 use super::Canvas;
 use super::details::{exact, heading, plain};
 use super::text::Text;
-use crate::domain::{Change, Evidence, Plan, PlanStep};
+use crate::domain::{Change, Evidence, Plan, PlanStep, lost_name};
 use crate::store::{FindingGroup, short, size};
 
 /// All of it.
@@ -201,6 +201,19 @@ fn change_words(change: &Change) -> (String, Vec<&str>) {
                 "remove this copy, {}, once `{file}` of {} is proven to hold the same bytes",
                 size(*bytes),
                 short(revision)
+            ),
+            vec![path],
+        ),
+        Change::DropRef {
+            path,
+            repo,
+            revision,
+            holds,
+        } => (
+            format!(
+                "if the Hub knows no {}, remove this ref; {repo} cannot be looked up by `{revision}` \
+                 offline after that",
+                lost_name(revision, holds)
             ),
             vec![path],
         ),

@@ -32,6 +32,12 @@ const fn hashed(
     }
 }
 
+/// What no pointer finds behind it, and that it is there.
+const FOLDER: &[(Rule, Severity)] = &[
+    (Rule::DanglingPointer, Severity::Error),
+    (Rule::LeftoverTemp, Severity::Warning),
+];
+
 pub(super) const MEMBERS: &[Member] = &[
     member(
         "truncated_blob",
@@ -147,6 +153,30 @@ pub(super) const MEMBERS: &[Member] = &[
             zoo.expect(Rule::DanglingPointer, model.places(NESTED));
         },
         &[(Rule::DanglingPointer, Severity::Error)],
+    ),
+    member(
+        "folder_in_the_place_of_a_blob",
+        |zoo| {
+            let model = zoo.model("zoo/folder-blob");
+            let blob = model.blob(WEIGHTS);
+            fs::remove_file(&blob).unwrap();
+            write(&blob.join("sub dir/mine.txt"), "mine");
+            zoo.expect(Rule::DanglingPointer, model.places(WEIGHTS));
+            zoo.expect(Rule::LeftoverTemp, [blob]);
+        },
+        FOLDER,
+    ),
+    member(
+        "empty_folder_in_the_place_of_a_blob",
+        |zoo| {
+            let model = zoo.model("zoo/folder-empty");
+            let blob = model.blob(NESTED);
+            fs::remove_file(&blob).unwrap();
+            fs::create_dir(&blob).unwrap();
+            zoo.expect(Rule::DanglingPointer, model.places(NESTED));
+            zoo.expect(Rule::LeftoverTemp, [blob]);
+        },
+        FOLDER,
     ),
     member(
         "absolute_pointer",

@@ -41,6 +41,7 @@ pub(crate) enum Damage {
     CopyInPlaceOfPointer,
     WrongFileInPlaceOfPointer,
     FolderInPlaceOfPointer,
+    FolderInPlaceOfBlob,
     OwnFileInSnapshot,
     LeftRef,
     LeftTemp,
@@ -59,7 +60,7 @@ pub(crate) enum Damage {
 }
 
 impl Damage {
-    const ALL: [Self; 36] = [
+    const ALL: [Self; 37] = [
         Self::Flip,
         Self::Truncate,
         Self::Extend,
@@ -81,6 +82,7 @@ impl Damage {
         Self::CopyInPlaceOfPointer,
         Self::WrongFileInPlaceOfPointer,
         Self::FolderInPlaceOfPointer,
+        Self::FolderInPlaceOfBlob,
         Self::OwnFileInSnapshot,
         Self::LeftRef,
         Self::LeftTemp,
@@ -331,6 +333,7 @@ impl Ruin {
             | Damage::OnlyCopy
             | Damage::Replacement
             | Damage::Aside
+            | Damage::FolderInPlaceOfBlob
             | Damage::SharedNames => {
                 if let Some((model, blob)) = self.blob(dice) {
                     self.damage_blob(damage, (&model, &blob), dice);
@@ -412,6 +415,13 @@ impl Ruin {
                 }
                 if dice.bool() {
                     fs::remove_file(blob).unwrap();
+                }
+            }
+            Damage::FolderInPlaceOfBlob => {
+                fs::remove_file(blob).unwrap();
+                fs::create_dir(blob).unwrap();
+                if dice.bool() {
+                    write(&blob.join("sub dir/mine.txt"), "mine");
                 }
             }
             // As a repair without reflinks leaves it: two repos have one file.
