@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_there_is_kept_if_it_is_wrong_and_in_the_way_if_it_is_a_folder() {
+    fn what_stands_there_is_kept_if_it_is_wrong_or_a_folder_with_something_in_it() {
         let (_dir, layout) = fixture::cache();
         let repo = repo("org/m");
         crate::cache::prepare_repo(&layout, &repo).unwrap();
@@ -177,6 +177,7 @@ mod tests {
         fs::write(layout.blob(&repo, &etag(&one)), "wrong").unwrap();
         fs::write(layout.blob(&repo, &etag(&two)), &two).unwrap();
         fs::create_dir(layout.blob(&repo, &etag(&three))).unwrap();
+        fs::write(layout.blob(&repo, &etag(&three)).join("mine"), "mine").unwrap();
         let smalls = [&one, &two, &three]
             .map(|bytes| small(&layout, bytes, &etag(bytes)))
             .into();
@@ -184,7 +185,9 @@ mod tests {
         let aside = results[0].as_ref().unwrap().set_aside.clone().unwrap();
         assert_eq!(fs::read(aside).unwrap(), b"wrong");
         assert_eq!(results[1].as_ref().unwrap().set_aside, None);
-        assert!(results[2].is_err());
+        let aside = results[2].as_ref().unwrap().set_aside.clone().unwrap();
+        assert_eq!(fs::read(aside.join("mine")).unwrap(), b"mine");
+        assert_eq!(fs::read(layout.blob(&repo, &etag(&three))).unwrap(), three);
         let names = fixture::names(&layout.blobs(&repo));
         assert_eq!(names.len(), 4, "{names:?}");
     }

@@ -509,17 +509,34 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_in_the_place_of_the_blob_is_an_error() {
+    fn a_folder_in_the_place_of_the_blob_gives_way_with_all_that_is_in_it() {
+        for aside in [SetAside::Keep, SetAside::Drop] {
+            for is_empty in [true, false] {
+                let scene = Scene::new();
+                fs::create_dir(scene.blob()).unwrap();
+                if !is_empty {
+                    fs::write(scene.blob().join("mine"), "mine").unwrap();
+                }
+                let promoted = scene.written().prove_and_promote(&scene.lock, aside);
+                let kept = promoted.unwrap().set_aside;
+                assert_eq!(kept.is_none(), is_empty);
+                if let Some(kept) = kept {
+                    assert_eq!(fs::read(kept.join("mine")).unwrap(), b"mine");
+                }
+                assert_eq!(fs::read(scene.blob()).unwrap(), scene.good);
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_stays_where_it_is_while_nothing_is_proven() {
         let scene = Scene::new();
         fs::create_dir(scene.blob()).unwrap();
-        for aside in [SetAside::Keep, SetAside::Drop] {
-            assert!(
-                scene
-                    .written()
-                    .prove_and_promote(&scene.lock, aside)
-                    .is_err()
-            );
-        }
-        assert!(scene.blob().is_dir());
+        let mut wrong = scene.good.clone();
+        wrong[4999] ^= 1;
+        let mut partial = scene.start();
+        partial.append(&wrong).unwrap();
+        let failed = partial.prove_and_promote(&scene.lock, SetAside::Keep);
+        assert!(failed.is_err() && scene.blob().is_dir());
     }
 }

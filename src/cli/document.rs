@@ -189,18 +189,19 @@ impl<'a> Closing<'a> {
             outcome: self.ending.outcome,
             exit_code: self.ending.exit_code,
             failure_code: self.ending.failure_code(),
-            failures: self
-                .ending
-                .failures
-                .iter()
-                .map(|failure| FailureDocument {
-                    failure,
-                    help: remedy::tell(failure, self.subject).next,
-                })
-                .collect(),
+            failures: told(&self.ending.failures, self.subject),
             log_file: self.log_file.map(|path| path.display().to_string()),
         }
     }
+}
+
+/// Failures with what to do about them.
+fn told<'a>(failures: &'a [Failure], subject: Subject<'_>) -> Vec<FailureDocument<'a>> {
+    let told = failures.iter().map(|failure| FailureDocument {
+        failure,
+        help: remedy::tell(failure, subject).next,
+    });
+    told.collect()
 }
 
 /// A document as JSON: on one line beside event lines, else for eyes too.

@@ -267,7 +267,7 @@ fn result_text(
     planned: &PurgePlan,
     places: &[String],
 ) -> String {
-    let removed = count(result.removed.len(), "file");
+    let removed = removed_words(result, planned);
     let freed = size(result.freed_bytes + emptied_bytes);
     let mut text = match &result.trash[..] {
         [] => format!("removed {removed}, freed {freed}\n"),
@@ -285,6 +285,26 @@ fn result_text(
         text.extend([line.as_str(), "\n"]);
     }
     text
+}
+
+/// How many files are gone, and how many of them are none of the model's.
+fn removed_words(result: &PurgeResult, planned: &PurgePlan) -> String {
+    let is_lock = |path: &&String| planned.plan.discards().any(|it| it.locks.contains(path));
+    let is_own = |path: &&String| path.contains("/.larder/");
+    let locks = result.removed.iter().filter(is_lock).count();
+    let own = result.removed.iter().filter(is_own).count();
+    let mut others = Vec::new();
+    if own > 0 {
+        others.push(format!("{own} that larder kept about the model"));
+    }
+    if locks > 0 {
+        others.push(count(locks, "lock file"));
+    }
+    let removed = count(result.removed.len(), "file");
+    match &others[..] {
+        [] => removed,
+        others => format!("{removed}, among them {}", others.join(" and ")),
+    }
 }
 
 /// How what was moved away comes back, and what frees it. Blobs with wrong bytes do not come back: no

@@ -505,7 +505,7 @@ impl Change {
 pub fn lost_name(revision: &str, holds: &str) -> String {
     match super::repo::Commit::new(holds) {
         Ok(commit) => format!("`{revision}` and no commit {}", commit.short()),
-        Err(_) => format!("`{revision}` ({holds})"),
+        Err(_) => format!("`{revision}`"),
     }
 }
 

@@ -230,6 +230,8 @@ async fn what_is_no_beginning_of_the_right_file_stays_in_the_folder_of_a_script(
         fixed.stderr
     );
     assert_eq!(fs::read_to_string(&own).unwrap(), "{}");
+}
+
 /// A ref that was written an hour ago.
 fn put_ref(repo: &Path, name: &str, text: &str) -> PathBuf {
     let path = repo.join("refs").join(name);

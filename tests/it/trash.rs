@@ -183,7 +183,13 @@ async fn a_model_goes_into_the_trash_and_comes_back_as_it_was() {
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0]["repo"], MODEL);
     assert!(Path::new(rows[0]["path"].as_str().unwrap()).is_dir());
-    home.run(&["trash", "restore", "nothing"]).assert_code(3);
+    let unknown = home.run(&["trash", "restore", "nothing"]);
+    unknown.assert_code(3);
+    assert!(
+        unknown.stderr.contains("larder trash ls"),
+        "{}",
+        unknown.stderr
+    );
     let back = home.run(&["trash", "restore", "last", "--json"]);
     back.assert_code(0);
     back.document(&TRASH);
@@ -207,6 +213,12 @@ async fn now_and_empty_free_the_bytes() {
     let done = home.run(&["purge", MODEL, "--now", "--yes"]);
     done.assert_code(0);
     assert!(done.stdout.contains("freed") && !done.stdout.contains("trash"));
+    // Whatever larder kept there has gone with it, and that is said.
+    let closing = done.stdout.lines().last().unwrap();
+    assert!(
+        closing.contains("that larder kept about the model and") && closing.contains("lock files"),
+        "{closing}"
+    );
     assert!(!folder(&home, MODEL).exists() && entries(&home).is_empty());
     home.run(&["purge", OTHER, "--yes"]).assert_code(0);
     let trash = home.cache().parent().unwrap().join(".larder-trash");

@@ -5,10 +5,11 @@
 use serde::Serialize;
 
 use super::super::fix::Repair;
+use super::super::remedy::Subject;
 use super::survey::{CacheDocument, cache};
-use super::{Closing, Head, json, rfc3339};
+use super::{Closing, FailureDocument, Head, json, rfc3339, told};
 use crate::domain::{
-    Failure, Finding, FixResult, Kept, PlanStep, RepoId, Rule, Setting, Verdict, Verification,
+    Finding, FixResult, Kept, PlanStep, RepoId, Rule, Setting, Verdict, Verification,
 };
 use crate::store::{FindingCounts, Healing, Looked, Scope, Store};
 
@@ -88,7 +89,7 @@ struct PulledDocument<'a> {
     revision: &'a str,
     is_complete: bool,
     fetched_bytes: u64,
-    failures: &'a [Failure],
+    failures: Vec<FailureDocument<'a>>,
 }
 
 #[derive(Serialize)]
@@ -169,12 +170,20 @@ pub(in super::super) fn doctor(
 }
 
 fn repaired<'a>(repair: &'a Repair, fixed: Option<&'a FixResult>) -> RepairDocument<'a> {
-    let pulls = repair.pulls.iter().map(|pulled| PulledDocument {
-        repo: &pulled.pull.repo,
-        revision: &pulled.pull.revision,
-        is_complete: pulled.failures.is_empty(),
-        fetched_bytes: pulled.fetched_bytes,
-        failures: &pulled.failures,
+    let pulls = repair.pulls.iter().map(|pulled| {
+        let repo = pulled.pull.repo.to_string();
+        let subject = Subject {
+            repo: Some(&repo),
+            command: "pull",
+            call: None,
+        };
+        PulledDocument {
+            repo: &pulled.pull.repo,
+            revision: &pulled.pull.revision,
+            is_complete: pulled.failures.is_empty(),
+            fetched_bytes: pulled.fetched_bytes,
+            failures: told(&pulled.failures, subject),
+        }
     });
     RepairDocument {
         is_begun: repair.is_begun,
