@@ -296,7 +296,7 @@ impl Repo<'_> {
             };
             let advice = format!(
                 "`larder purge --unreferenced {}` moves that into the trash, from where it can be put \
-                 back; a repair leaves it, since a pull takes what it can use of it",
+                 back; a pull takes what it can use of it",
                 shell_word(&self.id.to_string())
             );
             found.push(removing(about(&unlisted), &blobs, what).step(PlanStep::ByHand { advice }));

@@ -341,9 +341,13 @@ fn why_left(finding: &Finding) -> Option<String> {
         .any(|step| matches!(step, PlanStep::Pull { .. }));
     if !finding.is_repaired() {
         let about = about();
-        return Some(format!(
-            "{about}; its bytes may be good, so a repair does not take it away"
-        ));
+        let mut steps = finding.plan.steps.iter();
+        let advice = steps.find_map(|step| match step {
+            PlanStep::ByHand { advice } => Some(advice),
+            _ => None,
+        });
+        let why = format!("{about}; its bytes may be good, so a repair does not take it away");
+        return Some(advice.map_or_else(|| why.clone(), |advice| format!("{why}: {advice}")));
     }
     // Somebody may have asked for no more.
     (finding.severity == Severity::Note && has_pull)

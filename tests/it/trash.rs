@@ -210,6 +210,9 @@ async fn a_model_goes_into_the_trash_and_comes_back_as_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn now_and_empty_free_the_bytes() {
     let home = stocked().await;
+    let own = folder(&home, MODEL).join(".larder/aside");
+    fs::create_dir_all(&own).unwrap();
+    fs::write(own.join("kept"), "what stood in the place of a pointer").unwrap();
     let done = home.run(&["purge", MODEL, "--now", "--yes"]);
     done.assert_code(0);
     assert!(done.stdout.contains("freed") && !done.stdout.contains("trash"));
@@ -333,6 +336,15 @@ async fn a_right_blob_that_nothing_leads_to_is_left_by_a_repair_and_goes_by_the_
     assert!(words.contains(&format!("`{call}`")), "{words}");
     let fixed = home.run(&["doctor", "--fix", "--yes"]);
     assert!(orphan.is_file(), "{}", fixed.stdout);
+    let left = fixed
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        left.contains("its bytes may be good") && left.contains(&call),
+        "{left}"
+    );
     let mut words: Vec<&str> = call.split(' ').skip(1).collect();
     let planned = home.run(&[&words[..], &["--dry-run"]].concat());
     assert!(

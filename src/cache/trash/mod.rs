@@ -25,10 +25,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub use self::back::Back;
-pub(super) use self::back::WasProven;
 pub use self::bin::Bin;
 pub use self::goes::{Going, Selection, going, put_aside};
 
+use self::back::WasProven;
 use self::bin::Taken;
 use self::entry::{Entry, PAYLOADS, State};
 use self::goes::entries;
