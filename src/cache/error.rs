@@ -5,7 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::domain::{Etag, RepoPath};
+use crate::domain::{Etag, RepoId, RepoPath};
 use crate::host;
 
 /// The result of everything in this room.
@@ -101,6 +101,14 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// Something that is no folder stands where one belongs.
+    #[error("`{}` stands in the place of a folder", other.display())]
+    NotAFolder {
+        /// The path to be created.
+        path: PathBuf,
+        /// What stands there.
+        other: PathBuf,
+    },
     /// A folder on the way is a symbolic link; it is not followed.
     #[error("`{}` is a link in the place of a folder", link.display())]
     SymlinkedParent {
@@ -116,6 +124,16 @@ pub enum Error {
         folder: PathBuf,
         /// The file in it.
         path: RepoPath,
+    },
+    /// A file of another repo stands where one is to be put into a local dir.
+    #[error("`{path}` in `{}` is a file of `{repo}`", folder.display())]
+    OfAnother {
+        /// The local dir.
+        folder: PathBuf,
+        /// The file in it.
+        path: RepoPath,
+        /// The repo that it was fetched from.
+        repo: RepoId,
     },
     /// A link stands where a file is to be put into a local dir.
     #[error("`{path}` in `{}` is a link", folder.display())]
@@ -139,7 +157,12 @@ impl Error {
     pub const fn is_about_place(&self) -> bool {
         matches!(
             self,
-            Self::NotOurs { .. } | Self::LinkInPlace { .. } | Self::SymlinkedParent { .. }
+            Self::NotOurs { .. }
+                | Self::OfAnother { .. }
+                | Self::LinkInPlace { .. }
+                | Self::SymlinkedParent { .. }
+                | Self::BlockedByFolder { .. }
+                | Self::NotAFolder { .. }
         )
     }
 

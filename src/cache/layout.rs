@@ -19,10 +19,18 @@ const HIDDEN: &str = ".cache/huggingface";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     root: PathBuf,
-    /// In a local dir, the file that each content is written as.
-    files: Option<Arc<HashMap<Etag, RepoPath>>>,
+    local: Option<Arc<Local>>,
     /// Whether it was asked for that a person's files there give way.
     is_forced: bool,
+}
+
+/// What is put into a local dir.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Local {
+    repo: RepoId,
+    commit: Commit,
+    /// The file that each content is written as.
+    files: HashMap<Etag, RepoPath>,
 }
 
 impl Layout {
@@ -31,17 +39,25 @@ impl Layout {
     pub const fn new(root: PathBuf) -> Self {
         Self {
             root,
-            files: None,
+            local: None,
             is_forced: false,
         }
     }
 
-    /// The layout of a local dir for contents that each are one of its files. `root` should come
-    /// from [`resolve_root`](super::resolve_root).
-    pub fn local(root: PathBuf, files: HashMap<Etag, RepoPath>) -> Self {
+    /// The layout of a local dir for contents of a commit that each are one of its files. `root`
+    /// should come from [`resolve_root`](super::resolve_root).
+    pub fn local(
+        root: PathBuf,
+        (repo, commit): (RepoId, Commit),
+        files: HashMap<Etag, RepoPath>,
+    ) -> Self {
         Self {
             root,
-            files: Some(Arc::new(files)),
+            local: Some(Arc::new(Local {
+                repo,
+                commit,
+                files,
+            })),
             is_forced: false,
         }
     }
@@ -59,23 +75,40 @@ impl Layout {
 
     /// Whether it is that of a local dir.
     pub const fn is_local(&self) -> bool {
-        self.files.is_some()
+        self.local.is_some()
+    }
+
+    /// Of what is put into a local dir: the repo and the commit.
+    pub(super) fn of(&self) -> Option<(&RepoId, &Commit)> {
+        let local = self.local.as_ref()?;
+        Some((&local.repo, &local.commit))
     }
 
     /// The same local dir, for one content as another file.
     #[must_use]
     pub fn for_file(&self, etag: Etag, path: RepoPath) -> Self {
-        Self::local(self.root.clone(), HashMap::from([(etag, path)])).replacing(self.is_forced)
+        let files = HashMap::from([(etag, path)]);
+        let local = self.local.as_ref().map(|local| {
+            Arc::new(Local {
+                repo: local.repo.clone(),
+                commit: local.commit,
+                files,
+            })
+        });
+        Self {
+            local,
+            ..self.clone()
+        }
     }
 
     /// The files of a local dir.
     pub(super) fn files(&self) -> impl Iterator<Item = (&Etag, &RepoPath)> {
-        self.files.iter().flat_map(|files| files.iter())
+        self.local.iter().flat_map(|local| local.files.iter())
     }
 
     /// In a local dir, the file that a content is written as.
     pub(super) fn file_of(&self, etag: &Etag) -> Option<&RepoPath> {
-        self.files.as_ref()?.get(etag)
+        self.local.as_ref()?.files.get(etag)
     }
 
     /// The cache folder, or the local dir.
@@ -155,6 +188,11 @@ impl Layout {
     /// In it, larder's own folder.
     pub(super) fn own_hidden(&self) -> PathBuf {
         self.hidden().join("larder")
+    }
+
+    /// In it, by commit, which repo that is of: Python's notes say only the commit.
+    pub(super) fn repo_notes(&self) -> PathBuf {
+        self.own_hidden().join("repos")
     }
 
     /// In a local dir, Python's note on a file.
@@ -362,7 +400,7 @@ mod tests {
     fn paths_in_a_local_dir_are_pythons() {
         let (repo, etag, commit) = (repo("org/m"), etag(b"x"), commit('a'));
         let files = HashMap::from([(etag, path("sub/tokenizer.json"))]);
-        let layout = Layout::local(PathBuf::from("/d"), files);
+        let layout = Layout::local(PathBuf::from("/d"), (repo.clone(), commit), files);
         let says = |path: PathBuf, expected: &str| assert_eq!(path, Path::new(expected));
         says(layout.blob(&repo, &etag), "/d/sub/tokenizer.json");
         says(layout.snapshot(&repo, &commit), "/d");

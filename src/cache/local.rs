@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -16,8 +16,9 @@ use super::blob::{self, Check, Verdict};
 use super::elsewhere::{Note, is_newer, read_note, short_hash};
 use super::promote::folder_of;
 use super::root::CACHEDIR_TAG;
+use super::sight::is_own_folder;
 use super::{Error, Layout, Result, durable};
-use crate::domain::{Commit, Etag, RepoPath};
+use crate::domain::{Commit, Etag, RepoId, RepoPath};
 use crate::host;
 
 /// What git is to leave out: everything in the hidden folder.
@@ -26,13 +27,24 @@ const GITIGNORE: &[u8] = b"*";
 /// A file may have changed so long after its note was begun, by whoever wrote both.
 const CHANGE_SLACK_S: f64 = 1.0;
 
+/// A line that names a repo is no longer.
+const REPO_BYTES: u64 = 512;
+
 /// What stands in the place of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Nothing.
     Absent,
     /// A file that was fetched as this content and, by its times, not touched since.
     Noted(Etag),
+    /// The same, as a file of another repo; only where that is known, and what is there was not
+    /// asked to give way.
+    OfAnother {
+        /// The content.
+        etag: Etag,
+        /// The repo.
+        repo: RepoId,
+    },
     /// A file of which there is no note, or that has changed since it was noted.
     Strange,
     /// A link; it is not followed.
@@ -63,7 +75,7 @@ impl Seen {
 /// Looks at the place of a file without following a link.
 ///
 /// # Errors
-/// [`Error::SymlinkedParent`], [`Error::Collision`] or [`Error::BlockedByFolder`] if there can be no
+/// [`Error::SymlinkedParent`], [`Error::NotAFolder`] or [`Error::BlockedByFolder`] if there can be no
 /// such file.
 pub fn standing(layout: &Layout, path: &RepoPath) -> Result<Standing> {
     let target = layout.root().join(path.as_str());
@@ -80,10 +92,53 @@ pub fn standing(layout: &Layout, path: &RepoPath) -> Result<Standing> {
     if found.is_dir() {
         return Err(Error::BlockedByFolder { path: target });
     }
-    Ok(match note_on(layout, path, &found) {
-        Some(note) => Standing::Noted(note.etag),
-        None => Standing::Strange,
+    let Some(note) = note_on(layout, path, &found) else {
+        return Ok(Standing::Strange);
+    };
+    let etag = note.etag;
+    Ok(match other_repo(layout, &note) {
+        Some(repo) if !layout.is_forced() => Standing::OfAnother { etag, repo },
+        Some(_) | None => Standing::Noted(etag),
     })
+}
+
+/// The repo that a noted file is of, if that is another than the layout's.
+fn other_repo(layout: &Layout, note: &Note) -> Option<RepoId> {
+    let (own, at) = layout.of()?;
+    // One commit under two names is one repo that was renamed.
+    let commit = note.commit.filter(|commit| commit != at)?;
+    let repo = repo_of(layout.root(), &commit)?;
+    // The Hub tells no letter case apart.
+    let is_own = repo.kind() == own.kind() && repo.name().eq_ignore_ascii_case(own.name());
+    (!is_own).then_some(repo)
+}
+
+/// The commits that larder fetched of into a local dir.
+pub(super) fn fetched_commits(folder: &Path) -> Vec<Commit> {
+    let layout = Layout::new(folder.to_owned());
+    let folders = [layout.own_hidden(), layout.repo_notes()];
+    if !folders.iter().all(|folder| is_own_folder(folder)) {
+        return Vec::new();
+    }
+    let entries = host::read_dir(&layout.repo_notes());
+    let names = entries.into_iter().flatten().flatten();
+    names
+        .filter_map(|entry| Commit::new(entry.file_name().to_str()?).ok())
+        .collect()
+}
+
+/// The repo that a commit in a local dir is of, if larder fetched of it.
+pub(super) fn repo_of(folder: &Path, commit: &Commit) -> Option<RepoId> {
+    let layout = Layout::new(folder.to_owned());
+    let place = layout.repo_notes().join(commit.to_string());
+    let folders = [layout.own_hidden(), layout.repo_notes()];
+    if !folders.iter().all(|folder| is_own_folder(folder)) {
+        return None;
+    }
+    let mut text = String::new();
+    let file = host::open_itself(&place).ok()?;
+    file.take(REPO_BYTES).read_to_string(&mut text).ok()?;
+    RepoId::from_folder(text.trim_end())
 }
 
 /// The same, for who is about to replace it. A move or a copy may bring a file an old time along; the
@@ -93,8 +148,9 @@ pub fn standing(layout: &Layout, path: &RepoPath) -> Result<Standing> {
 /// As [`standing`].
 pub fn judge(layout: &Layout, path: &RepoPath) -> Result<Standing> {
     let standing = standing(layout, path)?;
-    if !matches!(standing, Standing::Noted(_)) {
-        return Ok(standing);
+    match standing {
+        Standing::Noted(_) | Standing::OfAnother { .. } => {}
+        Standing::Absent | Standing::Strange | Standing::Link => return Ok(standing),
     }
     let target = layout.root().join(path.as_str());
     let Some(found) = look(&target)? else {
@@ -109,7 +165,8 @@ pub fn judge(layout: &Layout, path: &RepoPath) -> Result<Standing> {
 /// What a file that is about to get its name in a local dir takes that name from, if anything.
 ///
 /// # Errors
-/// [`Error::NotOurs`], [`Error::LinkInPlace`], and as [`standing`], if it must not.
+/// [`Error::NotOurs`], [`Error::OfAnother`], [`Error::LinkInPlace`], and as [`standing`], if it must
+/// not.
 pub(super) fn giving_way(layout: &Layout, etag: &Etag) -> Result<Option<Seen>> {
     let Some(path) = layout.file_of(etag) else {
         return Ok(None);
@@ -117,20 +174,18 @@ pub(super) fn giving_way(layout: &Layout, etag: &Etag) -> Result<Option<Seen>> {
     let target = layout.root().join(path.as_str());
     let before = look(&target)?;
     let (folder, path) = (layout.root().to_owned(), path.clone());
-    match judge(layout, &path)? {
+    let refused = match judge(layout, &path)? {
         Standing::Link => return Err(Error::LinkInPlace { folder, path }),
-        // The same bytes may take its place.
-        Standing::Strange
-            if !layout.is_forced()
-                && !before
-                    .as_ref()
-                    .is_some_and(|found| holds(&target, found, etag)) =>
-        {
-            return Err(Error::NotOurs { folder, path });
-        }
-        Standing::Strange | Standing::Absent | Standing::Noted(_) => {}
+        Standing::Strange if !layout.is_forced() => Some(Error::NotOurs { folder, path }),
+        Standing::OfAnother { repo, .. } => Some(Error::OfAnother { folder, path, repo }),
+        Standing::Strange | Standing::Absent | Standing::Noted(_) => None,
+    };
+    // The same bytes may take its place.
+    let is_same = |found: &Metadata| holds(&target, found, etag);
+    match refused {
+        Some(error) if !before.as_ref().is_some_and(is_same) => Err(error),
+        Some(_) | None => Ok(before.as_ref().map(Seen::of)),
     }
-    Ok(before.as_ref().map(Seen::of))
 }
 
 /// Whether there is still what [`giving_way`] saw; nobody judged anything else. One that is kept got
@@ -272,7 +327,8 @@ pub(super) fn prepare(layout: &Layout) -> Result<()> {
     }
     fs::create_dir_all(root).map_err(Error::at("create", root))?;
     let scratch = layout.own_hidden();
-    let mut folders = BTreeSet::from([layout.notes(), layout.aside_folder()]);
+    let mut folders =
+        BTreeSet::from([layout.notes(), layout.aside_folder(), layout.repo_notes()]);
     for (_, path) in layout.files() {
         folders.insert(folder_of(&root.join(path.as_str())).to_owned());
         folders.insert(folder_of(&layout.note(path)).to_owned());
@@ -286,6 +342,13 @@ pub(super) fn prepare(layout: &Layout) -> Result<()> {
         let target = layout.hidden().join(name);
         if look(&target)?.is_none() {
             durable::write_whole(&scratch, &target, bytes)?;
+        }
+    }
+    if let Some((repo, commit)) = layout.of() {
+        let note = layout.repo_notes().join(commit.to_string());
+        let text = format!("{}\n", repo.folder());
+        if fs::read(&note).ok().as_deref() != Some(text.as_bytes()) {
+            durable::write_whole(&scratch, &note, text.as_bytes())?;
         }
     }
     Ok(())
@@ -330,7 +393,7 @@ fn require_folder(folder: &Path, path: &Path) -> Result<bool> {
             path: path.to_owned(),
             link: folder.to_owned(),
         }),
-        Some(found) if !found.is_dir() => Err(Error::Collision {
+        Some(found) if !found.is_dir() => Err(Error::NotAFolder {
             path: path.to_owned(),
             other: folder.to_owned(),
         }),

@@ -15,7 +15,8 @@ fn local(files: &[(&str, &[u8])]) -> (fixture::Folder, Layout) {
         .iter()
         .map(|(name, bytes)| (etag(bytes), path(name)))
         .collect();
-    (dir, Layout::local(cache.root().join("dir"), files))
+    let of = (repo("org/m"), commit('a'));
+    (dir, Layout::local(cache.root().join("dir"), of, files))
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! **Law**: every command named here exists, every code has its words; the matches are exhaustive.
 
-use super::args::call_of;
-use crate::domain::{Failure, FailureCode, Finding, PlanStep, Remedy, shell_word};
+use super::args::{call_of, parse_repo};
+use crate::domain::{Failure, FailureCode, Finding, Obstacle, PlanStep, Remedy, shell_word};
 use crate::store::{duration, size};
 
 const TOKENS: &str = "https://huggingface.co/settings/tokens";
@@ -138,14 +138,38 @@ fn advice(failure: &Failure, subject: Subject<'_>) -> String {
 
 /// The guide for what a pull was for. The flags that say where are those of the pull.
 fn guide_call(repo: &str, pull: Option<&str>) -> String {
-    let flags = ["--revision", "--cache-dir", "--endpoint"];
-    let words: Vec<&str> = pull.unwrap_or_default().split(' ').collect();
-    let kept = words.windows(2).filter(|pair| flags.contains(&pair[0]));
-    let kept: Vec<String> = kept.map(|pair| pair.join(" ")).collect();
-    std::iter::once(format!("larder guide {repo}"))
-        .chain(kept)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let pull = pull.unwrap_or_default();
+    with_flags_of(pull, format!("larder guide {repo}"))
+}
+
+/// A call, with the flags of another that say which revision, where to and where from.
+fn with_flags_of(other: &str, call: String) -> String {
+    let flags = ["--revision", "--local-dir", "--cache-dir", "--endpoint"];
+    let words = shell_words(other);
+    let mut call = vec![call];
+    // `ORG/NAME@REVISION`, or a link.
+    let reference = words.get(2).and_then(|typed| {
+        let typed = typed.trim_matches('\'');
+        parse_repo(typed).ok()
+    });
+    if let Some(revision) = reference.and_then(|reference| reference.revision) {
+        call.push(format!("--revision {}", shell_word(revision.as_str())));
+    }
+    for pair in words.windows(2).filter(|pair| flags.contains(&pair[0])) {
+        call.push(pair.join(" "));
+    }
+    call.join(" ")
+}
+
+/// The words of a call as [`shell_word`] writes them, with their quotes.
+fn shell_words(call: &str) -> Vec<&str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let split = |c: char| {
+        is_quoted ^= c == '\'' && !is_escaped;
+        is_escaped = c == '\\' && !is_quoted;
+        c == ' ' && !is_quoted
+    };
+    call.split(split).collect()
 }
 
 /// The pull of what a call was about. Only a pull can take what MLX does not read.
@@ -236,22 +260,37 @@ fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
             };
             format!(
                 "{space}free some (`larder trash` shows what purges moved away, `larder trash empty` \
-                 frees that), or use another disk with `--cache-dir DIR`"
+                 frees that), or use another disk with `{}`",
+                other_place(&again).1
             )
         }
-        Remedy::FixPermissions if failure.code == FailureCode::NotWritable => {
-            "connect the volume, or correct owner and mode of the place named above; or use another cache with `--cache-dir DIR`"
-                .to_owned()
-        }
         Remedy::FixPermissions => {
-            "correct owner and mode of the place named above, or use another cache with `--cache-dir DIR`"
-                .to_owned()
+            let (what, flag) = other_place(&again);
+            let volume = if failure.code == FailureCode::NotWritable {
+                "connect the volume, or "
+            } else {
+                ""
+            };
+            let then = if volume.is_empty() { ", or" } else { "; or" };
+            format!(
+                "{volume}correct owner and mode of the place named above{then} use another {what} \
+                 with `{flag}`"
+            )
         }
         // Only a pull leaves anything out.
         Remedy::ExcludeFile => format!(
             "leave it out: `{} --exclude GLOB`",
             pull_call(&again, repo)
         ),
+        Remedy::ClearWay => match &failure.obstacle {
+            Some(Obstacle::Thing { path }) => {
+                format!("move `{path}` out of the way, then run `{again}`")
+            }
+            Some(Obstacle::Files { .. }) | None => {
+                format!("move what is there out of the way, then run `{again}`")
+            }
+        },
+        Remedy::Replace => replace(failure, repo, &again),
         Remedy::TryAgainLater => {
             format!("nothing wrong was kept; run `{again}` later, or ask another `--endpoint URL`")
         }
@@ -264,6 +303,36 @@ fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
         Remedy::Resume => format!("`{again}` goes on where it stopped"),
         Remedy::ReportBug => format!(
             "please report it with what `larder report` puts together; `{again} -vv` says more, and nothing unproven was kept"
+        ),
+    }
+}
+
+/// Where a call can lead in the place of where it did.
+fn other_place(again: &str) -> (&'static str, &'static str) {
+    if again.contains(" --local-dir ") {
+        ("folder", "--local-dir DIR")
+    } else {
+        ("cache", "--cache-dir DIR")
+    }
+}
+
+/// How a file in a folder gives way.
+fn replace(failure: &Failure, repo: &str, again: &str) -> String {
+    let file = match &failure.obstacle {
+        Some(Obstacle::Files { file, .. }) => file.as_deref(),
+        Some(Obstacle::Thing { .. }) | None => None,
+    };
+    match file {
+        Some(file) => {
+            let call = format!("larder pull {} {} --force", shell_word(repo), shell_word(file));
+            let forced = with_flags_of(again, call);
+            format!(
+                "move it elsewhere and run `{again}`; or run `{forced}`: then it is replaced, and \
+                 the old one kept in `.cache/huggingface/larder/aside`"
+            )
+        }
+        None => format!(
+            "choose another folder for `{repo}`; or run `{again} --force`: then they are replaced"
         ),
     }
 }
@@ -322,12 +391,6 @@ fn right_call(failure: &Failure, subject: Subject<'_>, repo: &str, again: &str) 
         }
         (FailureCode::Refused, "purge") => {
             format!("look at it with `{again} --dry-run`, then say `{again} --yes`")
-        }
-        (FailureCode::Refused, "pull") if again.contains("--local-dir") && failure.url.is_none() => {
-            format!(
-                "move it elsewhere and run `{again}`; or name it and add `--force`: then it is \
-                 replaced, and the old one kept in `.cache/huggingface/larder/aside`"
-            )
         }
         (FailureCode::Refused, "doctor") => {
             let fix = if again.contains("--fix") { "" } else { " --fix" };

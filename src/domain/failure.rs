@@ -345,12 +345,33 @@ pub enum Remedy {
     FixPermissions,
     /// Leave the offending file out.
     ExcludeFile,
+    /// Move away what stands in the place of a file or a folder.
+    ClearWay,
+    /// Move a file in a folder away, or ask for it to be replaced.
+    Replace,
     /// Bytes from this source do not match what the Hub promised: try again, or another source.
     TryAgainLater,
     /// Run the same command again: it resumes.
     Resume,
     /// A bug in larder.
     ReportBug,
+}
+
+/// What stands in a file's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Files that are replaced if that is asked for. Sanitised.
+    Files {
+        /// The folder that is pulled into.
+        folder: String,
+        /// The file; `None` if it is about all that a pull would replace.
+        file: Option<String>,
+    },
+    /// What nothing replaces: a link, a folder, a file in the place of a folder. Sanitised.
+    Thing {
+        /// Its path.
+        path: String,
+    },
 }
 
 /// Why something failed, told in a form that every face can show.
@@ -377,6 +398,9 @@ pub struct Failure {
     /// When the server said to come back, in milliseconds from the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// What stands in the way; the faces say what to do about it.
+    #[serde(skip)]
+    pub obstacle: Option<Obstacle>,
 }
 
 impl Failure {
@@ -391,6 +415,7 @@ impl Failure {
             needed_bytes: None,
             free_bytes: None,
             retry_after_ms: None,
+            obstacle: None,
         }
     }
 
@@ -446,8 +471,20 @@ impl Failure {
         self
     }
 
+    /// Says what stands in the way.
+    #[must_use]
+    pub fn blocked_by(mut self, obstacle: Obstacle) -> Self {
+        self.obstacle = Some(obstacle);
+        self
+    }
+
     /// What to do about it.
     pub const fn help(&self) -> Remedy {
+        match self.obstacle {
+            Some(Obstacle::Files { .. }) => return Remedy::Replace,
+            Some(Obstacle::Thing { .. }) => return Remedy::ClearWay,
+            None => {}
+        }
         match self.code {
             FailureCode::Usage | FailureCode::Refused | FailureCode::ReadOnly => Remedy::FixCall,
             FailureCode::NoWeights => Remedy::FetchAll,

@@ -29,7 +29,7 @@ pub use event::{
     Event, FileId, Healing, HealingKind, JobId, LockWait, Origin, OtherProgress, OtherPull,
     Outcome, PlannedFile, PullPlan, PullResult, RefMove, RetryIn, Stamped,
 };
-pub use failure::{Failure, FailureCode, Remedy, exit_code};
+pub use failure::{Failure, FailureCode, Obstacle, Remedy, exit_code};
 pub use file::{Etag, NameError, RemoteFile, RepoPath, Want};
 pub use finding::{Change, Evidence, Finding, Plan, PlanStep, Rule, Severity, lost_name};
 pub use guide::{Guide, GuideFile, GuideRequest};

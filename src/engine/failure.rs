@@ -4,9 +4,9 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use super::emit::millis;
-use super::local::{is_link, is_strange};
+use super::local::{is_link, is_of_another, is_strange};
 use crate::cache;
-use crate::domain::{Failure, FailureCode};
+use crate::domain::{Failure, FailureCode, Obstacle, sanitize};
 use crate::hub::{self, TransportKind};
 
 /// A failure from the wire.
@@ -264,15 +264,22 @@ pub(super) fn from_cache(error: cache::Error) -> Failure {
             Failure::new(FailureCode::NameCollision, summary).at_path(shown(&reference))
         }
         Error::BlockedByFolder { path } => Failure::new(FailureCode::NotWritable, summary)
-            .because("it is not empty, so it was left alone; move it away")
-            .at_path(shown(&path)),
+            .because("larder takes no folder away")
+            .at_path(shown(&path))
+            .blocked_by(thing(&path)),
+        Error::NotAFolder { path, other } => Failure::new(FailureCode::NameCollision, summary)
+            .because("larder takes nothing away that it did not put there")
+            .at_path(shown(&path))
+            .blocked_by(thing(&other)),
         Error::Collision { path, .. } => {
             Failure::new(FailureCode::NameCollision, summary).at_path(shown(&path))
         }
-        Error::SymlinkedParent { path, .. } => Failure::new(FailureCode::UnsafePath, summary)
-            .because("a link is not followed there; take the link away")
-            .at_path(shown(&path)),
+        Error::SymlinkedParent { path, link } => Failure::new(FailureCode::UnsafePath, summary)
+            .because("a link is not followed there")
+            .at_path(shown(&path))
+            .blocked_by(thing(&link)),
         Error::NotOurs { folder, path } => is_strange(&folder, &path),
+        Error::OfAnother { folder, path, repo } => is_of_another(&folder, &[path], &repo),
         Error::LinkInPlace { folder, path } => is_link(&folder, &path),
         Error::Unsteady { path } => {
             Failure::new(FailureCode::LockBusy, summary).at_path(shown(&path))
@@ -282,4 +289,10 @@ pub(super) fn from_cache(error: cache::Error) -> Failure {
 
 fn shown(path: &std::path::Path) -> String {
     path.display().to_string()
+}
+
+/// What nothing of ours takes away.
+pub(super) fn thing(path: &std::path::Path) -> Obstacle {
+    let path = sanitize(&path.to_string_lossy());
+    Obstacle::Thing { path }
 }

@@ -8,7 +8,7 @@
 //! **Law**: no file is replaced that was edited, unless that was asked for, and then it is kept; a
 //! note is written only under the file's lock and about bytes that are proven.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::attempt::{Attempt, Done};
-use super::failure::from_cache;
+use super::failure::{from_cache, thing};
 use super::job::{Halt, Job, blocking, or_stop};
 use super::lock_wait::LOCK_POLL;
 use super::memory::Memory;
@@ -27,8 +27,8 @@ use crate::cache::{
 };
 use crate::config::Config;
 use crate::domain::{
-    Etag, Event, Failure, FailureCode, PlannedFile, PullPlan, PullResult, RefMove, RemoteFile,
-    RepoId, RepoPath, sanitize,
+    Commit, Etag, Event, Failure, FailureCode, Obstacle, PlannedFile, PullPlan, PullResult, RefMove,
+    RemoteFile, RepoId, RepoPath, sanitize,
 };
 use crate::ledger::Stamp;
 
@@ -47,8 +47,13 @@ pub(super) fn neighbours(config: &Config, layout: &Layout, repo: &RepoId) -> Nei
     )
 }
 
-/// The layout of a local dir for these files, if it can take them. Never writes.
-pub(super) fn layout(dir: &Path, hub: &Layout, selected: &[RemoteFile]) -> Result<Layout, Failure> {
+/// The layout of a local dir for these files of a commit, if it can take them. Never writes.
+pub(super) fn layout(
+    (dir, is_forced): (&Path, bool),
+    hub: &Layout,
+    of: (RepoId, Commit),
+    selected: &[RemoteFile],
+) -> Result<Layout, Failure> {
     let root = resolve(dir, "folder")?;
     let shown = sanitize(&root.to_string_lossy());
     if root.exists() && !root.is_dir() {
@@ -70,16 +75,28 @@ pub(super) fn layout(dir: &Path, hub: &Layout, selected: &[RemoteFile]) -> Resul
     for file in selected {
         files.entry(file.etag).or_insert_with(|| file.path.clone());
     }
-    let layout = Layout::local(root, files);
+    let layout = Layout::local(root, of, files).replacing(is_forced);
+    let mut others: BTreeMap<RepoId, Vec<RepoPath>> = BTreeMap::new();
     for file in selected {
         match cache::standing(&layout, &file.path) {
             Ok(Standing::Link) => return Err(is_link(layout.root(), &file.path)),
-            Ok(Standing::Absent | Standing::Noted(_) | Standing::Strange) => {}
+            Ok(Standing::OfAnother { etag, repo }) if etag != file.etag => {
+                others.entry(repo).or_default().push(file.path.clone());
+            }
+            Ok(
+                Standing::Absent
+                | Standing::Noted(_)
+                | Standing::OfAnother { .. }
+                | Standing::Strange,
+            ) => {}
             // A name that is too long is told with the others.
             Err(error) => return Err(from_cache(error)),
         }
     }
-    Ok(layout)
+    match others.iter().next() {
+        Some((repo, paths)) => Err(is_of_another(layout.root(), paths, repo)),
+        None => Ok(layout),
+    }
 }
 
 /// The Hub cache that a folder is in, in words: the configured one, by whatever name it is reached, or
@@ -121,6 +138,7 @@ pub(super) fn bytes_of_copies(layout: &Layout, files: &[PlannedFile]) -> u64 {
 }
 
 pub(super) fn is_link(folder: &Path, path: &RepoPath) -> Failure {
+    let place = folder.join(path.as_str());
     let folder = sanitize(&folder.to_string_lossy());
     Failure::new(
         FailureCode::Refused,
@@ -128,16 +146,36 @@ pub(super) fn is_link(folder: &Path, path: &RepoPath) -> Failure {
     )
     .because("larder neither follows a link out of the folder nor takes one away")
     .at_path(path.as_str())
+    .blocked_by(thing(&place))
 }
 
 pub(super) fn is_strange(folder: &Path, path: &RepoPath) -> Failure {
     let folder = sanitize(&folder.to_string_lossy());
+    let file = Some(sanitize(path.as_str()));
     Failure::new(
         FailureCode::Refused,
         format!("`{path}` in `{folder}` is not what the Hub has, and was left alone"),
     )
     .because("it was changed after it was fetched, or it was there before")
     .at_path(path.as_str())
+    .blocked_by(Obstacle::Files { folder, file })
+}
+
+/// Files of another repo that a pull would replace.
+pub(super) fn is_of_another(folder: &Path, paths: &[RepoPath], other: &RepoId) -> Failure {
+    let folder = sanitize(&folder.to_string_lossy());
+    let first = paths.first().map_or("", RepoPath::as_str);
+    let what = match paths.len() {
+        0 | 1 => format!("`{first}` in `{folder}` is a file"),
+        all => format!("{all} files in `{folder}` (`{first}` first) are files"),
+    };
+    Failure::new(
+        FailureCode::Refused,
+        format!("{what} of `{other}`, and this pull would replace {}", if paths.len() > 1 { "them" } else { "it" }),
+    )
+    .because(format!("larder fetched `{other}` into this folder before"))
+    .at_path(first)
+    .blocked_by(Obstacle::Files { folder, file: None })
 }
 
 /// Makes a pull's end known: the listing, where every file of it is there.
@@ -208,6 +246,11 @@ impl Attempt<'_> {
             .map_err(Halt::of_cache)?;
         match found {
             Standing::Noted(etag) if etag == self.remote.etag => {}
+            Standing::OfAnother { etag, .. } if etag == self.remote.etag => {}
+            Standing::OfAnother { repo, .. } => {
+                let paths = std::slice::from_ref(&self.remote.path);
+                return Err(is_of_another(self.job.layout.root(), paths, &repo).into());
+            }
             // Nothing of it is of use for this one, and nothing about it is wrong.
             Standing::Noted(_) | Standing::Absent => {
                 self.wrong = None;
@@ -406,6 +449,14 @@ impl File {
     fn may_be_replaced(&self) -> cache::Result<bool> {
         Ok(match cache::judge(&self.layout, &self.path)? {
             Standing::Absent | Standing::Noted(_) => true,
+            Standing::OfAnother { etag, .. } if etag == self.etag => true,
+            Standing::OfAnother { repo, .. } => {
+                return Err(cache::Error::OfAnother {
+                    folder: self.layout.root().to_owned(),
+                    path: self.path.clone(),
+                    repo,
+                });
+            }
             Standing::Strange => self.layout.is_forced(),
             Standing::Link => false,
         })

@@ -43,7 +43,8 @@ pub(super) struct Diary {
     /// The blobs' real folder.
     folder: PathBuf,
     known: HashMap<String, Known>,
-    learned: Mutex<Vec<Proven>>,
+    /// What was proven since, by path: the last proof of a file counts.
+    learned: Mutex<HashMap<String, Proven>>,
     retries: AtomicU32,
 }
 
@@ -200,7 +201,7 @@ impl Memory {
     pub(super) fn keep(&self, diary: &Diary, now: SystemTime) {
         let learned =
             std::mem::take(&mut *diary.learned.lock().unwrap_or_else(PoisonError::into_inner));
-        self.keep_proven(learned, now);
+        self.keep_proven(learned.into_values().collect(), now);
     }
 
     /// Whether a file's last change was long enough before `now`, when its bytes began to be read,
@@ -425,10 +426,11 @@ impl Diary {
     /// The same, or whether this pull itself has proven it.
     pub(super) fn vouches(&self, path: &Path, stamp: &Stamp, etag: &Etag) -> bool {
         let has_learned = || {
-            let key = self.key(path);
-            let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-            learned.iter().rev().any(|proven| {
-                Some(&proven.path) == key.as_ref() && proven.stamp == *stamp && proven.etag == *etag
+            self.key(path).is_some_and(|key| {
+                let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+                learned
+                    .get(&key)
+                    .is_some_and(|proven| proven.stamp == *stamp && proven.etag == *etag)
             })
         };
         self.knows(path, stamp, etag) || has_learned()
@@ -451,14 +453,14 @@ impl Diary {
             return;
         };
         let proven = Proven {
-            path,
+            path: path.clone(),
             stamp,
             etag: *etag,
         };
         self.learned
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(proven);
+            .insert(path, proven);
     }
 
     /// What the ledger calls a blob; `None` for one that is a link to somewhere else.

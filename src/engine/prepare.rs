@@ -90,8 +90,8 @@ pub(super) async fn prepare(
     let layout = match &request.local_dir {
         Some(dir) => {
             let (dir, selected, force) = (dir.clone(), selected.clone(), request.force);
-            let found = blocking(move || local::layout(&dir, &layout, &selected)).await??;
-            found.replacing(force)
+            let of = (listed.repo.clone(), listed.commit);
+            blocking(move || local::layout((&dir, force), &layout, of, &selected)).await??
         }
         None => layout,
     };

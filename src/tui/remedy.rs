@@ -7,7 +7,7 @@
 
 use super::action::Action;
 use super::keymap::Keymap;
-use crate::domain::{Failure, FailureCode, Remedy};
+use crate::domain::{Failure, FailureCode, Obstacle, Remedy, shell_word};
 use crate::store::{duration, size};
 
 const TOKENS: &str = "https://huggingface.co/settings/tokens";
@@ -112,6 +112,22 @@ fn first_next(failure: &Failure, repo: &str, keymap: &Keymap, is_plan: bool) -> 
             format!("correct owner and mode of the place named above, then press {retry}")
         }
         Remedy::ExcludeFile => format!("leave it out: `:pull {repo} --exclude GLOB`"),
+        Remedy::ClearWay | Remedy::Replace => match &failure.obstacle {
+            Some(Obstacle::Thing { path }) => {
+                format!("move `{path}` out of the way, then press {retry}")
+            }
+            Some(Obstacle::Files { folder, file }) => {
+                let folder = shell_word(folder);
+                let file = file.as_ref().map_or_else(String::new, |file| {
+                    format!(" {}", shell_word(file))
+                });
+                format!(
+                    "move it elsewhere, then press {retry}; or have it replaced: `larder pull \
+                     {repo}{file} --force --local-dir {folder}`"
+                )
+            }
+            None => format!("move what is there out of the way, then press {retry}"),
+        },
         Remedy::TryAgainLater => {
             format!("nothing wrong was kept; press {retry} later, or use another `--endpoint URL`")
         }

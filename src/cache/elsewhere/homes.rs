@@ -2,10 +2,13 @@
 //!
 //! Never enters a link or a hidden folder, and never goes deeper or wider than its bounds.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::discover::{Spot, has_notes, notes_of};
+use super::note::Notes;
+use crate::cache::local;
 use crate::domain::{CacheKind, RepoId, RepoKind};
 use crate::host;
 
@@ -23,6 +26,8 @@ const UNNAMED: &str = "unnamed";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cache) struct Home {
     pub(in crate::cache) repo: RepoId,
+    /// Whether larder fetched it as that; else it is called so by its folders.
+    pub(in crate::cache) is_repo_known: bool,
     pub(in crate::cache) kind: CacheKind,
     pub(in crate::cache) folder: PathBuf,
 }
@@ -137,11 +142,29 @@ pub(super) fn is_gguf(name: &str) -> bool {
 }
 
 fn home(kind: CacheKind, place: &Path, folder: &Path) -> Option<Home> {
+    let known = known_repo(kind, folder);
     Some(Home {
-        repo: repo_of(place, folder)?,
+        is_repo_known: known.is_some(),
+        repo: known.or_else(|| repo_of(place, folder))?,
         kind,
         folder: folder.to_owned(),
     })
+}
+
+/// The repo that larder fetched into a folder; of several, that of most of its files.
+pub(super) fn known_repo(kind: CacheKind, folder: &Path) -> Option<RepoId> {
+    if kind != CacheKind::LocalDir {
+        return None;
+    }
+    let commits = local::fetched_commits(folder);
+    let repos: BTreeSet<RepoId> = commits
+        .iter()
+        .filter_map(|commit| local::repo_of(folder, commit))
+        .collect();
+    if repos.len() > 1 {
+        return local::repo_of(folder, &Notes::of(folder).commit()?);
+    }
+    repos.into_iter().next()
 }
 
 /// What a model is called by its folders: the last two below the place, else its own name.

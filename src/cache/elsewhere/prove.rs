@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::Elsewhere;
 use super::folder::Sketch;
-use super::homes::Home;
+use super::homes::{Home, known_repo};
 use crate::cache::inspection::{ContentId, Inspected, is_about_bytes};
 use crate::cache::{Inspection, Judge, Layout, inspect, repos};
 use crate::domain::{RepoId, Rule, Severity, sanitize};
@@ -86,6 +86,7 @@ fn inspection(sketch: &Sketch) -> Inspection {
     let files = files.collect();
     let home = Home {
         repo: sketch.model.repo.clone(),
+        is_repo_known: known_repo(sketch.model.cache, folder).is_some(),
         kind: sketch.model.cache,
         folder: folder.to_owned(),
     };

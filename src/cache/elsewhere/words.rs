@@ -9,7 +9,7 @@ use humansize::{DECIMAL, format_size};
 use super::homes::Home;
 use super::unfinished::Unfinished;
 use crate::cache::diagnosis::cause;
-use crate::domain::{CacheKind, Finding, PlanStep, Rule, sanitize};
+use crate::domain::{CacheKind, Finding, PlanStep, Rule, sanitize, shell_word};
 
 /// Two loads of one model at once, as hub.md 3.3 has it.
 pub(super) const RACED: &str = "two loads raced, swift-transformers 0.1.21–1.1.9: the second one \
@@ -71,10 +71,21 @@ impl Home {
                  download the model again; or `larder pull {repo}` for programs that read the Hub \
                  cache"
             ),
-            CacheKind::LocalDir => format!(
-                "`larder pull REPO '{file}' --local-dir '{folder}'`, with the repo that the folder was \
-                 downloaded from"
-            ),
+            CacheKind::LocalDir => {
+                let file = match file.as_str() {
+                    "" => String::new(),
+                    file => format!(" {}", shell_word(file)),
+                };
+                let folder = shell_word(&folder);
+                if self.is_repo_known {
+                    format!("`larder pull {repo}{file} --local-dir {folder}`")
+                } else {
+                    format!(
+                        "`larder pull REPO{file} --local-dir {folder}`, with the repo that the \
+                         folder was downloaded from"
+                    )
+                }
+            }
             CacheKind::Hub
             | CacheKind::LmStudio
             | CacheKind::MlxCache
