@@ -218,7 +218,7 @@ impl Layout {
     }
 
     /// In a local dir, where files are kept that stood in the place of right ones.
-    pub(super) fn aside_folder(&self) -> PathBuf {
+    pub fn aside_folder(&self) -> PathBuf {
         self.own_hidden().join("aside")
     }
 

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use humansize::{DECIMAL, format_size};
+
 use super::attempt::{Attempt, Done};
 use super::failure::{from_cache, thing};
 use super::job::{Halt, Job, blocking, or_stop};
@@ -23,7 +25,7 @@ use super::memory::Memory;
 use super::prepare::resolve;
 use super::publish::Publication;
 use crate::cache::{
-    self, BlobLock, Check, Layout, LockAttempt, Neighbours, Seen, Sharing, Standing, Tree, Verdict,
+    self, BlobLock, Check, Kept, Layout, LockAttempt, Neighbours, Seen, Sharing, Standing, Tree, Verdict,
 };
 use crate::config::Config;
 use crate::domain::{
@@ -208,6 +210,54 @@ pub(super) async fn publish(
         fetched_bytes: job.fetched_bytes.load(Ordering::Relaxed),
         is_verified,
     })
+}
+
+/// Frees what the folder has kept for too long of files that were replaced.
+pub(super) async fn free_kept(job: &Arc<Job>) {
+    let (layout, now) = (job.layout.clone(), job.emitter.now());
+    let days = job.config.trash.days;
+    let after = Duration::from_hours(24 * u64::from(days));
+    match blocking(move || cache::free_kept(&layout, after, now)).await {
+        Ok(Ok(Kept { files: 0, .. })) => {}
+        Ok(Ok(freed)) => {
+            let note = format!(
+                "{} in `{}` freed: replaced {days} days ago or before",
+                told(freed, "was", "were"),
+                aside(&job.layout)
+            );
+            job.emitter.fact(Event::Noted { note }).await;
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "files that were kept aside stay"),
+        Err(failure) => tracing::warn!(%failure, "files that were kept aside stay"),
+    }
+}
+
+/// Says what the folder keeps of files that were replaced.
+pub(super) async fn tell_kept(job: &Arc<Job>) {
+    let layout = job.layout.clone();
+    let kept = blocking(move || cache::kept(&layout)).await;
+    let Some(kept) = kept.ok().filter(|kept| kept.files > 0) else {
+        return;
+    };
+    let note = format!(
+        "{} kept in `{}`; a pull into this folder frees what was replaced {} days before",
+        told(kept, "that was replaced is", "that were replaced are"),
+        aside(&job.layout),
+        job.config.trash.days
+    );
+    job.emitter.fact(Event::Noted { note }).await;
+}
+
+fn told(kept: Kept, one: &str, many: &str) -> String {
+    let size = format_size(kept.bytes, DECIMAL);
+    match kept.files {
+        1 => format!("a file of {size} {one}"),
+        files => format!("{files} files of {size} {many}"),
+    }
+}
+
+fn aside(layout: &Layout) -> String {
+    sanitize(&layout.aside_folder().to_string_lossy())
 }
 
 /// What came of a look at one file under its lock.

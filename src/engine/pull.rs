@@ -302,7 +302,9 @@ async fn fetch(
     )
     .await;
     sweep(&job).await;
-    if !layout.is_local() {
+    if layout.is_local() {
+        local::free_kept(&job).await;
+    } else {
         keep_open(&job, request).await;
     }
     let mut board = Board::new(&plan.files, &selected);
@@ -337,6 +339,9 @@ async fn fetch(
             Settled::Cancelled => Outcome::Cancelled,
         };
         keeper.end().await;
+        if job.layout.is_local() {
+            local::tell_kept(&job).await;
+        }
         let is_over = matches!(outcome, Outcome::Complete(_));
         if is_listed_afresh {
             // Also of a pull that failed: the guide to fetching by hand rests on it.

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use super::attempt::{Attempt, Done};
 use super::job::{Halt, blocking};
-use super::memory::Memory;
+use super::memory::{Memory, Verdicts};
 use super::offers::Source;
 use crate::cache::{self, BlobLock, Check, LinkMode, Pointer, Promoted, Sharing, Verdict};
-use crate::domain::{Event, HealingKind, Origin, sanitize};
-use crate::ledger::Stamp;
+use crate::domain::{Etag, Event, HealingKind, Origin, RepoId, sanitize, shell_word};
+use crate::ledger::{Stamp, Wrong};
 
 /// How many bytes of a copy are told at once.
 const TOLD_BYTES: u64 = 16 << 20;
@@ -43,6 +43,17 @@ impl Identity {
             is_folder: found.is_dir(),
         })
     }
+}
+
+/// A file that may hold a content.
+struct Candidate {
+    path: PathBuf,
+    /// How it may be taken.
+    sharing: Sharing,
+    /// Whether it is one of the snapshot's, or of the local dir's.
+    is_snapshot: bool,
+    /// Whether it was hashed before, is another content, and has not changed since.
+    is_known_wrong: bool,
 }
 
 impl Attempt<'_> {
@@ -253,7 +264,17 @@ impl Attempt<'_> {
             Ok(done) => return Ok(Ok(done)),
             Err(lock) => lock,
         };
-        for (source, sharing, is_snapshot) in candidates {
+        for Candidate {
+            path: source,
+            sharing,
+            is_snapshot,
+            is_known_wrong,
+        } in candidates
+        {
+            if is_known_wrong {
+                self.say_wrong(&source).await;
+                continue;
+            }
             self.say_reusing().await;
             let (layout, repo, remote) = (
                 self.job.layout.clone(),
@@ -295,6 +316,13 @@ impl Attempt<'_> {
                 }
                 Err(cache::Error::Interrupted) => return Err(Halt::Interrupted),
                 Err(error) if error.is_about_place() => return Err(Halt::of_cache(error)),
+                Err(cache::Error::HashMismatch { .. })
+                    if !is_snapshot && !self.job.neighbours.is_unsteady(&source) =>
+                {
+                    if self.learn_wrong(source.clone()).await? {
+                        self.say_wrong(&source).await;
+                    }
+                }
                 // Anything else only means that this copy is of no use; the network has the truth.
                 Err(error) => {
                     tracing::info!(source = %source.display(), %error, "a local copy was not used");
@@ -304,9 +332,74 @@ impl Attempt<'_> {
         Ok(Err(lock))
     }
 
-    /// Files that may hold the content, how each may be taken, and whether it is one of the snapshot's
-    /// or of the local dir's.
-    async fn candidates(&self) -> Result<Vec<(PathBuf, Sharing, bool)>, Halt> {
+    /// Reads a blob again that turned out to hold something else, and remembers it as wrong: `ls`,
+    /// `ready` and `doctor` say so from then on. `false` if it is right, or has changed meanwhile.
+    async fn learn_wrong(&self, source: PathBuf) -> Result<bool, Halt> {
+        let (job, etag) = (Arc::clone(self.job), self.remote.etag);
+        let mut watch = self.watch();
+        blocking(move || {
+            let now = job.emitter.now();
+            // Under its real name, as `verify` remembers it.
+            let look = || {
+                let real = std::fs::canonicalize(&source).ok()?;
+                let found = real.metadata().ok()?;
+                Some((real, Stamp::of(&found)))
+            };
+            let Some((real, stamp)) = look() else {
+                return Ok(false);
+            };
+            let computed = match cache::hashes_of(&real, stamp.size, &mut watch) {
+                Ok([sha256, git]) => match etag {
+                    Etag::Sha256(_) => sha256,
+                    Etag::GitSha1(_) => git,
+                },
+                Err(cache::Error::Interrupted) => return Err(Halt::Interrupted),
+                // One that cannot be read is no wrong one.
+                Err(_) => return Ok(false),
+            };
+            if computed == etag || look() != Some((real.clone(), stamp)) {
+                return Ok(false);
+            }
+            if let Ok(path) = real.into_os_string().into_string()
+                && Memory::is_settled(&stamp, now)
+            {
+                let wrong = Wrong {
+                    path,
+                    stamp,
+                    etag,
+                    computed,
+                };
+                job.memory.keep_wrong(vec![wrong], now);
+            }
+            Ok(true)
+        })
+        .await?
+    }
+
+    /// Says which blob is wrong, and what to do about it.
+    async fn say_wrong(&self, source: &Path) {
+        let blobs = source.parent();
+        let folder = blobs.and_then(Path::parent).and_then(Path::file_name);
+        let repo = folder.and_then(|name| RepoId::from_folder(name.to_str()?));
+        let repo = repo.map_or_else(String::new, |repo| format!(" {repo}"));
+        let config = &self.job.config;
+        let place = match config.origin("cache_dir") {
+            Some("--cache-dir") => {
+                let dir = shell_word(&config.cache_dir.to_string_lossy());
+                format!(" --cache-dir {dir}")
+            }
+            _ => String::new(),
+        };
+        let note = format!(
+            "`{}` does not hold what its name says and was not used; `larder doctor{repo} --fix\
+             {place}` puts it right",
+            sanitize(&source.to_string_lossy())
+        );
+        self.job.emitter.fact(Event::Noted { note }).await;
+    }
+
+    /// Files that may hold the content.
+    async fn candidates(&self) -> Result<Vec<Candidate>, Halt> {
         let (job, paths, remote) = (
             Arc::clone(self.job),
             self.paths.clone(),
@@ -328,17 +421,24 @@ impl Attempt<'_> {
                     && let Ok(Pointer::Regular) =
                         cache::inspect_pointer(layout, repo, commit, path, &remote.etag)
                 {
-                    found.push((pointer, links, true));
+                    found.push(Candidate {
+                        path: pointer,
+                        sharing: links,
+                        is_snapshot: true,
+                        is_known_wrong: false,
+                    });
                 }
             }
             let elsewhere = job.neighbours.find(&remote);
+            let verdicts = Verdicts::of(&job.memory);
             found.extend(elsewhere.into_iter().map(|path| {
-                let sharing = if job.neighbours.is_unsteady(&path) {
-                    Sharing::Copies
-                } else {
-                    links
-                };
-                (path, sharing, false)
+                let is_unsteady = job.neighbours.is_unsteady(&path);
+                Candidate {
+                    sharing: if is_unsteady { Sharing::Copies } else { links },
+                    is_snapshot: false,
+                    is_known_wrong: !is_unsteady && verdicts.is_known_wrong(&path, &remote.etag),
+                    path,
+                }
             }));
             found
         });

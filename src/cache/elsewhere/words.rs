@@ -56,6 +56,20 @@ impl Home {
         ))
     }
 
+    /// The pull into this local dir of one file, or of all that a model needs.
+    fn pull(&self, file: &str) -> String {
+        let mut words = vec!["larder pull".to_owned()];
+        words.push(if self.is_repo_known {
+            shell_word(&self.repo.to_string())
+        } else {
+            "REPO".to_owned()
+        });
+        words.extend((!file.is_empty()).then(|| shell_word(file)));
+        let folder = sanitize(&self.folder.to_string_lossy());
+        words.push(format!("--local-dir {}", shell_word(&folder)));
+        words.join(" ")
+    }
+
     /// How this model is fetched anew.
     pub(in crate::cache) fn fetch_again(&self, file: &str) -> PlanStep {
         let repo = &self.repo;
@@ -71,21 +85,11 @@ impl Home {
                  download the model again; or `larder pull {repo}` for programs that read the Hub \
                  cache"
             ),
-            CacheKind::LocalDir => {
-                let file = match file.as_str() {
-                    "" => String::new(),
-                    file => format!(" {}", shell_word(file)),
-                };
-                let folder = shell_word(&folder);
-                if self.is_repo_known {
-                    format!("`larder pull {repo}{file} --local-dir {folder}`")
-                } else {
-                    format!(
-                        "`larder pull REPO{file} --local-dir {folder}`, with the repo that the \
-                         folder was downloaded from"
-                    )
-                }
-            }
+            CacheKind::LocalDir if self.is_repo_known => format!("`{}`", self.pull(&file)),
+            CacheKind::LocalDir => format!(
+                "`{}`, with the repo that the folder was downloaded from",
+                self.pull(&file)
+            ),
             CacheKind::Hub
             | CacheKind::LmStudio
             | CacheKind::MlxCache
@@ -113,6 +117,7 @@ pub(super) fn abandoned(home: &Home, partial: &Unfinished, is_file_there: bool) 
         Some(expected) => format!("{} of {expected} bytes {what}", row.bytes),
         None => format!("{} bytes {what}", row.bytes),
     };
+    let goes_on = home.kind == CacheKind::LocalDir && home.is_repo_known;
     let mut finding = Finding::new(
         Rule::AbandonedPartial,
         format!("{have}, and nobody is fetching the rest"),
@@ -123,6 +128,7 @@ pub(super) fn abandoned(home: &Home, partial: &Unfinished, is_file_there: bool) 
             CacheKind::HubApi => "a download was interrupted; swift-transformers 1.2 and later \
                                   never goes on from it"
                 .to_owned(),
+            _ if goes_on => "a download was interrupted".to_owned(),
             _ => "a download was interrupted; Python begins its next one under another name and \
                   never comes back to this one"
                 .to_owned(),
@@ -136,14 +142,23 @@ pub(super) fn abandoned(home: &Home, partial: &Unfinished, is_file_there: bool) 
         "nobody holds a lock of it, and it has not changed for a minute",
     )
     // The folder is an app's: whether it comes back to the file only its user knows.
-    .step(by_hand(format!(
-        "once no app loads the model, remove `{}`: that frees {} bytes",
-        row.path, row.bytes
-    )));
+    .step(by_hand(if goes_on {
+        format!(
+            "`{}` goes on with it; or remove `{}`: that frees {} bytes",
+            home.pull(row.file.as_deref().unwrap_or_default()),
+            row.path,
+            row.bytes
+        )
+    } else {
+        format!(
+            "once no app loads the model, remove `{}`: that frees {} bytes",
+            row.path, row.bytes
+        )
+    }));
     if let Some(file) = &row.file {
         finding = finding.of_file(file);
     }
-    if !is_file_there {
+    if !is_file_there && !goes_on {
         finding = finding.step(by_hand(
             "stop other loads of this model, and load it once again".to_owned(),
         ));
