@@ -125,7 +125,13 @@ mod tests {
             assert_eq!(free_kept(&layout, day, now).unwrap(), freed);
         }
         assert_eq!(kept(&layout), Kept::default());
-        let left = ["folder.01234567", "link.01234567", "mine", "x.json.0123abc", "x.json.0123abcg"];
+        let left = [
+            "folder.01234567",
+            "link.01234567",
+            "mine",
+            "x.json.0123abc",
+            "x.json.0123abcg",
+        ];
         assert_eq!(fixture::names(&aside), left);
         // What is linked to from elsewhere is nobody's of ours.
         fs::rename(&aside, cache.root().join("away")).unwrap();

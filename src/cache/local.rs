@@ -327,8 +327,7 @@ pub(super) fn prepare(layout: &Layout) -> Result<()> {
     }
     fs::create_dir_all(root).map_err(Error::at("create", root))?;
     let scratch = layout.own_hidden();
-    let mut folders =
-        BTreeSet::from([layout.notes(), layout.aside_folder(), layout.repo_notes()]);
+    let mut folders = BTreeSet::from([layout.notes(), layout.aside_folder(), layout.repo_notes()]);
     for (_, path) in layout.files() {
         folders.insert(folder_of(&root.join(path.as_str())).to_owned());
         folders.insert(folder_of(&layout.note(path)).to_owned());

@@ -278,10 +278,9 @@ fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
             )
         }
         // Only a pull leaves anything out.
-        Remedy::ExcludeFile => format!(
-            "leave it out: `{} --exclude GLOB`",
-            pull_call(&again, repo)
-        ),
+        Remedy::ExcludeFile => {
+            format!("leave it out: `{} --exclude GLOB`", pull_call(&again, repo))
+        }
         Remedy::ClearWay => match &failure.obstacle {
             Some(Obstacle::Thing { path }) => {
                 format!("move `{path}` out of the way, then run `{again}`")
@@ -324,7 +323,11 @@ fn replace(failure: &Failure, repo: &str, again: &str) -> String {
     };
     match file {
         Some(file) => {
-            let call = format!("larder pull {} {} --force", shell_word(repo), shell_word(file));
+            let call = format!(
+                "larder pull {} {} --force",
+                shell_word(repo),
+                shell_word(file)
+            );
             let forced = with_flags_of(again, call);
             format!(
                 "move it elsewhere and run `{again}`; or run `{forced}`: then it is replaced, and \

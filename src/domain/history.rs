@@ -1,5 +1,7 @@
 //! Owns what is remembered of past transfers, and of pulls that did not end.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::command::PullRequest;
@@ -43,6 +45,9 @@ pub struct UnfinishedPull {
     pub exclude: Vec<String>,
     /// Every file of the repo.
     pub all: bool,
+    /// The folder that the files go into, in the place of the Hub cache.
+    #[serde(skip)]
+    pub local_dir: Option<PathBuf>,
     /// When it began, in milliseconds since the Unix epoch.
     pub begun_ms: u64,
 }
@@ -57,6 +62,7 @@ impl UnfinishedPull {
             include: request.include.clone(),
             exclude: request.exclude.clone(),
             all: request.all,
+            local_dir: request.local_dir.clone(),
             begun_ms,
         }
     }
@@ -68,6 +74,7 @@ impl UnfinishedPull {
             include: self.include.clone(),
             exclude: self.exclude.clone(),
             all: self.all,
+            local_dir: self.local_dir.clone(),
             ..PullRequest::new(self.repo.clone(), self.revision.clone())
         }
     }

@@ -5,6 +5,7 @@
 //! may.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,8 +13,8 @@ use super::Shared;
 use super::judging::Judging;
 use super::memory::Memory;
 use crate::cache::{self, Elsewhere, Eyes, Layout, Programs};
-use crate::config::Config;
-use crate::domain::{CacheKind, CacheRow, RepoId, sanitize};
+use crate::config::{self, Config, ModelPlace, PlaceRule};
+use crate::domain::{CacheKind, CacheRow, LockRow, LockState, RepoId, sanitize};
 use crate::host::LockTable;
 
 /// How often it is looked elsewhere, at most: apps rarely change what they have.
@@ -27,6 +28,8 @@ pub(super) struct Abroad {
     looked: Option<SystemTime>,
     /// The main cache has changed since.
     is_main_new: bool,
+    /// Locks that are held in the local dirs that larder pulls into.
+    locks: Vec<LockRow>,
 }
 
 impl Abroad {
@@ -37,6 +40,7 @@ impl Abroad {
             seen: Elsewhere::default(),
             looked: None,
             is_main_new: false,
+            locks: Vec::new(),
         }
     }
 
@@ -51,7 +55,7 @@ impl Abroad {
     ) -> bool {
         self.is_main_new |= is_main_new;
         // What is being written is looked at again as soon as it may hold still.
-        let every = if self.seen.is_unsettled() {
+        let every = if self.seen.is_unsettled() || !self.locks.is_empty() {
             cache::HOLDS_STILL
         } else {
             EVERY
@@ -75,12 +79,24 @@ impl Abroad {
             ours: &|_, _| None,
         };
         let (memory, config) = (Arc::clone(&self.memory), Arc::clone(&self.config));
+        let folders = folders_of_pulls(&memory, now);
+        let seen = cache::locks_elsewhere(&folders, main.root(), None, &eyes);
+        self.locks = seen.unwrap_or_default();
+        self.locks.retain(|lock| lock.state == LockState::Held);
+        let places = config::Elsewhere {
+            places: [config.elsewhere.places.clone(), folders.places].concat(),
+            ..config.elsewhere.clone()
+        };
         let judging = Judging::of(&memory, &config, now);
         judging.judge(&|_| false, |judge| {
-            let places = &config.elsewhere;
             let seen = &mut self.seen;
-            seen.look(places, main, is_main_new, stirred, judge, &eyes)
+            seen.look(&places, main, is_main_new, stirred, judge, &eyes)
         })
+    }
+
+    /// Locks that were held in the local dirs that larder pulls into.
+    pub(super) fn locks(&self) -> &[LockRow] {
+        &self.locks
     }
 
     /// What was seen.
@@ -102,6 +118,24 @@ impl Abroad {
         let mut rows = vec![main];
         rows.extend(self.seen.caches());
         rows
+    }
+}
+
+/// The local dirs that pulls of larder have begun in and are not complete in: some are at work, others
+/// were broken off.
+pub(super) fn folders_of_pulls(memory: &Memory, now: SystemTime) -> config::Elsewhere {
+    let pulls = memory.unfinished_in_folders(now).into_iter();
+    let folders = pulls.filter_map(|pull| pull.local_dir);
+    // One that is gone, or on a volume that is, was named by nobody.
+    let there: BTreeSet<PathBuf> = folders.filter(|folder| folder.is_dir()).collect();
+    let places = there.into_iter().map(|path| ModelPlace {
+        rule: PlaceRule::Named,
+        path,
+        origin: "a pull that is not complete".to_owned(),
+    });
+    config::Elsewhere {
+        places: places.collect(),
+        ..config::Elsewhere::default()
     }
 }
 

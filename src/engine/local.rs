@@ -25,12 +25,13 @@ use super::memory::Memory;
 use super::prepare::resolve;
 use super::publish::Publication;
 use crate::cache::{
-    self, BlobLock, Check, Kept, Layout, LockAttempt, Neighbours, Seen, Sharing, Standing, Tree, Verdict,
+    self, BlobLock, Check, Kept, Layout, LockAttempt, Neighbours, Seen, Sharing, Standing, Tree,
+    Verdict,
 };
 use crate::config::Config;
 use crate::domain::{
-    Commit, Etag, Event, Failure, FailureCode, Obstacle, PlannedFile, PullPlan, PullResult, RefMove,
-    RemoteFile, RepoId, RepoPath, sanitize,
+    Commit, Etag, Event, Failure, FailureCode, Obstacle, PlannedFile, PullPlan, PullResult,
+    RefMove, RemoteFile, RepoId, RepoPath, sanitize,
 };
 use crate::ledger::Stamp;
 
@@ -173,7 +174,10 @@ pub(super) fn is_of_another(folder: &Path, paths: &[RepoPath], other: &RepoId) -
     };
     Failure::new(
         FailureCode::Refused,
-        format!("{what} of `{other}`, and this pull would replace {}", if paths.len() > 1 { "them" } else { "it" }),
+        format!(
+            "{what} of `{other}`, and this pull would replace {}",
+            if paths.len() > 1 { "them" } else { "it" }
+        ),
     )
     .because(format!("larder fetched `{other}` into this folder before"))
     .at_path(first)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Shared;
+use super::abroad::folders_of_pulls;
 use super::emit::Emitter;
 use super::failure::from_cache;
 use super::job::blocking;
@@ -46,8 +47,12 @@ fn ask(
     now: SystemTime,
 ) -> cache::Result<Option<Vec<LockRow>>> {
     let layout = Layout::new(cache::resolve_root(&shared.config.cache_dir)?);
-    let elsewhere = &shared.config.elsewhere;
+    let mut elsewhere = shared.config.elsewhere.clone();
     let is_alone = elsewhere.places.is_empty();
+    if !is_alone {
+        let folders = folders_of_pulls(&shared.memory, now);
+        elsewhere.places.extend(folders.places);
+    }
     let programs = Observer::once(if is_alone {
         layout.root()
     } else {
@@ -70,7 +75,7 @@ fn ask(
         table: LockTable::read(),
         ..eyes
     };
-    let there = cache::locks_elsewhere(elsewhere, layout.root(), repo, &others);
+    let there = cache::locks_elsewhere(&elsewhere, layout.root(), repo, &others);
     Ok(match (here, there) {
         (None, None) => None,
         (here, there) => Some(here.into_iter().chain(there).flatten().collect()),

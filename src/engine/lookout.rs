@@ -192,7 +192,7 @@ impl Lookout {
             }
             Glance::Changes(stirred) => census.look_again(&layout, focus, stirred, judge, &eyes),
         })?;
-        let locks = self.census.locks(&layout, focus, &eyes);
+        let mut locks = self.census.locks(&layout, focus, &eyes);
         let nobody = BTreeSet::new();
         let (only, stirred) = match glance {
             Glance::Whole(only) => (only.as_ref(), &nobody),
@@ -202,6 +202,10 @@ impl Lookout {
             .abroad
             .as_mut()
             .is_some_and(|abroad| abroad.look_if_due(&layout, is_new, stirred, now));
+        if let Some(abroad) = &self.abroad {
+            let is_wanted = |lock: &&LockRow| only.is_none_or(|only| *only == lock.repo);
+            locks.extend(abroad.locks().iter().filter(is_wanted).cloned());
+        }
         Ok(Sighting {
             cache: (is_new || is_abroad_new).then(|| {
                 let mut seen = CacheSighting {

@@ -26,6 +26,9 @@ const STEP: Duration = Duration::from_millis(20);
 /// The same where times are whole seconds or pairs of them: FAT, some network file systems.
 const COARSE_STEP: Duration = Duration::from_secs(3);
 
+/// A pull that did not end is offered for so long.
+pub(super) const OFFERED_FOR: Duration = Duration::from_hours(30 * 24);
+
 /// The ledger, if it can be used.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -330,7 +333,15 @@ impl Memory {
         let since_ms = millis(since_epoch(since));
         cache
             .to_str()
-            .and_then(|cache| self.with(|ledger| ledger.unfinished(cache, since_ms)))
+            .and_then(|cache| self.with(|ledger| ledger.unfinished(Some(cache), since_ms)))
+            .unwrap_or_default()
+    }
+
+    /// The same, into local dirs: they are at work, or were broken off.
+    pub(super) fn unfinished_in_folders(&self, now: SystemTime) -> Vec<UnfinishedPull> {
+        let since = now.checked_sub(OFFERED_FOR).unwrap_or(UNIX_EPOCH);
+        let since_ms = millis(since_epoch(since));
+        self.with(|ledger| ledger.unfinished(None, since_ms))
             .unwrap_or_default()
     }
 

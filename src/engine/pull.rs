@@ -302,10 +302,9 @@ async fn fetch(
     )
     .await;
     sweep(&job).await;
+    keep_open(&job, request).await;
     if layout.is_local() {
         local::free_kept(&job).await;
-    } else {
-        keep_open(&job, request).await;
     }
     let mut board = Board::new(&plan.files, &selected);
     let publication = Arc::new(Publication {
@@ -423,7 +422,16 @@ async fn keep_open(job: &Arc<Job>, request: &PullRequest) {
     let mut pull = UnfinishedPull::of(request, millis(now.unwrap_or_default()));
     // In the Hub's spelling, by which it is found when it is complete.
     pull.repo = job.repo.clone();
-    if let Err(failure) = blocking(move || memory.keep_unfinished(&root, &pull)).await {
+    // Wherever larder is started, it goes on in the same folder.
+    pull.local_dir = pull.local_dir.map(|_| root.clone());
+    let kept = blocking(move || {
+        if pull.local_dir.is_some() {
+            // What there was of another revision is what this one begins with.
+            memory.forget_unfinished_of(&root, &pull.repo);
+        }
+        memory.keep_unfinished(&root, &pull);
+    });
+    if let Err(failure) = kept.await {
         tracing::warn!(%failure, "that the pull began was not remembered");
     }
 }

@@ -16,12 +16,13 @@ use super::emit::Emitter;
 use super::idle::Idle;
 use super::job::blocking;
 use super::lookout::{CacheSighting, Glance, Lookout, Sighting, network};
+use super::memory::OFFERED_FOR;
 use super::programs::Observer;
 use super::survey::say_elsewhere;
 use crate::cache::{self, Layout};
 use crate::domain::{
     CacheRow, Command, Disk, Event, Failure, Finding, LockKind, LockRow, LockState, ModelRow,
-    ModelState, Network, Outcome, PartialRow, RepoId, UnfinishedPull,
+    ModelState, Network, Outcome, PartialRow, RepoId, UnfinishedPull, sanitize,
 };
 
 /// How often it is looked.
@@ -35,8 +36,6 @@ const PING_AGAIN: Duration = Duration::from_secs(10);
 const PING_FLOOR_MS: u64 = 10;
 /// How often markers that were left behind are taken away.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
-/// A pull that did not end is offered for so long.
-const OFFERED_FOR: Duration = Duration::from_hours(30 * 24);
 /// A change of the free space that is worth a word: this, or a two-hundredth of the disk.
 const DISK_STEP_BYTES: u64 = 200_000_000;
 const DISK_STEP_PART: u64 = 200;
@@ -235,12 +234,19 @@ impl Watch {
         );
         let known = blocking(move || {
             let root = cache::resolve_root(&config.cache_dir);
-            root.map(|root| (memory.unfinished(&root, since), root))
+            root.map(|root| {
+                let mut pulls = memory.unfinished(&root, since);
+                pulls.extend(memory.unfinished_in_folders(now));
+                (pulls, root)
+            })
         });
         let Ok(Ok((mut pulls, root))) = known.await else {
             return Vec::new();
         };
         pulls.retain(|pull| {
+            if let Some(dir) = &pull.local_dir {
+                return is_broken_off(dir, cache, locks);
+            }
             // What another program has elsewhere does not finish a pull.
             let models = || {
                 cache
@@ -333,6 +339,19 @@ impl Watch {
             self.emitter.fact(Event::NetworkSeen(network)).await;
         }
     }
+}
+
+/// Whether a pull into a folder has begun there, and neither is complete nor at work.
+fn is_broken_off(dir: &Path, cache: &CacheSighting, locks: &[LockRow]) -> bool {
+    let dir = sanitize(&dir.to_string_lossy());
+    let mut models = cache.models.iter().filter(|model| model.snapshot == dir);
+    let is_at_work = locks
+        .iter()
+        .any(|lock| lock.cache_path == dir && lock.state == LockState::Held);
+    let mut partials = cache.partials.iter();
+    let is_begun = models.any(|model| model.state != ModelState::Complete)
+        || partials.any(|partial| Path::new(&partial.path).starts_with(&dir));
+    is_begun && !is_at_work
 }
 
 /// What is to be said, if it differs from what was.

@@ -1,5 +1,7 @@
 //! Owns what happened: past transfers, pulls that did not end, and how fast hosts were.
 
+use std::path::PathBuf;
+
 use rusqlite::{OptionalExtension as _, params};
 use serde_json::{Value, json};
 
@@ -80,13 +82,14 @@ impl Ledger {
         rows.map(|row| row.map_err(super::Error::from)).collect()
     }
 
-    /// Remembers a pull that begins, into a cache.
+    /// Remembers a pull that begins, into a cache or a local dir.
     pub fn keep_unfinished(&self, cache: &str, pull: &UnfinishedPull) -> Result<()> {
         let selection = json!({
             "files": pull.files,
             "include": pull.include,
             "exclude": pull.exclude,
             "all": pull.all,
+            "is_local": pull.local_dir.is_some(),
         });
         let connection = self.lock();
         connection.execute(
@@ -127,22 +130,27 @@ impl Ledger {
         Ok(())
     }
 
-    /// Pulls into a cache that began at `since_ms` or later and have not become complete, the newest
-    /// first.
-    pub fn unfinished(&self, cache: &str, since_ms: u64) -> Result<Vec<UnfinishedPull>> {
+    /// Pulls that began at `since_ms` or later and have not become complete, the newest first: into a
+    /// cache, or into local dirs.
+    pub fn unfinished(&self, cache: Option<&str>, since_ms: u64) -> Result<Vec<UnfinishedPull>> {
         let connection = self.lock();
         let mut ask = connection.prepare(
-            "select repo, revision, selection, begun_ms from unfinished
-             where cache = ?1 and begun_ms >= ?2 order by begun_ms desc, repo",
+            "select cache, repo, revision, selection, begun_ms from unfinished
+             where (?1 is null or cache = ?1) and begun_ms >= ?2 order by begun_ms desc, repo",
         )?;
         let rows = ask.query_map(params![cache, since_ms.cast_signed()], |row| {
-            let (repo, revision): (String, String) = (row.get(0)?, row.get(1)?);
-            let selection: String = row.get(2)?;
-            let begun_ms = row.get::<_, i64>(3)?.cast_unsigned();
-            Ok(read_unfinished(&repo, &revision, &selection, begun_ms))
+            let selection: String = row.get(3)?;
+            let place: String = row.get(0)?;
+            let begun_ms = row.get::<_, i64>(4)?.cast_unsigned();
+            let (repo, revision): (String, String) = (row.get(1)?, row.get(2)?);
+            Ok(read_unfinished(
+                &place, &repo, &revision, &selection, begun_ms,
+            ))
         })?;
         // What cannot be read is a newer larder's, which is to go on with it.
+        let is_meant = |pull: &UnfinishedPull| pull.local_dir.is_some() == cache.is_none();
         rows.filter_map(|row| row.map_err(super::Error::from).transpose())
+            .filter(|pull| pull.as_ref().map_or(true, is_meant))
             .collect()
     }
 
@@ -192,6 +200,7 @@ impl Ledger {
 
 /// A remembered pull; `None` where it says something else than this larder would write.
 fn read_unfinished(
+    place: &str,
     repo: &str,
     revision: &str,
     selection: &str,
@@ -210,6 +219,9 @@ fn read_unfinished(
         include: words("include")?,
         exclude: words("exclude")?,
         all: selection.get("all")?.as_bool()?,
+        // Older larders remembered none of those.
+        local_dir: (selection.get("is_local").and_then(Value::as_bool) == Some(true))
+            .then(|| PathBuf::from(place)),
         begun_ms,
     })
 }

@@ -63,32 +63,45 @@ fn a_pull_that_began_is_remembered_until_it_is_complete() {
         include: vec!["*.x".to_owned()],
         exclude: Vec::new(),
         all: false,
+        local_dir: None,
         begun_ms,
     };
     let (one, other) = (pull("org/one", 5), pull("org/other", 7));
     for pull in [&pull("org/one", 1), &one, &other] {
         ledger.keep_unfinished("/hub", pull).unwrap();
     }
-    assert_eq!(ledger.unfinished("/elsewhere", 0).unwrap(), []);
+    assert_eq!(ledger.unfinished(Some("/elsewhere"), 0).unwrap(), []);
     assert_eq!(
-        ledger.unfinished("/hub", 6).unwrap(),
+        ledger.unfinished(Some("/hub"), 6).unwrap(),
         std::slice::from_ref(&other)
     );
-    assert_eq!(ledger.unfinished("/hub", 0).unwrap(), [other.clone(), one]);
+    assert_eq!(
+        ledger.unfinished(Some("/hub"), 0).unwrap(),
+        [other.clone(), one]
+    );
     let connection = ledger.lock();
     let newer = "update unfinished set selection = '{}' where repo like '%other'";
     connection.execute(newer, []).unwrap();
     drop(connection);
-    assert_eq!(ledger.unfinished("/hub", 0).unwrap().len(), 1);
+    assert_eq!(ledger.unfinished(Some("/hub"), 0).unwrap().len(), 1);
     let revision = Revision::new("refs/pr/1").unwrap();
     let one = pull("org/one", 0);
     ledger
         .forget_unfinished("/hub", &one.repo, &revision)
         .unwrap();
-    assert_eq!(ledger.unfinished("/hub", 0).unwrap(), []);
+    assert_eq!(ledger.unfinished(Some("/hub"), 0).unwrap(), []);
     ledger.keep_unfinished("/hub", &one).unwrap();
+    // One into a folder is of no cache, and knows the folder.
+    let local = UnfinishedPull {
+        local_dir: Some("/models/one".into()),
+        ..one.clone()
+    };
+    ledger.keep_unfinished("/models/one", &local).unwrap();
+    assert_eq!(ledger.unfinished(None, 0).unwrap(), [local]);
+    assert_eq!(ledger.unfinished(Some("/models/one"), 0).unwrap(), []);
     ledger.forget_unfinished_of("/hub", &one.repo).unwrap();
-    assert_eq!(ledger.unfinished("/hub", 0).unwrap(), []);
+    assert_eq!(ledger.unfinished(Some("/hub"), 0).unwrap(), []);
+    assert_eq!(ledger.unfinished(None, 0).unwrap().len(), 1);
 }
 
 fn row(repo: &str, at_ms: u64) -> HistoryRow {

@@ -8,7 +8,7 @@ use super::log::Level;
 use crate::domain::{
     Commit, Failure, Finding, FixResult, Healing, HealingKind, ImportResult, LockWait, Offer,
     OfferKind, Origin, OtherPull, PullPlan, PullResult, PurgeResult, Recognition, RefMove, RetryIn,
-    TrashResult, UnfinishedPull, Validation, Verification,
+    TrashResult, UnfinishedPull, Validation, Verification, sanitize,
 };
 
 /// A size as Finder shows it: decimal units, e.g. `1.35 GB`.
@@ -142,8 +142,11 @@ pub fn other_pull_line(other: &OtherPull) -> String {
 
 /// A pull of an earlier run that did not end.
 pub(super) fn unfinished_line(pull: &UnfinishedPull) -> String {
+    let into = pull.local_dir.as_ref().map_or_else(String::new, |dir| {
+        format!(" into `{}`", sanitize(&dir.to_string_lossy()))
+    });
     format!(
-        "{} @ {} was not fetched to the end; a pull goes on with what is here",
+        "{} @ {} was not fetched{into} to the end; a pull goes on with what is here",
         pull.repo, pull.revision
     )
 }

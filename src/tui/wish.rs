@@ -90,6 +90,9 @@ pub(super) fn pull_call(facts: &Facts, request: &PullRequest) -> String {
             words.push_str(flag);
         }
     }
+    if let Some(dir) = &request.local_dir {
+        words = format!("{words} --local-dir {}", shell_word(&dir.to_string_lossy()));
+    }
     facts.call(&words)
 }
 

@@ -144,7 +144,9 @@ fn state(
 
 fn live(holder: Option<Holder>) -> PartialState {
     PartialState::Live {
-        is_ours: false,
+        is_ours: holder
+            .as_ref()
+            .is_some_and(|holder| holder.pid == std::process::id()),
         pid: holder.as_ref().map(|holder| holder.pid),
         program: holder
             .and_then(|holder| holder.program)

@@ -187,9 +187,24 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
             for pull in pulls {
                 let name = format!("{} @ {}", pull.repo, pull.revision);
                 text.wrapped(2, &name, theme.text);
+                let dir = pull.local_dir.as_ref();
+                let dir = dir.map(|dir| sanitize(&dir.to_string_lossy()));
+                if let Some(dir) = &dir {
+                    text.wrapped(4, &format!("into {dir}"), theme.text);
+                }
                 let begun = words::ago(pull.begun_ms, canvas.view.now_ms);
                 let partials = canvas.view.store.shelf().partials_of(Some(&pull.repo));
-                let here: u64 = partials.iter().map(|partial| partial.bytes).sum();
+                let is_there = |path: &str| {
+                    dir.as_ref().is_none_or(|dir| {
+                        let below = path.strip_prefix(dir.as_str());
+                        below.is_some_and(|rest| rest.starts_with('/'))
+                    })
+                };
+                let here: u64 = partials
+                    .iter()
+                    .filter(|partial| is_there(&partial.path))
+                    .map(|partial| partial.bytes)
+                    .sum();
                 let facts = if here > 0 {
                     format!("begun {begun}; {} of unfinished files are here", size(here))
                 } else {
