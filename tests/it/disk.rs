@@ -4,17 +4,15 @@
 //! A disk of one's own needs a mount namespace. Where the system gives none to this user, the test
 //! says so and has the calls fail instead.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::SystemTime;
 
 use crate::support::program::{Ran, Running, finish, wait_until};
 use crate::support::scene::{Beginning, Kitchen, MODEL, Table, copy};
 use crate::support::seam::{EVERY_CHANGE, tell};
-use crate::support::{assert_all_visible_bytes_proven, files_below};
+use crate::support::{assert_all_visible_bytes_proven, files_below, traces};
 
 /// A small file system in memory, seen by what runs in its namespace.
 struct Disk {
@@ -175,32 +173,6 @@ fn files_below_if_there(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Everything in a cache, with what a write would change.
-fn traces(cache: &Path) -> BTreeMap<PathBuf, (SystemTime, SystemTime, u64)> {
-    let mut all = vec![cache.to_owned()];
-    let mut found = BTreeMap::new();
-    while let Some(path) = all.pop() {
-        let metadata = path.symlink_metadata().unwrap();
-        if metadata.is_dir() {
-            all.extend(
-                fs::read_dir(&path)
-                    .unwrap()
-                    .map(|entry| entry.unwrap().path()),
-            );
-        }
-        let changed = SystemTime::UNIX_EPOCH
-            + std::time::Duration::new(
-                u64::try_from(metadata.ctime()).unwrap(),
-                u32::try_from(metadata.ctime_nsec()).unwrap(),
-            );
-        found.insert(
-            path,
-            (metadata.modified().unwrap(), changed, metadata.ino()),
-        );
-    }
-    found
-}
-
 /// Takes away or gives the right to write.
 fn set_writable(folder: &Path, is_writable: bool) {
     let mode = match (folder.is_dir(), is_writable) {
@@ -254,12 +226,7 @@ fn a_whole_model_in_a_cache_that_cannot_be_written_is_complete_and_nothing_is_tr
     let before = traces(&table.cache());
     let seam = table.seam(&table.cache()).always(libc::EROFS, EVERY_CHANGE);
     table.pull_model(Some(&seam)).expect_complete();
-    let log = seam.log();
-    let tried = log.0.iter().filter(|line| line.outcome == "failed-too");
-    let tried: Vec<String> = tried
-        .map(|line| format!("{} {}", line.call, line.label))
-        .collect();
-    assert!(tried.is_empty(), "{tried:?}");
+    seam.log().assert_nothing_tried();
     assert_eq!(traces(&table.cache()), before);
 
     set_writable(&table.cache(), false);

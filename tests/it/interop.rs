@@ -11,6 +11,7 @@ use larder::serve::{Catalogue, Effect, Fault, Matcher, Origin, Serving};
 
 use crate::support::model::CHUNK_BYTES;
 use crate::support::program::Running;
+use crate::support::python::{in_home, python};
 use crate::support::watched::Watched;
 use crate::support::{Scratch, assert_all_visible_bytes_proven, catalogue};
 
@@ -18,14 +19,6 @@ const REPO: &str = "mlx-community/gemma-2-2b-it-4bit";
 /// A model large enough to catch Python in the middle.
 use crate::support::catalogue::BIG;
 const WEIGHTS: &str = "model.safetensors";
-
-/// The interpreter of the environment that has the Python client.
-pub(crate) fn python() -> PathBuf {
-    PathBuf::from(
-        std::env::var_os("LARDER_TEST_PYTHON")
-            .expect("LARDER_TEST_PYTHON names the interpreter that has huggingface_hub 2.4.0"),
-    )
-}
 
 /// One cache, one Hub, two clients.
 struct Place {
@@ -49,16 +42,10 @@ impl Place {
         self.scratch.path().join("hf/hub")
     }
 
-    fn with_environment(&self, mut command: Command) -> Command {
+    fn with_environment(&self, command: Command) -> Command {
+        let mut command = in_home(command, self.scratch.path(), &self.hub);
         command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.scratch.path())
             .env("HF_HOME", self.scratch.path().join("hf"))
-            .env("HF_ENDPOINT", self.hub.endpoint())
-            .env("HF_HUB_DISABLE_UPDATE_CHECK", "1")
-            .env("HF_HUB_DISABLE_TELEMETRY", "1")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command

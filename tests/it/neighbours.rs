@@ -15,6 +15,7 @@ use larder::serve::{Effect, Fault, Matcher, Origin, Serving};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::model::{self, CHUNK_BYTES, Model};
+use crate::support::python::{in_home, python};
 use crate::support::{Scratch, report, wrong_bytes};
 
 const SEED: u64 = 20_261_127;
@@ -150,7 +151,7 @@ impl Street {
     }
 
     fn command(&self, kind: Kind, connections: u64) -> Command {
-        let mut command = match kind {
+        let command = match kind {
             Kind::Larder => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
                 command.args(["pull", model::NAME, "--all", "--connections"]);
@@ -158,10 +159,7 @@ impl Street {
                 command
             }
             Kind::Python => {
-                let python = std::env::var_os("LARDER_TEST_PYTHON").expect(
-                    "LARDER_TEST_PYTHON names the interpreter that has huggingface_hub 2.4.0",
-                );
-                let mut command = Command::new(PathBuf::from(python).with_file_name("hf"));
+                let mut command = Command::new(python().with_file_name("hf"));
                 command.args(["download", model::NAME]);
                 command
             }
@@ -176,15 +174,9 @@ impl Street {
                 command
             }
         };
+        let mut command = in_home(command, self.scratch.path(), &self.hub);
         command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.scratch.path())
             .env("HF_HUB_CACHE", self.cache())
-            .env("HF_ENDPOINT", self.hub.endpoint())
-            .env("HF_HUB_DISABLE_UPDATE_CHECK", "1")
-            .env("HF_HUB_DISABLE_TELEMETRY", "1")
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         command

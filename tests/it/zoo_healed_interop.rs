@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use larder::serve::Serving;
 use serde_json::Value;
 
-use crate::interop::python;
+use crate::support::python::python;
 use crate::support::report;
 use crate::support::zoo::{Member, Zoo, get_along, members};
 use crate::zoo_healed::larder;

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use larder::serve::Serving;
 use serde_json::Value;
 
-use crate::interop::python;
+use crate::support::python::{in_home, python};
 use crate::support::report;
 use crate::support::zoo::{Member, Zoo, members};
 use crate::zoo::{NOT_FOUND_YET, look, places};
@@ -52,16 +52,8 @@ print(json.dumps({'warnings': warnings, 'failures': failures}))";
 
 pub(crate) fn client(zoo: &Zoo, hub: &Serving, program: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", zoo.home())
-        .env("HF_HUB_DISABLE_UPDATE_CHECK", "1")
-        .env("HF_HUB_DISABLE_TELEMETRY", "1")
-        .env("HF_ENDPOINT", hub.endpoint())
-        .stdin(Stdio::null());
-    command.output().unwrap()
+    command.args(arguments);
+    in_home(command, &zoo.home(), hub).output().unwrap()
 }
 
 /// What Python says of the cache.

@@ -5,12 +5,10 @@
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
-use larder::serve::{Effect, Fault, Matcher, Origin};
-
-use super::{Place, WEIGHTS, damage, edit, traces, visible};
-use crate::interop::python;
+use super::place::{Place, WEIGHTS, damage, edit, slow_weights, visible};
 use crate::support::program::wait_until;
-use crate::support::{body_bytes, catalogue};
+use crate::support::python::{in_home, python};
+use crate::support::{body_bytes, catalogue, traces};
 
 impl Place {
     /// Python's `snapshot_download(local_dir=…)`, ready to run.
@@ -24,15 +22,10 @@ impl Place {
                  print(snapshot_download(sys.argv[1], revision=sys.argv[2], local_dir=sys.argv[3]))",
             )
             .args([self.repo, revision])
-            .arg(self.dir())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.home.path())
+            .arg(self.dir());
+        let mut command = in_home(command, self.home.path(), &self.home.hub);
+        command
             .env("HF_HOME", self.home.path().join("python"))
-            .env("HF_ENDPOINT", self.home.hub.endpoint())
-            .env("HF_HUB_DISABLE_UPDATE_CHECK", "1")
-            .env("HF_HUB_DISABLE_TELEMETRY", "1")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
@@ -111,11 +104,7 @@ async fn what_python_does_not_notice_larder_heals_and_python_accepts_it() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs huggingface_hub; CI runs it"]
 async fn each_goes_on_where_the_other_was_killed() {
-    let slow = || {
-        let weights = Matcher::path(WEIGHTS).origin(Origin::Cdn);
-        let bytes_per_s = 8_000_000;
-        vec![Fault::new(weights, Effect::Slow { bytes_per_s })]
-    };
+    let slow = || slow_weights(8_000_000);
     let place = Place::new(catalogue::big(), catalogue::BIG, slow()).await;
     let has_begun = || {
         let names = fs::read_dir(place.hidden().join("download"));

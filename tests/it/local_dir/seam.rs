@@ -7,12 +7,12 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::{traces, visible};
+use super::place::visible;
 use crate::seam::{faults_of, is_long, kind_of, try_all};
-use crate::support::files_below;
 use crate::support::program::Ran;
 use crate::support::scene::{Beginning, Kitchen, MODEL, Table};
 use crate::support::seam::{EVERY_CHANGE, Fault, Seam, Step};
+use crate::support::{files_below, traces};
 
 const OLDER: &[&str] = &["--local-dir", "dir", "--revision", "older", MODEL];
 const MAIN: &[&str] = &["--local-dir", "dir", MODEL];
@@ -219,12 +219,7 @@ fn a_whole_model_in_a_folder_that_cannot_be_written_is_complete_and_nothing_is_t
     let before = traces(&dir);
     let seam = table.seam(&dir).always(libc::EROFS, EVERY_CHANGE);
     table.pull(&words, Some(&seam)).expect_complete();
-    let log = seam.log();
-    let tried = log.0.iter().filter(|line| line.outcome == "failed-too");
-    let tried: Vec<String> = tried
-        .map(|line| format!("{} {}", line.call, line.label))
-        .collect();
-    assert!(tried.is_empty(), "{tried:?}");
+    seam.log().assert_nothing_tried();
     assert!(traces(&dir) == before);
     assert_eq!(kitchen.sent_bytes(), 0);
 

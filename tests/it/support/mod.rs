@@ -7,6 +7,7 @@ pub(crate) mod peak;
 #[cfg(target_os = "linux")]
 pub(crate) mod power;
 pub(crate) mod program;
+pub(crate) mod python;
 mod reader;
 #[cfg(target_os = "linux")]
 pub(crate) mod scene;
@@ -18,7 +19,10 @@ pub(crate) mod terminal;
 pub(crate) mod watched;
 pub(crate) mod zoo;
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use larder::serve::{Origin, Serving};
 
@@ -37,6 +41,32 @@ pub(crate) fn body_bytes(hub: &Serving) -> u64 {
         .sum();
     hub.clear_requests();
     bytes
+}
+
+/// Everything in a folder, with what a write would change.
+pub(crate) fn traces(folder: &Path) -> BTreeMap<PathBuf, (SystemTime, SystemTime, u64)> {
+    let mut all = vec![folder.to_owned()];
+    let mut found = BTreeMap::new();
+    while let Some(path) = all.pop() {
+        let metadata = path.symlink_metadata().unwrap();
+        if metadata.is_dir() {
+            all.extend(
+                std::fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        }
+        let changed = SystemTime::UNIX_EPOCH
+            + Duration::new(
+                u64::try_from(metadata.ctime()).unwrap(),
+                u32::try_from(metadata.ctime_nsec()).unwrap(),
+            );
+        found.insert(
+            path,
+            (metadata.modified().unwrap(), changed, metadata.ino()),
+        );
+    }
+    found
 }
 
 /// Says a line with figures: `--nocapture` shows them.

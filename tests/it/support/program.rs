@@ -99,6 +99,22 @@ impl Home {
         finish(&mut self.larder(arguments))
     }
 
+    /// Runs a line that somebody was advised to type.
+    #[track_caller]
+    pub(crate) fn run_line(&self, line: &str) -> Ran {
+        let arguments = line.strip_prefix("larder ").unwrap();
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("exec \"$0\" {arguments}"))
+            .arg(env!("CARGO_BIN_EXE_larder"))
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        finish(&mut command)
+    }
+
     /// Waits until unfinished bytes of the weights lie in the cache.
     #[track_caller]
     pub(crate) fn wait_for_partial(&self, bytes: u64) -> PathBuf {

@@ -209,6 +209,16 @@ impl Log {
         Self(lines.collect())
     }
 
+    /// Fails if a call was made that a file system which cannot be written refuses.
+    #[track_caller]
+    pub(crate) fn assert_nothing_tried(&self) {
+        let tried = self.0.iter().filter(|line| line.outcome == "failed-too");
+        let tried: Vec<String> = tried
+            .map(|line| format!("{} {}", line.call, line.label))
+            .collect();
+        assert!(tried.is_empty(), "{tried:?}");
+    }
+
     /// Every step, so that it can be found again in another run.
     pub(crate) fn steps(&self) -> Vec<Step> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
