@@ -104,10 +104,27 @@ pub fn standing(layout: &Layout, path: &RepoPath) -> Result<Standing> {
 
 /// The repo that a noted file is of, if that is another than the layout's.
 fn other_repo(layout: &Layout, note: &Note) -> Option<RepoId> {
+    let commit = note.commit?;
+    other_of(layout, &commit, repo_of(layout.root(), &commit)?)
+}
+
+/// The same, of a file of which larder has noted nothing, where its commit is one of the `listed`.
+pub fn repo_noted(layout: &Layout, path: &RepoPath, listed: &[(RepoId, Commit)]) -> Option<RepoId> {
+    let commit = read_note(&layout.note(path)).ok()?.commit?;
+    if repo_of(layout.root(), &commit).is_some() {
+        return None;
+    }
+    let known = listed.iter().find(|(_, known)| *known == commit)?;
+    other_of(layout, &commit, known.0.clone())
+}
+
+/// The repo of that commit, if it is another than the layout's.
+fn other_of(layout: &Layout, commit: &Commit, repo: RepoId) -> Option<RepoId> {
     let (own, at) = layout.of()?;
-    // One commit under two names is one repo that was renamed.
-    let commit = note.commit.filter(|commit| commit != at)?;
-    let repo = repo_of(layout.root(), &commit)?;
+    if commit == at {
+        // One commit under two names is one repo that was renamed.
+        return None;
+    }
     // The Hub tells no letter case apart.
     let is_own = repo.kind() == own.kind() && repo.name().eq_ignore_ascii_case(own.name());
     (!is_own).then_some(repo)

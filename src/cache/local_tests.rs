@@ -277,3 +277,61 @@ fn pythons_folder_is_no_place_for_files() {
         assert_eq!(is_reserved(&path(name)), is, "{name}");
     }
 }
+
+#[test]
+fn a_file_of_another_repo_is_told_from_one_of_another_revision() {
+    let (old, new) = (content(700), content(900));
+    let (_dir, layout) = local(&[("a.json", &new)]);
+    let file = path("a.json");
+    prepare_repo(&layout, &repo("org/m")).unwrap();
+    let root = layout.root().to_owned();
+    let of = |name: &str, at: char| {
+        let files = HashMap::from([(etag(&new), file.clone())]);
+        Layout::local(root.clone(), (repo(name), commit(at)), files)
+    };
+    assert_eq!(fetched_commits(&root), [commit('a')]);
+    assert_eq!(repo_of(&root, &commit('a')), Some(repo("org/m")));
+    noted_long_ago(&layout, &file, &old);
+    let fetched = Standing::Noted(etag(&old));
+    // Another revision, other letters, and a commit that two names have: one repo.
+    for own in [of("org/m", 'b'), of("Org/M", 'b'), of("org/renamed", 'a')] {
+        assert_eq!(judge(&own, &file).unwrap(), fetched);
+        assert!(giving_way(&own, &etag(&new)).is_ok());
+    }
+    let other = of("org/other", 'b');
+    let of_another = Standing::OfAnother {
+        etag: etag(&old),
+        repo: repo("org/m"),
+    };
+    assert_eq!(standing(&other, &file).unwrap(), of_another);
+    assert_eq!(judge(&other, &file).unwrap(), of_another);
+    let refused = giving_way(&other, &etag(&new));
+    assert!(matches!(refused, Err(Error::OfAnother { repo: of, .. }) if of == repo("org/m")));
+    let forced = other.clone().replacing(true);
+    assert_eq!(judge(&forced, &file).unwrap(), fetched);
+    // The same bytes are of both.
+    let same = HashMap::from([(etag(&old), file.clone())]);
+    let same = Layout::local(root.clone(), (repo("org/other"), commit('b')), same);
+    assert!(giving_way(&same, &etag(&old)).is_ok());
+    // What was edited is a person's, whosever it was.
+    fs::write(root.join("a.json"), "mine").unwrap();
+    assert_eq!(judge(&other, &file).unwrap(), Standing::Strange);
+    noted_long_ago(&layout, &file, &old);
+    // Where nothing is known, or what is there cannot be read as a repo, it is Python's way.
+    let known = layout.repo_notes().join(commit('a').to_string());
+    for text in ["", "nonsense\n", "models--org--\u{1b}\n"] {
+        fs::write(&known, text).unwrap();
+        assert_eq!(judge(&other, &file).unwrap(), fetched, "{text}");
+    }
+    fs::write(&known, "models--org--m\n").unwrap();
+    let away = root.with_file_name("away");
+    fs::rename(layout.repo_notes(), &away).unwrap();
+    symlink(&away, layout.repo_notes()).unwrap();
+    assert_eq!(
+        judge(&other, &file).unwrap(),
+        fetched,
+        "no link is followed"
+    );
+    assert!(fetched_commits(&root).is_empty());
+    assert!(prepare_repo(&other, &repo("org/other")).is_err());
+}

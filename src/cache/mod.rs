@@ -83,7 +83,7 @@ pub use kept::{Kept, free_kept, kept};
 pub use layout::Layout;
 pub use leftovers::unlisted_blobs;
 pub use links::links_of;
-pub use local::{Seen, Standing, has_note, is_reserved, judge, standing, write_note};
+pub use local::{Seen, Standing, has_note, is_reserved, judge, repo_noted, standing, write_note};
 pub use lock::{
     BlobLock, Busy, LockAttempt, all_resumable, is_complete_partial, other_progress,
     resumable_bytes, try_lock,

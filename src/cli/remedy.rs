@@ -278,9 +278,7 @@ fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
             )
         }
         // Only a pull leaves anything out.
-        Remedy::ExcludeFile => {
-            format!("leave it out: `{} --exclude GLOB`", pull_call(&again, repo))
-        }
+        Remedy::ExcludeFile => exclude(failure, &pull_call(&again, repo)),
         Remedy::ClearWay => match &failure.obstacle {
             Some(Obstacle::Thing { path }) => {
                 format!("move `{path}` out of the way, then run `{again}`")
@@ -313,6 +311,20 @@ fn other_place(again: &str) -> (&'static str, &'static str) {
     } else {
         ("cache", "--cache-dir DIR")
     }
+}
+
+/// How a file is left out.
+fn exclude(failure: &Failure, call: &str) -> String {
+    let first = shell_words(call).into_iter().nth(3);
+    if first.is_some_and(|word| !word.starts_with('-')) {
+        return "name only files that can be stored here".to_owned();
+    }
+    // A path of the repo that no pattern means otherwise.
+    let path = failure.path.as_deref().filter(|path| {
+        !path.starts_with('/') && !path.contains(['*', '?', '[', ']', '{', '}', '\\', '!'])
+    });
+    let glob = path.map_or_else(|| "GLOB".to_owned(), shell_word);
+    format!("leave it out: `{call} --exclude {glob}`")
 }
 
 /// How a file in a folder gives way.
@@ -554,6 +566,36 @@ mod tests {
         let next = tell(&failure, subject).next;
         let call = "`larder pull org/m --revision v2 --cache-dir /c --all`";
         assert!(next.contains(call), "{next}");
+    }
+
+    #[test]
+    fn a_file_in_a_folder_is_replaced_by_a_call_of_the_same_revision_and_places() {
+        let failure = Failure::new(FailureCode::Refused, "x").blocked_by(Obstacle::Files {
+            folder: "/my dir".to_owned(),
+            file: Some("it's.json".to_owned()),
+        });
+        let places = "--local-dir '/it'\\''s my dir' --cache-dir '/c d' --endpoint http://h";
+        for at in ["org/m@v2 --all", "org/m --revision v2 --exclude '*.a b'"] {
+            let call = format!("larder pull {at} {places}");
+            let subject = Subject {
+                repo: Some("org/m"),
+                command: "pull",
+                call: Some(&call),
+            };
+            let next = tell(&failure, subject).next;
+            let forced =
+                format!("`larder pull org/m 'it'\\''s.json' --force --revision v2 {places}`");
+            assert!(next.contains(&forced), "{next}");
+            let reset = Failure::new(FailureCode::Reset, "x");
+            let by_hand = format!("larder pull {at} --cache-dir '/c d'");
+            let subject = Subject {
+                call: Some(&by_hand),
+                ..subject
+            };
+            let next = tell(&reset, subject).next;
+            let guide = "`larder guide org/m --revision v2 --cache-dir '/c d'`";
+            assert!(next.ends_with(guide), "{next}");
+        }
     }
 
     #[test]

@@ -50,11 +50,12 @@ pub(super) fn neighbours(config: &Config, layout: &Layout, repo: &RepoId) -> Nei
     )
 }
 
-/// The layout of a local dir for these files of a commit, if it can take them. Never writes.
+/// The layout of a local dir for these files of a commit, if it can take them; `listed` are commits of
+/// which it is known whose they are. Never writes.
 pub(super) fn layout(
     (dir, is_forced): (&Path, bool),
     hub: &Layout,
-    of: (RepoId, Commit),
+    (of, listed): ((RepoId, Commit), &[(RepoId, Commit)]),
     selected: &[RemoteFile],
 ) -> Result<Layout, Failure> {
     let root = resolve(dir, "folder")?;
@@ -85,6 +86,12 @@ pub(super) fn layout(
             Ok(Standing::Link) => return Err(is_link(layout.root(), &file.path)),
             Ok(Standing::OfAnother { etag, repo }) if etag != file.etag => {
                 others.entry(repo).or_default().push(file.path.clone());
+            }
+            // What Python fetched; larder knows what it has only looked at.
+            Ok(Standing::Noted(etag)) if etag != file.etag && !is_forced => {
+                if let Some(repo) = cache::repo_noted(&layout, &file.path, listed) {
+                    others.entry(repo).or_default().push(file.path.clone());
+                }
             }
             Ok(
                 Standing::Absent
@@ -179,7 +186,7 @@ pub(super) fn is_of_another(folder: &Path, paths: &[RepoPath], other: &RepoId) -
             if paths.len() > 1 { "them" } else { "it" }
         ),
     )
-    .because(format!("larder fetched `{other}` into this folder before"))
+    .because(format!("`{other}` was fetched into this folder before"))
     .at_path(first)
     .blocked_by(Obstacle::Files { folder, file: None })
 }

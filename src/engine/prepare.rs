@@ -91,7 +91,15 @@ pub(super) async fn prepare(
         Some(dir) => {
             let (dir, selected, force) = (dir.clone(), selected.clone(), request.force);
             let of = (listed.repo.clone(), listed.commit);
-            blocking(move || local::layout((&dir, force), &layout, of, &selected)).await??
+            let (memory, endpoint) = (
+                Arc::clone(&shared.memory),
+                shared.config.endpoint.to_string(),
+            );
+            blocking(move || {
+                let listed = memory.listings(&endpoint);
+                local::layout((&dir, force), &layout, (of, &listed), &selected)
+            })
+            .await??
         }
         None => layout,
     };

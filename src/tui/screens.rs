@@ -473,6 +473,10 @@ fn questions() {
     resume.unfinished = vec![
         pull("mlx-community/gemma-2-2b-it-4bit", START_MS - 7_200_000),
         pull("someone/other", START_MS - 90_000_000),
+        UnfinishedPull {
+            local_dir: Some("/models/my gemma".into()),
+            ..pull("mlx-community/gemma-2-2b-it-4bit", START_MS - 5_000)
+        },
     ];
     check(&resume);
 }

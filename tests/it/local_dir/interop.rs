@@ -6,6 +6,7 @@ use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use super::place::{Place, WEIGHTS, damage, edit, slow_weights, visible};
+use crate::support::catalogue::GEMMA;
 use crate::support::program::wait_until;
 use crate::support::python::{in_home, python};
 use crate::support::{body_bytes, catalogue, traces};
@@ -152,4 +153,45 @@ async fn each_goes_on_where_the_other_was_killed() {
     // What larder left unfinished is not needed, and is the doctor's to take away.
     place.pull(&[]);
     assert_eq!(body_bytes(&place.home.hub), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs huggingface_hub; CI runs it"]
+async fn what_python_fetched_is_not_replaced_by_another_repo_that_larder_knows_to_be_another() {
+    let place = Place::gemma().await;
+    let fork = [
+        "pull",
+        "someone/gemma-fork",
+        "--local-dir",
+        "dir",
+        "generation_config.json",
+    ];
+    place.python_pulls();
+    // Nothing has to be written for it, and nothing is known but the listing.
+    place.pull(&[]);
+    assert!(!place.hidden().join("larder").exists());
+    fs::write(place.file("generation_config.json"), "mine").unwrap();
+    assert_eq!(place.home.run(&fork).code, Some(2), "a person's");
+    fs::remove_file(place.file("generation_config.json")).unwrap();
+    let older = [
+        "pull",
+        GEMMA,
+        "--revision",
+        "older",
+        "--all",
+        "--local-dir",
+        "dir",
+    ];
+    place.home.run(&older).assert_code(0);
+    let all = ["pull", "someone/gemma-fork", "--all", "--local-dir", "dir"];
+    let ran = place.home.run(&all);
+    ran.assert_code(2);
+    assert!(ran.stderr.contains(GEMMA), "{}", ran.stderr);
+    // Python does as it always did, and larder goes on from there.
+    place
+        .home
+        .run(&["pull", GEMMA, "--all", "--local-dir", "dir"])
+        .assert_code(0);
+    place.python_pulls();
+    assert_eq!(visible(&place.dir()).len(), place.files.len());
 }

@@ -34,6 +34,13 @@ async fn nothing_leads_out_of_the_folder() {
         let document = pull(repo, "dir").assert_code(7).document(&PULL);
         assert_eq!(document["failure_code"], "unsafe-path", "{repo}");
         assert!(!dir.exists());
+        if repo == "someone/reserved" {
+            let help = document["failures"][0]["help"].as_str().unwrap();
+            let line = advised(help, "--exclude");
+            home.run_line(&line).assert_code(0);
+            assert!(dir.join("config.json").is_file(), "{line}");
+            fs::remove_dir_all(&dir).unwrap();
+        }
     }
     // A link in the place of a folder, of a file, of the hidden folder.
     for (link, code) in [
