@@ -347,7 +347,7 @@ fn replace(failure: &Failure, repo: &str, again: &str) -> String {
             )
         }
         None => format!(
-            "choose another folder for `{repo}`; or run `{again} --force`: then they are replaced"
+            "choose another folder for `{repo}`; or run `{again} --force`: then what is in the way is replaced"
         ),
     }
 }
