@@ -219,7 +219,7 @@ async fn a_wrong_blob_in_the_cache_is_told_and_everybody_knows_it_from_then_on()
     place.home.run(&["ready", GEMMA]).assert_code(3);
     let listed = place.home.run(&["--json", "ls", GEMMA]);
     let listed: Value = serde_json::from_str(&listed.assert_code(0).stdout).unwrap();
-    assert!(listed.to_string().contains("wrong hash"), "{listed:#}");
+    assert!(listed.to_string().contains("wrong-hash"), "{listed:#}");
     place.home.run(&["doctor", GEMMA]).assert_code(3);
     // And what is advised puts it right.
     place

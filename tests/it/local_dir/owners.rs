@@ -167,7 +167,7 @@ async fn files_of_another_repo_are_replaced_only_if_that_is_asked() {
         let document = ran.assert_code(2).document(&PULL);
         assert_eq!(document["failure_code"], "refused", "{words:?}");
         assert_eq!(document["failures"].as_array().unwrap().len(), 1);
-        for word in [GEMMA, other, "config.json", "--force"] {
+        for word in [GEMMA, other, "--force"] {
             assert!(ran.stderr.contains(word), "{word}: {}", ran.stderr);
         }
         assert_eq!(body_bytes(&place.home.hub), 0, "{words:?}");
@@ -178,21 +178,6 @@ async fn files_of_another_repo_are_replaced_only_if_that_is_asked() {
     fs::remove_file(place.file("other.json")).unwrap();
     place.pull(&[]);
 
-    // In the place of what nobody knows the repo of, it is as it is in Python.
-    fs::rename(
-        place.hidden().join("larder/repos"),
-        place.home.path().join("away"),
-    )
-    .unwrap();
-    into_dir(&["README.md"]).assert_code(0);
-    assert_eq!(fs::read(place.file("README.md")).unwrap(), b"other");
-    fs::remove_dir_all(place.hidden().join("larder/repos")).unwrap();
-    fs::rename(
-        place.home.path().join("away"),
-        place.hidden().join("larder/repos"),
-    )
-    .unwrap();
-
     // The advice works.
     let ran = into_dir(&["config.json"]);
     let document = ran.assert_code(2).document(&PULL);
@@ -202,6 +187,12 @@ async fn files_of_another_repo_are_replaced_only_if_that_is_asked() {
     let replaced = fs::read(place.file("config.json")).unwrap();
     assert_eq!(replaced, b"{\"other\": true}");
     assert!(place.aside().is_empty(), "it can be had again");
+
+    // In the place of what nobody knows the repo of, it is as it is in Python.
+    fs::remove_dir_all(place.hidden().join("larder/repos")).unwrap();
+    fs::remove_dir_all(place.home.path().join(".local/state/larder")).unwrap();
+    into_dir(&["README.md"]).assert_code(0);
+    assert_eq!(fs::read(place.file("README.md")).unwrap(), b"other");
 }
 
 #[tokio::test(flavor = "multi_thread")]
