@@ -12,7 +12,7 @@ use super::rows::Scene;
 use super::theme::ThemeName;
 use super::ui::{Add, CommandLine, Discarding, Overlay, Question, Ui};
 use super::update::{self, Effect, View};
-use super::{action::Action, mending, wish};
+use super::{action::Action, mending, pulling, purging, wish};
 use crate::domain::{Command, FileSelection, PullRequest, RepoReference, Revision};
 use crate::store::{Level, Phase, Store};
 
@@ -32,13 +32,13 @@ pub(super) fn answer(
         KeyCode::Char('y' | 'Y') => match question {
             Question::Discard(_) => Vec::new(),
             Question::Quit => vec![Effect::Quit],
-            Question::Purge(plan) => wish::purged(view.facts, plan),
+            Question::Purge(plan) => purging::purged(view.facts, plan),
             Question::Fix(plan) => mending::fixed(ui, view.facts, plan),
             Question::Resume(pulls) => {
                 // What goes on is looked at next.
                 ui.set_filter(Pane::Models, "");
                 select_after_start(ui, view.store);
-                wish::resume(ui, view.facts, &pulls)
+                pulling::resume(ui, view.facts, &pulls)
             }
         },
         KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc | KeyCode::Enter => {
@@ -73,8 +73,8 @@ fn discard_key(
     scroll: usize,
     key: Key,
 ) -> Vec<Effect> {
-    let planned = wish::planned_discard(view.store, &asked);
-    let name = planned.and_then(wish::name_of_whole);
+    let planned = purging::planned_discard(view.store, &asked);
+    let name = planned.and_then(purging::name_of_whole);
     let goes = planned.filter(|planned| !planned.plan.steps.is_empty());
     let is_yes = match (&name, key.code) {
         (Some(name), KeyCode::Enter) => asked.typed == *name,
@@ -82,7 +82,7 @@ fn discard_key(
         _ => false,
     };
     if let Some(planned) = goes.filter(|_| is_yes) {
-        return wish::purged(view.facts, planned.plan.clone());
+        return purging::purged(view.facts, planned.plan.clone());
     }
     match key.code {
         KeyCode::Esc | KeyCode::Enter => {
@@ -134,7 +134,7 @@ fn plan(store: &Store, mut add: Add, request: PullRequest) -> (Overlay, Vec<Effe
 pub(super) fn is_ready(store: &Store, add: &Add) -> bool {
     add.planning
         .as_ref()
-        .and_then(|(_, before)| wish::preview_after(store, *before))
+        .and_then(|(_, before)| pulling::preview_after(store, *before))
         .is_some_and(|pull| {
             pull.phase() == Phase::Ended && pull.failures().is_empty() && pull.plan().is_some()
         })
@@ -144,7 +144,7 @@ pub(super) fn is_ready(store: &Store, add: &Add) -> bool {
 pub(super) fn add_key(ui: &mut Ui, view: View<'_>, mut add: Add, key: Key) -> Vec<Effect> {
     let is_ready = is_ready(view.store, &add);
     if let Some((request, before)) = add.planning.take() {
-        let planned = wish::preview_after(view.store, before);
+        let planned = pulling::preview_after(view.store, before);
         return match key.code {
             KeyCode::Enter | KeyCode::Char('y') if is_ready => {
                 ui.focus_on(Pane::Files);
@@ -152,7 +152,7 @@ pub(super) fn add_key(ui: &mut Ui, view: View<'_>, mut add: Add, key: Key) -> Ve
                 ui.models.go(0);
                 ui.set_filter(Pane::Models, "");
                 select_after_start(ui, view.store);
-                wish::pull(view.facts, request)
+                pulling::pull(view.facts, request)
             }
             KeyCode::Esc | KeyCode::Char('n' | 'q') => planned
                 .filter(|pull| pull.phase() != Phase::Ended)
@@ -490,15 +490,15 @@ fn run(ui: &mut Ui, view: View<'_>, text: &str) -> Result<Vec<Effect>, String> {
             ui.overlay = Some(overlay);
             effects
         }
-        Wish::Pull(request) => wish::pull(view.facts, *request),
+        Wish::Pull(request) => pulling::pull(view.facts, *request),
         Wish::Verify(targets) => wish::start_verify(ui, view, targets),
         Wish::PurgeIncomplete(repos) => {
             let plan = view.store.shelf().purge_plan(&repos);
-            wish::ask_purge(ui, view, plan)
+            purging::ask_purge(ui, view, plan)
         }
         Wish::Guide(request) => wish::ask_guide(ui, view.facts, request),
-        Wish::Discard(request) => wish::plan_discard(ui, view, *request),
-        Wish::Undo(id) => wish::restore(view.facts, id),
+        Wish::Discard(request) => purging::plan_discard(ui, view, *request),
+        Wish::Undo(id) => purging::restore(view.facts, id),
         Wish::Models => {
             ui.focus_on(Pane::Models);
             Vec::new()

@@ -3,11 +3,11 @@
 use crossterm::event::KeyCode;
 
 use super::action::Action;
+use super::desk::{Desk, sent};
 use super::mending_tests::{complete, pull_started};
 use super::pane::Pane;
 use super::screens::text;
 use super::update::Effect;
-use super::update_tests::{Desk, sent};
 use crate::domain::{
     CacheKind, CacheRow, Command, Commit, DiscardKind, DiscardRequest, Event, ModelRow, PlanStep,
     PurgePlan,

@@ -4,11 +4,11 @@
 use crossterm::event::KeyCode;
 
 use super::action::Action;
+use super::desk::{Desk, sent, sick};
 use super::pane::Pane;
 use super::screens::text;
 use super::stage;
 use super::ui::{Overlay, Question};
-use super::update_tests::{Desk, sent, sick};
 use crate::domain::{
     Bundle, CacheKind, CacheRow, Command, Event, Finding, ModelRow, ModelState, PlanStep, RepoId,
     RepoKind, Rule, Stamped, Verification,

@@ -1,10 +1,10 @@
 //! What follows a yes to a repair: one step after the other, one repair at a time.
 
+use super::desk::{Desk, sent, sick};
 use super::mending;
 use super::rows::{ModelItem, Scene};
 use super::ui::Mend;
 use super::update::Effect;
-use super::update_tests::{Desk, sent, sick};
 use crate::domain::{
     Change, Command, Event, Failure, FailureCode, Finding, FixResult, Healing, HealingKind, JobId,
     Outcome, Plan, PlanStep, PullResult, RefMove, RepoId, Revision, Rule, Stamped,

@@ -26,6 +26,8 @@ mod mending;
 mod osc;
 mod painter;
 mod pane;
+mod pulling;
+mod purging;
 mod remedy;
 mod rows;
 mod run;
@@ -40,6 +42,8 @@ mod wish;
 mod words;
 
 #[cfg(test)]
+mod desk;
+#[cfg(test)]
 mod discard_tests;
 #[cfg(test)]
 mod health_screens;
@@ -50,11 +54,15 @@ mod mending_tests;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]
+mod row_screens;
+#[cfg(test)]
 mod screens;
 #[cfg(test)]
 pub(crate) mod stage;
 #[cfg(test)]
 mod svg;
+#[cfg(test)]
+mod typing_tests;
 #[cfg(test)]
 mod update_tests;
 

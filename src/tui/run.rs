@@ -239,7 +239,7 @@ impl Dashboard<'_> {
         self.ui.watched = Some(None);
         if let Some(request) = self.facts.pull.take() {
             self.ui.focus_on(super::pane::Pane::Files);
-            self.perform(super::wish::pull(&self.facts.clone(), request));
+            self.perform(super::pulling::pull(&self.facts.clone(), request));
         } else if let Some(reference) = self.facts.open.take() {
             let effects = super::dialog::open_reference(&mut self.ui, &reference, &self.facts);
             self.perform(effects);

@@ -1,7 +1,7 @@
 //! Owns the two lines that stay in the scrollback: what is complete and where, and what is not.
 
 use super::facts::Facts;
-use super::wish;
+use super::pulling;
 use crate::domain::PullRequest;
 use crate::store::{Phase, Pull, Store, count, size};
 
@@ -75,7 +75,7 @@ fn missing(store: &Store, facts: &Facts) -> String {
             let request = PullRequest::new(target.repo.clone(), target.revision.clone());
             let (files, of) = pull.files_in_place();
             let call = if facts.story.is_empty() {
-                format!("`{}` goes on", wish::pull_call(facts, &request))
+                format!("`{}` goes on", pulling::pull_call(facts, &request))
             } else {
                 // The demo's Hub ends with it.
                 "`larder demo` shows it from the beginning".to_owned()

@@ -12,7 +12,7 @@ use super::keymap::Key;
 use super::pane::Pane;
 use super::rows::{ModelKey, Scene, finding_key};
 use super::ui::{Add, CommandLine, Overlay, Question, Subject, Ui};
-use super::{dialog, mending, wish};
+use super::{dialog, mending, pulling, purging, wish};
 use crate::domain::{Command, RepoId, UnfinishedPull};
 use crate::store::{Level, Pull, Store};
 
@@ -65,7 +65,7 @@ pub(super) fn unfinished(
         return Vec::new();
     }
     if facts.resumes {
-        return wish::resume(ui, facts, &pulls);
+        return pulling::resume(ui, facts, &pulls);
     }
     if ui.overlay.is_none() {
         let question = Question::Resume(pulls);
@@ -259,15 +259,15 @@ pub(super) fn act(ui: &mut Ui, view: View<'_>, action: Action) -> Vec<Effect> {
             }));
             Vec::new()
         }
-        Action::Retry => wish::retry(ui, view),
-        Action::RetryAll => wish::retry_all(ui, view),
+        Action::Retry => pulling::retry(ui, view),
+        Action::RetryAll => pulling::retry_all(ui, view),
         Action::Verify => wish::verify(ui, view),
         Action::VerifyAll => wish::verify_all(ui, view),
-        Action::Purge => wish::purge(ui, view),
+        Action::Purge => purging::purge(ui, view),
         Action::Fix => mending::fix(ui, view),
-        Action::Undo => wish::undo(view.facts),
-        Action::Pause => wish::pause(ui, view),
-        Action::Cancel => wish::cancel(ui, view),
+        Action::Undo => purging::undo(view.facts),
+        Action::Pause => pulling::pause(ui, view),
+        Action::Cancel => pulling::cancel(ui, view),
         Action::Copy => wish::copy(ui, view),
         Action::Guide => wish::guide(ui, view),
         Action::Mark => {

@@ -3,157 +3,19 @@
 
 use crossterm::event::KeyCode;
 use proptest::prelude::*;
-use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::action::Action;
-use super::facts::Facts;
+use super::desk::{Desk, running, sent, sick, told};
 use super::keymap::{Key, Keymap};
 use super::pane::Pane;
-use super::stage::{self, facts};
-use super::ui::{Overlay, Question, Ui};
-use super::update::{Effect, View, act, follow, paste, press};
+use super::stage;
+use super::ui::{Overlay, Question};
+use super::update::{Effect, View};
 use crate::domain::{
-    Command, Event, FileId, FileSelection, JobId, Level, PlanStep, Stamped, VerifyTarget,
+    Command, Event, FileId, FileSelection, JobId, PlanStep, Stamped, VerifyTarget,
 };
-use crate::store::Store;
 use crate::store::script::{Script, commit, repo};
-
-/// A dashboard on a story.
-pub(super) struct Desk {
-    pub(super) ui: Ui,
-    pub(super) store: Store,
-    pub(super) facts: Facts,
-    pub(super) now_ms: u64,
-}
-
-impl Desk {
-    pub(super) fn on(script: &Script) -> Self {
-        let facts = facts();
-        let mut desk = Self {
-            ui: Ui::new(&facts),
-            store: script.fold(),
-            facts,
-            now_ms: script.now_ms(),
-        };
-        desk.look(120, 32);
-        desk
-    }
-
-    pub(super) fn look(&mut self, width: u16, height: u16) -> Buffer {
-        let view = View {
-            store: &self.store,
-            facts: &self.facts,
-            now_ms: self.now_ms,
-        };
-        let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
-        super::view::draw(&mut buffer, &mut self.ui, view);
-        buffer
-    }
-
-    pub(super) fn act(&mut self, action: Action) -> Vec<Effect> {
-        let view = View {
-            store: &self.store,
-            facts: &self.facts,
-            now_ms: self.now_ms,
-        };
-        act(&mut self.ui, view, action)
-    }
-
-    pub(super) fn press(&mut self, key: Key) -> Vec<Effect> {
-        let view = View {
-            store: &self.store,
-            facts: &self.facts,
-            now_ms: self.now_ms,
-        };
-        press(&mut self.ui, view, key)
-    }
-
-    pub(super) fn key(&mut self, code: KeyCode) -> Vec<Effect> {
-        self.press(Key::of(code))
-    }
-
-    pub(super) fn types(&mut self, text: &str) -> Vec<Effect> {
-        text.chars()
-            .flat_map(|c| {
-                let key = if c == '\n' {
-                    KeyCode::Enter
-                } else {
-                    KeyCode::Char(c)
-                };
-                self.key(key)
-            })
-            .collect()
-    }
-
-    pub(super) fn paste(&mut self, text: &str) {
-        let view = View {
-            store: &self.store,
-            facts: &self.facts,
-            now_ms: self.now_ms,
-        };
-        paste(&mut self.ui, view, text);
-    }
-
-    pub(super) fn follow(&mut self) -> Vec<Effect> {
-        let view = View {
-            store: &self.store,
-            facts: &self.facts,
-            now_ms: self.now_ms,
-        };
-        follow(&mut self.ui, view)
-    }
-
-    pub(super) fn refused(&self) -> Option<&str> {
-        let message = self.ui.message.as_ref()?;
-        message.is_refusal.then_some(message.text.as_str())
-    }
-}
-
-/// Commands sent, without the lines beside them.
-pub(super) fn sent(effects: &[Effect]) -> Vec<Command> {
-    effects
-        .iter()
-        .filter_map(|effect| match effect {
-            Effect::Send(command) => Some(command.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
-/// Lines for the log.
-fn told(effects: &[Effect]) -> Vec<&str> {
-    effects
-        .iter()
-        .filter_map(|effect| match effect {
-            Effect::Log(line) => Some(line.as_str()),
-            _ => None,
-        })
-        .collect()
-}
-
-pub(super) fn sick() -> Script {
-    stage::zoo(Script::new())
-        .then(
-            1,
-            Event::FindingsSeen {
-                findings: stage::findings(),
-            },
-        )
-        .then(
-            1,
-            Event::LocksSeen {
-                locks: stage::locks(),
-            },
-        )
-}
-
-fn running() -> Script {
-    stage::zoo(Script::planned())
-        .connecting(3, 1)
-        .downloading(3, 1, 0)
-        .progress(500, 3, 1, 90_000_000)
-}
 
 #[test]
 fn retry_is_for_what_failed_and_names_its_command() {
@@ -420,112 +282,6 @@ fn read_only_writes_nothing() {
 }
 
 #[test]
-fn the_command_line_knows_the_commands() {
-    let mut desk = Desk::on(&sick());
-    desk.act(Action::Command);
-    let effects = desk.types("pull mlx-community/x\n");
-    assert!(matches!(sent(&effects).as_slice(), [Command::Pull(_)]));
-    assert!(desk.ui.overlay.is_none());
-
-    desk.act(Action::Command);
-    assert!(desk.types("fly\n").is_empty());
-    let Some(Overlay::Command(line)) = &desk.ui.overlay else {
-        panic!("a mistake stays to be corrected");
-    };
-    assert_eq!(line.error.as_deref(), Some("there is no command `fly`"));
-    desk.ui.overlay = None;
-
-    desk.act(Action::Command);
-    let effects = desk.types("theme light\n");
-    assert!(effects.contains(&Effect::Remember("theme", "light".to_owned())));
-    desk.act(Action::Command);
-    desk.types("level debug\n");
-    assert_eq!(desk.ui.level, Level::Debug);
-    desk.act(Action::Command);
-    assert!(desk.types("demo\n").is_empty());
-    let Some(Overlay::Command(line)) = &desk.ui.overlay else {
-        panic!("it is for a shell");
-    };
-    assert!(line.error.as_deref().unwrap().contains("in a shell"));
-    // Lines of the past come back.
-    desk.ui.overlay = None;
-    desk.act(Action::Command);
-    desk.key(KeyCode::Up);
-    desk.key(KeyCode::Up);
-    let Some(Overlay::Command(line)) = &desk.ui.overlay else {
-        panic!("closed");
-    };
-    assert_eq!(line.input.value(), "theme light");
-}
-
-#[test]
-fn tab_completes_commands_repos_and_values() {
-    let mut desk = Desk::on(&sick());
-    for (typed, tabs, line) in [
-        ("verif", 2, "verify-all"),
-        ("pul", 1, "pull "),
-        (
-            "verify mlx-community/Qw",
-            1,
-            "verify mlx-community/Qwen3-4B-4bit ",
-        ),
-        ("theme h", 1, "theme high-contrast "),
-        ("pull org/m --a", 1, "pull org/m --all "),
-        ("zzz", 1, "zzz"),
-    ] {
-        desk.act(Action::Command);
-        desk.types(typed);
-        for _ in 0..tabs {
-            desk.key(KeyCode::Tab);
-        }
-        let Some(Overlay::Command(field)) = &desk.ui.overlay else {
-            panic!("closed");
-        };
-        assert_eq!(field.input.value(), line, "{typed}");
-        desk.ui.overlay = None;
-    }
-}
-
-#[test]
-fn filters_narrow_and_are_taken_back() {
-    let mut desk = Desk::on(&sick());
-    desk.act(Action::Filter);
-    desk.types("qwen");
-    assert_eq!(desk.ui.filter(Pane::Models).text(), "qwen");
-    desk.key(KeyCode::Esc);
-    assert!(desk.ui.filter(Pane::Models).is_empty(), "as before");
-    desk.act(Action::Filter);
-    desk.types("mlx size>1GB\n");
-    desk.look(120, 32);
-    desk.act(Action::Bottom);
-    assert_eq!(desk.ui.models.index, 2, "three of six are left");
-    desk.act(Action::NextMatch);
-    assert_eq!(desk.ui.models.index, 0, "around the end");
-    desk.act(Action::PreviousMatch);
-    assert_eq!(desk.ui.models.index, 2);
-    desk.act(Action::Back);
-    assert!(desk.ui.filter(Pane::Models).is_empty());
-}
-
-#[test]
-fn a_pasted_link_is_a_model_to_add() {
-    let mut desk = Desk::on(&sick());
-    desk.paste("https://huggingface.co/mlx-community/gemma-2-2b-it-4bit/tree/main\n");
-    let Some(Overlay::Add(_)) = &desk.ui.overlay else {
-        panic!("no dialog");
-    };
-    let effects = desk.key(KeyCode::Enter);
-    let [Command::Pull(request)] = &sent(&effects)[..] else {
-        panic!("{effects:?}");
-    };
-    assert_eq!(request.repo, repo());
-    assert!(request.dry_run, "it is looked at first");
-    desk.ui.overlay = None;
-    desk.paste("just some words");
-    assert!(desk.ui.overlay.is_none());
-}
-
-#[test]
 fn what_is_selected_is_watched_and_its_files_are_asked_for() {
     let mut desk = Desk::on(&sick());
     let commands = sent(&desk.follow());
@@ -674,7 +430,7 @@ fn any_events() -> impl Strategy<Value = Vec<Stamped>> {
         Script::broken().events,
         Script::cancelled().events,
         sick().events,
-        super::screens::many_files(40).events,
+        super::row_screens::many_files(40).events,
     ];
     let all: Vec<Stamped> = stories.into_iter().flatten().collect();
     prop::collection::vec((prop::sample::select(all), 0..2_u32), 0..80).prop_map(|picked| {

@@ -9,7 +9,7 @@ use tui_input::Input;
 use super::super::action::Action;
 use super::super::rows::Scene;
 use super::super::ui::{Add, CommandLine, Discarding, Overlay, Question};
-use super::super::{dialog, fit, mending, wish, words};
+use super::super::{dialog, fit, mending, pulling, purging, wish, words};
 use super::text::{Text, failure_lines};
 use super::{Canvas, Cells, details, help, to_u16};
 use crate::domain::{DiscardKind, Plan, PlanStep, RepoId, sanitize};
@@ -161,7 +161,7 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
             ("Leave?", "leave")
         }
         Question::Purge(plan) => {
-            let words = format!("This takes away {}:", wish::purge_words(plan));
+            let words = format!("This takes away {}:", purging::purge_words(plan));
             text.wrapped(0, &words, theme.text);
             text.blank();
             partial_lines(&mut text, canvas, plan);
@@ -231,9 +231,9 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
     text.draw(buf, body, scroll.min(most));
     let mut cells = Cells::new(buf, inner.bottom() - 1, inner.x, inner.right());
     if let Question::Discard(asked) = question {
-        let planned = wish::planned_discard(canvas.view.store, asked);
+        let planned = purging::planned_discard(canvas.view.store, asked);
         let goes = planned.is_some_and(|planned| !planned.plan.steps.is_empty());
-        if !goes || planned.and_then(wish::name_of_whole).is_some() {
+        if !goes || planned.and_then(purging::name_of_whole).is_some() {
             if goes {
                 cells.put("> ", theme.accent.add_modifier(bold));
                 cells.put(&asked.typed, theme.text);
@@ -315,7 +315,7 @@ fn partial_lines(text: &mut Text, canvas: Canvas<'_>, plan: &Plan) {
 /// What a purge of models takes away, and what has to be typed for it.
 fn discarding(text: &mut Text, canvas: Canvas<'_>, asked: &Discarding) {
     let theme = &canvas.ui.theme;
-    let Some(planned) = wish::planned_discard(canvas.view.store, asked) else {
+    let Some(planned) = purging::planned_discard(canvas.view.store, asked) else {
         let words = "It is being looked at what would go. If that fails, the log says why.";
         text.wrapped(0, words, theme.dim);
         return;
@@ -324,7 +324,7 @@ fn discarding(text: &mut Text, canvas: Canvas<'_>, asked: &Discarding) {
         text.wrapped(0, "There is nothing to take away.", theme.text);
     }
     // What is asked for comes first: the paths may be more than there is room for.
-    if let Some(name) = wish::name_of_whole(planned) {
+    if let Some(name) = purging::name_of_whole(planned) {
         let words = format!("A whole model goes. Type {name} and Enter for yes.");
         text.wrapped(0, &words, theme.accent);
         text.blank();
@@ -369,7 +369,7 @@ fn add_model(buf: &mut Buffer, canvas: Canvas<'_>, add: &Add) -> Option<Position
     let planned = add
         .planning
         .as_ref()
-        .map(|(_, before)| wish::preview_after(canvas.view.store, *before));
+        .map(|(_, before)| pulling::preview_after(canvas.view.store, *before));
     text.wrapped(
         0,
         "A name like mlx-community/gemma-2-2b-it-4bit, or a link from the browser:",
