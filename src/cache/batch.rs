@@ -89,7 +89,8 @@ pub fn promote_all(layout: &Layout, repo: &RepoId, smalls: Vec<Small>) -> Vec<Re
             })
             .collect();
     }
-    named
+    let named = named.into_iter();
+    named.map(|one| one.map(Promoted::forget_wrong)).collect()
 }
 
 /// Writes a content to a partial of its own, if it is what its name says.

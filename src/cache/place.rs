@@ -368,14 +368,15 @@ mod tests {
     }
 
     #[test]
-    fn an_old_blob_is_set_aside() {
+    fn an_old_blob_gives_way() {
         let (_dir, layout) = fixture::cache();
         let good = content(5000);
         let source = source(&layout, &good, 0o600);
         crate::cache::prepare_repo(&layout, &repo("org/m")).unwrap();
         fs::write(layout.blob(&repo("org/m"), &etag(&good)), "bad").unwrap();
-        let kept = place(&layout, &source, &good).unwrap().set_aside.unwrap();
-        assert_eq!(fs::read(kept).unwrap(), b"bad");
+        assert!(place(&layout, &source, &good).unwrap().was_wrong);
+        let names = fixture::names(&layout.blobs(&repo("org/m")));
+        assert_eq!(names, [etag(&good).to_string()]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::blob::{self, Check, Hasher, Verdict};
 use super::durable::{self, MAX_RACES};
+use super::elsewhere::may_be_edited;
 use super::incomplete::Partial;
 use super::local::Seen;
 use super::lock::BlobLock;
@@ -17,6 +18,9 @@ use super::sight::is_own_folder;
 use super::{Error, Layout, Result, local};
 use crate::domain::{Etag, RepoId};
 use crate::host;
+
+/// What somebody may have written by hand is not longer than this.
+const WRITTEN_BYTES: u64 = 1 << 20;
 
 /// What happens to a blob that has the name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +34,42 @@ pub enum SetAside {
 /// A blob is in place.
 #[derive(Clone, Debug)]
 pub struct Promoted {
-    /// Where the old bytes are kept; `None` if there were none to keep.
+    /// Whether other bytes had its name before.
+    pub was_wrong: bool,
+    /// Where those are kept. `None` if there were none, or if they were wrong for certain: they are
+    /// gone once the right ones are durable.
     pub set_aside: Option<PathBuf>,
+    /// Whether what is set aside can be no content of anything.
+    is_wrong_for_certain: bool,
     /// What the blob looked like when it got its name: asked of the open file, so that it is of the
     /// bytes that were proven, whatever stands under the name by now.
     pub metadata: Option<fs::Metadata>,
+}
+
+impl Promoted {
+    /// Takes away what was set aside and is wrong for certain. Only for whoever has made the right
+    /// bytes and their name durable; failing to is no harm, a look finds them.
+    pub(super) fn forget_wrong(mut self) -> Self {
+        if self.is_wrong_for_certain
+            && let Some(aside) = &self.set_aside
+        {
+            match fs::remove_file(aside) {
+                Ok(()) => self.set_aside = None,
+                Err(error) => {
+                    tracing::debug!(%error, aside = %aside.display(), "wrong bytes stay aside");
+                }
+            }
+        }
+        self
+    }
+}
+
+/// Bytes that had the name of a blob, under a second one.
+#[derive(Clone, Debug)]
+struct Aside {
+    path: PathBuf,
+    /// They were read to the end, or are of another length.
+    is_wrong_for_certain: bool,
 }
 
 /// A blob is not in place; the partial is as it was.
@@ -65,6 +100,15 @@ fn may_have_lost(error: &io::Error) -> bool {
 /// The folder that a name is in.
 pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
+}
+
+/// Whether somebody may have written it: a short text, and not what servers and git leave in the place
+/// of a content.
+fn is_written_by_hand(path: &Path) -> bool {
+    let is_short = |found: &fs::Metadata| found.is_file() && found.len() <= WRITTEN_BYTES;
+    let found = path.symlink_metadata().ok().filter(is_short);
+    found.is_some_and(|found| may_be_edited(path, &found))
+        && fs::read(path).is_ok_and(|bytes| std::str::from_utf8(&bytes).is_ok())
 }
 
 /// Where a folder goes that has the place of a blob: the first name there that is free.
@@ -120,14 +164,14 @@ impl Partial {
                 && self.take_name(&target, before, set_aside.is_some())?
             {
                 host::sync_dir(folder).map_err(Error::at("sync", folder))?;
-                return Ok(self.promoted(set_aside));
+                return Ok(self.promoted(set_aside).forget_wrong());
             }
         }
         Err(Error::Unsteady { path: target })
     }
 
     /// Renames a partial that was proven and synced over the blob; `None` if another program has
-    /// taken the file away meanwhile.
+    /// taken the file away meanwhile. Its folder is for the caller to sync, before the old bytes go.
     pub(super) fn take_blobs_name(&mut self) -> Result<Option<Promoted>> {
         let target = self.layout.blob(&self.repo, &self.etag);
         let before = local::giving_way(&self.layout, &self.etag)?;
@@ -151,9 +195,11 @@ impl Partial {
         }
     }
 
-    fn promoted(&self, set_aside: Option<PathBuf>) -> Promoted {
+    fn promoted(&self, aside: Option<Aside>) -> Promoted {
         Promoted {
-            set_aside,
+            was_wrong: aside.is_some(),
+            is_wrong_for_certain: aside.as_ref().is_some_and(|it| it.is_wrong_for_certain),
+            set_aside: aside.map(|it| it.path),
             metadata: self.file.metadata().ok(),
         }
     }
@@ -247,7 +293,7 @@ impl Partial {
     }
 
     /// Gives the bytes under the blob's name a second name; the first stays until the rename.
-    fn keep_old(&self, target: &Path) -> Result<Option<PathBuf>> {
+    fn keep_old(&self, target: &Path) -> Result<Option<Aside>> {
         match target.symlink_metadata() {
             Ok(metadata) if metadata.is_file() => {}
             // A link into the shared store loses nothing: the payload stays where it is.
@@ -266,11 +312,25 @@ impl Partial {
         }
         // A forced pull replaces good bytes by the same bytes: a second copy would keep nothing.
         let mut on = |_| ControlFlow::Continue(());
-        if let Ok(Verdict::Proven) =
-            blob::check(target, &self.etag, self.size_bytes, Check::Hash, &mut on)
-        {
+        let verdict = blob::check(target, &self.etag, self.size_bytes, Check::Hash, &mut on);
+        if matches!(verdict, Ok(Verdict::Proven)) {
             return Ok(None);
         }
+        // In a local dir it may be somebody's work, and what cannot be read may be anything. An editor
+        // that writes through the pointer has changed the blob.
+        let is_wrong_for_certain = !self.layout.is_local()
+            && !is_written_by_hand(target)
+            && matches!(
+                verdict,
+                Ok(Verdict::Truncated { .. }
+                    | Verdict::TooLong { .. }
+                    | Verdict::WrongHash
+                    | Verdict::LfsPointer)
+            );
+        let aside = |path| Aside {
+            path,
+            is_wrong_for_certain,
+        };
         if local::is_as_noted(&self.layout, &self.etag) {
             // Another revision of the file, as it was fetched and can be again: Python replaces it
             // as well.
@@ -278,7 +338,7 @@ impl Partial {
         }
         let kept = self.aside_name();
         if fs::hard_link(target, &kept).is_ok() {
-            return Ok(Some(kept));
+            return Ok(Some(aside(kept)));
         }
         let mut source = File::open(target).map_err(Error::at("open", target))?;
         let (kept, mut copy) =
@@ -288,7 +348,7 @@ impl Partial {
             drop(fs::remove_file(&kept));
             return Err(Error::from_io("set aside", target, error));
         }
-        Ok(Some(kept))
+        Ok(Some(aside(kept)))
     }
 }
 
@@ -421,22 +481,43 @@ mod tests {
     }
 
     #[test]
-    fn the_old_blob_is_kept_if_asked_and_stays_until_the_rename() {
+    fn wrong_bytes_stay_until_the_right_ones_are_in_place_and_are_gone_then() {
         let scene = Scene::new();
-        for (aside, kept) in [(SetAside::Keep, true), (SetAside::Drop, false)] {
-            fs::write(scene.blob(), "bad").unwrap();
-            let partial = scene.written();
-            assert_eq!(fs::read(scene.blob()).unwrap(), b"bad");
-            let promoted = partial.prove_and_promote(&scene.lock, aside).unwrap();
-            assert_eq!(fs::read(scene.blob()).unwrap(), scene.good);
-            assert_eq!(promoted.set_aside.is_some(), kept);
-            if let Some(path) = promoted.set_aside {
-                assert_eq!(fs::read(&path).unwrap(), b"bad");
-                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-                assert!(name.ends_with(".corrupt"), "{name}");
-                fs::remove_file(path).unwrap();
+        let mut flipped = scene.good.clone();
+        flipped[7] ^= 1;
+        for aside in [SetAside::Keep, SetAside::Drop] {
+            for bad in [&b"\xffbad"[..], &flipped] {
+                fs::write(scene.blob(), bad).unwrap();
+                let partial = scene.written();
+                assert_eq!(fs::read(scene.blob()).unwrap(), bad);
+                let promoted = partial.prove_and_promote(&scene.lock, aside).unwrap();
+                assert_eq!(fs::read(scene.blob()).unwrap(), scene.good);
+                assert_eq!(promoted.was_wrong, aside == SetAside::Keep);
+                assert_eq!(promoted.set_aside, None);
+                assert_eq!(scene.names(), [scene.etag.to_string()]);
             }
         }
+    }
+
+    /// What an earlier run, or another program, put aside is not this one's to take away.
+    #[test]
+    fn what_others_put_aside_stays_and_so_does_what_may_be_good() {
+        let scene = Scene::new();
+        let theirs = scene.layout.set_aside(&scene.repo, &scene.etag, 7);
+        fs::write(&theirs, "theirs").unwrap();
+        fs::write(scene.blob(), "bad").unwrap();
+        let mut partial = scene.written();
+        let aside = partial.keep_old(&scene.blob()).unwrap().unwrap();
+        let unread = Aside {
+            is_wrong_for_certain: false,
+            ..aside.clone()
+        };
+        let kept = partial.promoted(Some(unread)).forget_wrong().set_aside;
+        assert_eq!(fs::read(kept.unwrap()).unwrap(), b"bad");
+        fs::remove_file(aside.path).unwrap();
+        partial.promote(&scene.lock, SetAside::Keep).unwrap();
+        assert_eq!(fs::read(theirs).unwrap(), b"theirs");
+        assert_eq!(scene.names().len(), 2);
     }
 
     #[test]

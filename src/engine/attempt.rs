@@ -20,7 +20,8 @@ use super::small::SMALL_BYTES;
 use super::transfer::Transfer;
 use super::writer::{Bench, download};
 use crate::cache::{
-    self, BlobLock, CHUNKED_FROM_BYTES, Chunked, Damaged, Found, Partial, Salvage, SetAside, Wanted,
+    self, BlobLock, CHUNKED_FROM_BYTES, Chunked, Damaged, Found, Partial, Promoted, Salvage,
+    SetAside, Wanted,
 };
 use crate::domain::{
     Event, Failure, FailureCode, FileId, Healing, HealingKind, Origin, RemoteFile, RepoPath, Want,
@@ -502,7 +503,7 @@ impl<'a> Attempt<'a> {
         match promoted {
             Ok(promoted) => Ok(Done::Fetched {
                 fetched_bytes: self.gained.end - self.gained.start,
-                healing: self.healing(promoted.set_aside),
+                healing: self.healing(promoted),
             }),
             Err((cache::Error::HashMismatch { .. }, forgotten)) => {
                 Err(self.mismatch(before, was_adopted, forgotten).await)
@@ -564,12 +565,14 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    pub(super) fn healing(&self, set_aside: Option<PathBuf>) -> Option<Healing> {
-        // A forced pull looks at nothing before it fetches; what was set aside was wrong.
-        let unseen = set_aside.as_ref().map(|kept| match kept.is_dir() {
-            true => HealingKind::Folder,
-            false => HealingKind::WrongHash,
-        });
+    pub(super) fn healing(&self, promoted: Promoted) -> Option<Healing> {
+        // A forced pull looks at nothing before it fetches; what gave way was wrong.
+        let kept = promoted.set_aside.as_ref();
+        let unseen = if kept.is_some_and(|kept| kept.is_dir()) {
+            Some(HealingKind::Folder)
+        } else {
+            promoted.was_wrong.then_some(HealingKind::WrongHash)
+        };
         self.wrong.or(unseen).map(|kind| Healing {
             kind,
             path: Some(self.remote.path.clone()),
@@ -583,7 +586,7 @@ impl<'a> Attempt<'a> {
             }
             .display()
             .to_string(),
-            set_aside: set_aside.map(|path| path.display().to_string()),
+            set_aside: promoted.set_aside.map(|path| path.display().to_string()),
         })
     }
 }

@@ -249,7 +249,7 @@ impl Attempt<'_> {
             return Ok(Ok(Done::Reused {
                 origin: Origin::Empty,
                 is_verified: true,
-                healing: self.healing(promoted.set_aside),
+                healing: self.healing(promoted),
             }));
         }
         if self.job.is_forced {
@@ -311,7 +311,7 @@ impl Attempt<'_> {
                     return Ok(Ok(Done::Reused {
                         origin,
                         is_verified: true,
-                        healing: self.healing(promoted.set_aside),
+                        healing: self.healing(promoted),
                     }));
                 }
                 Err(cache::Error::Interrupted) => return Err(Halt::Interrupted),
@@ -511,7 +511,7 @@ impl Attempt<'_> {
                 let done = Done::Reused {
                     origin,
                     is_verified: true,
-                    healing: self.healing(promoted.set_aside),
+                    healing: self.healing(promoted),
                 };
                 return Ok((Some(done), lock));
             }

@@ -44,7 +44,7 @@ impl Attempt<'_> {
         match promoted {
             Ok(promoted) => Ok(Done::Fetched {
                 fetched_bytes: size,
-                healing: self.healing(promoted.set_aside),
+                healing: self.healing(promoted),
             }),
             Err(cache::Error::HashMismatch { .. }) => Err(self.mismatch(size, false, None).await),
             Err(error) => Err(Halt::of_cache(error)),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use larder::domain::{
-    Command, Event, FailureCode, FileSelection, Outcome, PullRequest, RefMove, Stamped,
+    Command, Event, FailureCode, FileSelection, HealingKind, Outcome, PullRequest, RefMove, Stamped,
 };
 use larder::engine::Engine;
 use larder::serve::{Catalogue, Content, Effect, Fault, Matcher, Origin as From, SourceFile};
@@ -69,8 +69,8 @@ async fn a_truncated_blob_whose_start_is_wrong_is_healed() {
     snapshot(&pulled.outcome);
     assert_eq!(bodies(&place), 2, "one to find out, one afresh");
     assert!(
-        blobs(&place).iter().any(|name| name.ends_with(".corrupt")),
-        "the old bytes are kept"
+        !blobs(&place).iter().any(|name| name.ends_with(".corrupt")),
+        "the wrong bytes are gone once the right ones are proven"
     );
 }
 
@@ -237,7 +237,7 @@ async fn a_late_cancel_does_not_close_what_can_be_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn force_keeps_bad_bytes_and_says_so_and_makes_no_second_copy_of_good_ones() {
+async fn force_replaces_bad_bytes_and_says_so_and_makes_no_second_copy_of_good_ones() {
     let place = Place::new(catalogue::gemma(), Vec::new()).await;
     place.pull(request(GEMMA)).await;
     let before = blobs(&place);
@@ -259,8 +259,9 @@ async fn force_keeps_bad_bytes_and_says_so_and_makes_no_second_copy_of_good_ones
     snapshot(&pulled.outcome);
     assert!(pulled.events.iter().any(|stamped| matches!(
         &stamped.event,
-        Event::Healed(healing) if healing.set_aside.is_some()
+        Event::Healed(healing) if healing.kind == HealingKind::WrongHash
     )));
+    assert_eq!(blobs(&place), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -197,7 +197,7 @@ pub(in crate::cache) fn place(
 
 /// Whether what lies there may be somebody's work: it is neither empty nor what servers and git leave in
 /// the place of a content.
-pub(super) fn may_be_edited(path: &Path, found: &Metadata) -> bool {
+pub(in crate::cache) fn may_be_edited(path: &Path, found: &Metadata) -> bool {
     let name = path.to_string_lossy();
     found.len() > 0 && super::content::impostor(path, &name, found.len()).is_none()
 }
