@@ -114,7 +114,8 @@ pub use snapshot::{
 };
 pub use staging::{LinkMode, link_mode, sweep_staging};
 pub use trash::{
-    Back, Bin, Discarded, Going, Selection, Stays, abandoned, discard, free, going, plan_discard,
-    put_aside, restore, settle_trash, trash_rows,
+    Back, Bin, Discarded, Going, NotBack, ProofStep, ProofWatch, Prover, Selection, Stays,
+    WasProven, abandoned, discard, free, going, plan_discard, put_aside, restore, settle_trash,
+    trash_rows,
 };
 pub use trees::{Tree, listed_commits, read_tree, write_tree};

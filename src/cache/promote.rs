@@ -299,7 +299,11 @@ impl Partial {
             // A link into the shared store loses nothing: the payload stays where it is.
             Ok(metadata) if metadata.is_symlink() => return Ok(None),
             Ok(metadata) if metadata.is_dir() && !self.layout.is_local() => {
-                return self.clear_folder(target);
+                let kept = self.clear_folder(target)?;
+                return Ok(kept.map(|path| Aside {
+                    path,
+                    is_wrong_for_certain: false,
+                }));
             }
             Ok(_) => {
                 return Err(Error::Collision {

@@ -123,7 +123,11 @@ async fn send(
     store: &mut Store,
     request: TrashRequest,
 ) -> Ending {
-    console.work = Work::Removing;
+    console.work = match request {
+        // It can be ended as long as it is being proven, and not later.
+        TrashRequest::Restore { .. } => Work::Looking,
+        _ => Work::Removing,
+    };
     (session.commands)(Command::Trash(request));
     let followed = follow(session, store, console).await;
     judge(console.work, followed.outcome.as_ref(), followed.caught)

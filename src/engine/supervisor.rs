@@ -167,8 +167,8 @@ impl Supervisor {
                 });
             }
             Command::Trash(request) => {
-                self.start(Kind::Other, |shared, emitter, _| {
-                    trash::run(shared, emitter, request)
+                self.start(Kind::Other, |shared, emitter, commands| {
+                    trash::run(shared, emitter, request, commands)
                 });
             }
         }

@@ -4,37 +4,115 @@
 //! **Law**: nothing that was put into the trash is freed before its time without a plan that named it.
 
 use std::fs::Metadata;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::emit::{Emitter, millis};
 use super::failure::from_cache;
 use super::history;
-use super::job::blocking;
-use crate::cache::{self, Layout};
+use super::job::{blocking, heard_stop};
+use crate::cache::{self, Layout, NotBack, ProofStep, Prover};
 use crate::config::TrashSettings;
 use crate::domain::{
-    Etag, Event, Failure, FailureCode, Kept, Outcome, RepoId, TrashRequest, TrashResult, TrashRow,
-    sanitize,
+    Command, Etag, Event, Failure, FailureCode, Kept, Outcome, RepoId, TrashRequest, TrashResult,
+    TrashRow, sanitize,
 };
 use crate::host;
 use crate::ledger::Stamp;
 
 const DAY_MS: u64 = 86_400_000;
+/// Least time between two words about progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
-/// Carries a wish out.
-pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, request: TrashRequest) {
+/// How far the proof of what comes back is; written by the thread that hashes.
+#[derive(Debug, Default)]
+struct Proving {
+    /// Contents and bytes that are to be hashed.
+    all: OnceLock<(usize, u64)>,
+    files: AtomicUsize,
+    bytes: AtomicU64,
+    path: Mutex<String>,
+}
+
+impl Proving {
+    /// Hears of one step; `done_bytes` are those of files hashed to their end.
+    fn hear(&self, step: ProofStep<'_>, done_bytes: &mut u64) {
+        match step {
+            ProofStep::Begins { files, bytes } => {
+                // Where two parts are proven one after the other, the first has said it.
+                let _ = self.all.set((files, bytes));
+            }
+            ProofStep::At { path, bytes } => {
+                if bytes == 0 {
+                    let name = sanitize(&path.to_string_lossy());
+                    *self.path.lock().unwrap_or_else(PoisonError::into_inner) = name;
+                }
+                self.bytes.store(*done_bytes + bytes, Ordering::Relaxed);
+            }
+            ProofStep::Done { bytes } => {
+                *done_bytes += bytes;
+                self.files.fetch_add(1, Ordering::Relaxed);
+                self.bytes.store(*done_bytes, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Says it as a verification does, once there is something to say.
+    async fn say(&self, emitter: &Emitter, is_begun: &mut bool) {
+        let Some(&(files, bytes)) = self.all.get() else {
+            return;
+        };
+        if !*is_begun {
+            *is_begun = true;
+            let snapshots = 0;
+            emitter
+                .fact(Event::VerifyStarted {
+                    snapshots,
+                    files,
+                    bytes,
+                })
+                .await;
+        }
+        let path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        emitter.progress(Event::VerifyProgress {
+            files: self.files.load(Ordering::Relaxed).min(files),
+            bytes: self.bytes.load(Ordering::Relaxed).min(bytes),
+            path: path.clone(),
+        });
+    }
+}
+
+/// Carries a wish out; one to put something back can be ended until it is proven.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    emitter: Emitter,
+    request: TrashRequest,
+    mut commands: mpsc::Receiver<Command>,
+) {
     let started = emitter.now();
     let is_look = matches!(request, TrashRequest::List | TrashRequest::ListOwn);
     if !is_look {
         // What was begun must be over; what is old may be what is wanted back.
         settle(&shared, &emitter, None, Expiry::Keep).await;
     }
-    let work = Arc::clone(&shared);
-    let done = blocking(move || carry_out(&work, &request)).await.flatten();
-    let outcome = match done {
+    let proving = Arc::new(Proving::default());
+    let stop = CancellationToken::new();
+    let done = {
+        let (shared, heard, halt) = (Arc::clone(&shared), Arc::clone(&proving), stop.clone());
+        let work = blocking(move || carry_out(&shared, &request, &heard, &halt));
+        tokio::pin!(work);
+        follow(work, &emitter, &proving, (&mut commands, &stop)).await
+    };
+    let outcome = match done.flatten() {
+        Ok(Done::Interrupted) => Outcome::Cancelled,
         Ok(Done::Seen(rows)) => {
             emitter.fact(Event::TrashSeen { rows }).await;
             Outcome::Listed
@@ -60,12 +138,41 @@ pub(super) async fn run(shared: Arc<Shared>, emitter: Emitter, request: TrashReq
     emitter.fact(Event::Ended(outcome)).await;
 }
 
+/// Waits for the work, says how far it is, and passes on the wish to stop.
+async fn follow<T>(
+    mut work: Pin<&mut impl Future<Output = T>>,
+    emitter: &Emitter,
+    proving: &Proving,
+    (commands, stop): (&mut mpsc::Receiver<Command>, &CancellationToken),
+) -> T {
+    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first tick comes at once, and there is nothing to say yet.
+    ticks.tick().await;
+    let mut is_begun = false;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = heard_stop(commands), if !stop.is_cancelled() => stop.cancel(),
+            _ = ticks.tick() => proving.say(emitter, &mut is_begun).await,
+        }
+    }
+}
+
 enum Done {
+    /// Before anything was moved.
+    Interrupted,
     Seen(Vec<TrashRow>),
     Changed(TrashResult, Vec<RepoId>),
 }
 
-fn carry_out(shared: &Shared, request: &TrashRequest) -> Result<Done, Failure> {
+fn carry_out(
+    shared: &Shared,
+    request: &TrashRequest,
+    proving: &Proving,
+    stop: &CancellationToken,
+) -> Result<Done, Failure> {
     let (layout, repos) = place(shared)?;
     // Only what is this cache's can be put back or freed by it.
     let rows = own_rows(&layout, &repos);
@@ -74,6 +181,15 @@ fn carry_out(shared: &Shared, request: &TrashRequest) -> Result<Done, Failure> {
         TrashRequest::ListOwn => Ok(Done::Seen(rows)),
         TrashRequest::Restore { id } => {
             let row = find(&rows, id.as_deref())?;
+            let mut done_bytes = 0;
+            let mut watch = |step: ProofStep<'_>| {
+                proving.hear(step, &mut done_bytes);
+                if stop.is_cancelled() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            };
             // The blobs' folder may be gone: no link in its path is resolved, and there is none.
             let known = shared.memory.known_below(&layout.blobs(&row.repo));
             let was_proven = |place: &Path, found: &Metadata, etag: &Etag| {
@@ -84,14 +200,20 @@ fn carry_out(shared: &Shared, request: &TrashRequest) -> Result<Done, Failure> {
                         && known.stamp == Stamp::of(found)
                 })
             };
-            let back = cache::restore(&layout, &repos, row, &was_proven).map_err(|why| {
-                Failure::new(
-                    FailureCode::Refused,
-                    format!("`{}` stays in the trash", row.id),
-                )
-                .because(sanitize(&why))
-                .at_path(row.path.clone())
-            })?;
+            let prover = Prover {
+                was_proven: &was_proven,
+                watch: &mut watch,
+            };
+            let back = match cache::restore(&layout, &repos, row, prover) {
+                Ok(back) => back,
+                Err(NotBack::Interrupted) => return Ok(Done::Interrupted),
+                Err(NotBack::Refused(why)) => {
+                    let stays = format!("`{}` stays in the trash", row.id);
+                    return Err(Failure::new(FailureCode::Refused, stays)
+                        .because(sanitize(&why))
+                        .at_path(row.path.clone()));
+                }
+            };
             let shown = |paths: &[PathBuf]| -> Vec<String> {
                 let texts = paths.iter().map(|path| sanitize(&path.to_string_lossy()));
                 texts.collect()

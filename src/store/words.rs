@@ -306,6 +306,13 @@ pub(super) fn ref_line(reference: &RefMove, name: &str, commit: Commit) -> Optio
 
 /// What verifying is about to read.
 pub(super) fn verify_line(snapshots: usize, files: usize, bytes: u64) -> String {
+    if snapshots == 0 && files > 0 {
+        return format!(
+            "proving what comes back: {}, {}",
+            count(files, "distinct file"),
+            size(bytes)
+        );
+    }
     format!(
         "verifying {}: {}, {}",
         count(snapshots, "snapshot"),

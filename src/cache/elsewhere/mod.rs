@@ -45,12 +45,12 @@ use crate::host;
 
 pub use self::writing::HOLDS_STILL;
 
+pub(super) use self::amend::may_be_edited;
 pub use self::content::is_error_page;
 pub(super) use self::copies::contents_of_hub;
 pub(super) use self::folder::is_newer;
 pub(super) use self::homes::Home;
 pub use self::locks::locks_elsewhere;
-pub(super) use self::amend::may_be_edited;
 pub(super) use self::needless::is_needless;
 pub(super) use self::note::{Note, read as read_note, short_hash};
 pub use self::words::absent_volume;

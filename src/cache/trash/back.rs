@@ -1,7 +1,8 @@
 //! Owns putting back what lies in an entry of the trash.
 //!
 //! **Law**: what is wanted back is proven before it gets the name of a content again: hashed, unless it
-//! was hashed before and has not changed since. What has other bytes stays in the trash. Nothing is replaced: what is in the cache now stays. Blobs come before the pointers that
+//! was hashed before and has not changed since. What has other bytes stays in the trash. Nothing is
+//! replaced: what is in the cache now stays. Blobs come before the pointers that
 //! lead to them, snapshots before the refs that name them; no pointer is put back that would lead to
 //! nothing, and no ref that would name nothing. Doing it again does no harm.
 
@@ -9,14 +10,15 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use super::super::blob::{self, Check, Verdict};
 use super::super::salvage::exact_etag;
 use super::super::sight::is_own_folder;
 use super::super::{Error, Layout, Result, prepare_repo};
 use super::entry::Entry;
 use super::goes::{entries, leaves};
-use super::is_right_at;
 use super::manifest::Manifest;
 use super::moves::{Dirty, rename_new};
 use crate::domain::{Commit, DiscardKind, Etag, Kept, RepoId, sanitize};
@@ -34,14 +36,48 @@ pub struct Back {
     pub wrong: Vec<PathBuf>,
 }
 
+/// How the proof of what comes back goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofStep<'a> {
+    /// So much is to be hashed.
+    Begins {
+        /// Contents.
+        files: usize,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// So many bytes of this file are hashed.
+    At {
+        /// The file, where it lies.
+        path: &'a Path,
+        /// Bytes from its start.
+        bytes: u64,
+    },
+    /// A file of so many bytes is hashed to its end.
+    Done {
+        /// Its bytes.
+        bytes: u64,
+    },
+}
+
+/// Hears how a proof goes on, and may end it before anything is moved.
+pub type ProofWatch<'a> = dyn FnMut(ProofStep<'_>) -> ControlFlow<()> + 'a;
+
 /// Whether a file that looks like this was proven to be that content at the place where it lay before.
-pub(crate) type WasProven<'a> = &'a dyn Fn(&Path, &Metadata, &Etag) -> bool;
+pub type WasProven<'a> = &'a dyn Fn(&Path, &Metadata, &Etag) -> bool;
+
+/// How what comes back is proven.
+pub struct Prover<'a> {
+    /// What need not be hashed.
+    pub was_proven: WasProven<'a>,
+    /// Hears how it goes on.
+    pub watch: &'a mut ProofWatch<'a>,
+}
 
 /// Whether bytes are proven before they get the name of a content.
-#[derive(Clone, Copy)]
 pub(super) enum Proof<'a> {
     /// They are: what was not proven before is hashed.
-    Unless(WasProven<'a>),
+    Unless(Prover<'a>),
     /// They are not: a move that was cut off just now is undone.
     AsItWas,
 }
@@ -68,7 +104,7 @@ pub(super) fn give_back(
         return Ok(back);
     }
     let wrong = match proof {
-        Proof::Unless(was_proven) => wrong_blobs(entry, &content, &folder, was_proven)?,
+        Proof::Unless(prover) => wrong_blobs(entry, &content, &folder, prover)?,
         Proof::AsItWas => BTreeSet::new(),
     };
     // A model that nobody has pulled again comes back in one step, as it was.
@@ -113,9 +149,9 @@ fn wrong_blobs(
     entry: &Entry,
     content: &Path,
     folder: &Path,
-    was_proven: WasProven<'_>,
+    Prover { was_proven, watch }: Prover<'_>,
 ) -> Result<BTreeSet<OsString>> {
-    let mut wrong = BTreeSet::new();
+    let mut named = Vec::new();
     for blob in entries(&content.join("blobs"))? {
         let name = blob.file_name().unwrap_or_default();
         let Some(etag) = name.to_str().and_then(exact_etag) else {
@@ -144,8 +180,38 @@ fn wrong_blobs(
         } else {
             blob.clone()
         };
-        if !is_right_at(&bytes, &etag) {
-            wrong.insert(name.to_owned());
+        named.push((bytes, etag));
+    }
+    let wrong = wrong_of(&named, watch)?;
+    Ok(wrong
+        .into_iter()
+        .map(|at| OsString::from(named[at].1.to_string()))
+        .collect())
+}
+
+/// The places in the list of those whose bytes are not those of their names.
+pub(super) fn wrong_of(
+    named: &[(PathBuf, Etag)],
+    watch: &mut ProofWatch<'_>,
+) -> Result<Vec<usize>> {
+    let length = |path: &Path| path.metadata().map_or(0, |found| found.len());
+    let begins = ProofStep::Begins {
+        files: named.len(),
+        bytes: named.iter().map(|(path, _)| length(path)).sum(),
+    };
+    if watch(begins).is_break() {
+        return Err(Error::Interrupted);
+    }
+    let mut wrong = Vec::new();
+    for (at, (path, etag)) in named.iter().enumerate() {
+        let bytes = length(path);
+        let mut on = |bytes| watch(ProofStep::At { path, bytes });
+        match blob::check(path, etag, bytes, Check::Hash, &mut on)? {
+            Verdict::Proven => {}
+            _ => wrong.push(at),
+        }
+        if watch(ProofStep::Done { bytes }).is_break() {
+            return Err(Error::Interrupted);
         }
     }
     Ok(wrong)

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::entry::Entry;
 use super::goes::leaves;
-use super::scene::{NEW, NOTHING_PROVEN, OLD, SHARED, Scene, assert_nothing_lost, killed_after};
+use super::scene::{
+    NEW, NOTHING_PROVEN, OLD, SHARED, Scene, assert_nothing_lost, killed_after, restore,
+};
 use super::*;
 use crate::cache::fixture::{commit, etag, path};
 use crate::cache::{Layout, prepare_repo, write_ref};
@@ -341,4 +343,34 @@ fn an_entry_of_which_all_is_back_is_not_told_as_freed() {
     fs::write(cut_off.join("manifest.json"), manifest.to_string()).unwrap();
     assert_eq!(scene.settle(), [""; 0]);
     assert!(!cut_off.exists());
+}
+
+#[test]
+fn a_proof_says_how_it_goes_on_and_whoever_ends_it_changes_nothing() {
+    let scene = Scene::new();
+    let id = scene.purge(Selection::Repo);
+    let (repos, row) = (scene.repos(), scene.row(&id));
+    let mut heard = Vec::new();
+    let mut watch = |step: ProofStep<'_>| {
+        heard.push(match step {
+            ProofStep::Begins { files, bytes } => (files, bytes),
+            ProofStep::At { bytes, .. } | ProofStep::Done { bytes } => (0, bytes),
+        });
+        match step {
+            ProofStep::Done { .. } => ControlFlow::Break(()),
+            ProofStep::Begins { .. } | ProofStep::At { .. } => ControlFlow::Continue(()),
+        }
+    };
+    let prover = Prover {
+        was_proven: NOTHING_PROVEN,
+        watch: &mut watch,
+    };
+    let ended = super::restore(&scene.layout, &repos, &row, prover);
+    assert_eq!(ended.unwrap_err(), NotBack::Interrupted);
+    let all = (SHARED.len() + OLD.len() + NEW.len()) as u64;
+    assert_eq!(heard.first(), Some(&(3, all)));
+    assert!(!scene.layout.repo(&scene.repo).exists());
+    assert_eq!(scene.row(&id), row, "it rests as before");
+    let back = scene.restore(&id).unwrap();
+    assert_eq!(back.kept, []);
 }

@@ -11,6 +11,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -18,7 +19,7 @@ use std::time::SystemTime;
 use super::super::partials::since_epoch_ms;
 use super::super::sight::is_own_folder;
 use super::super::{Error, Layout, Result};
-use super::back::{self, Back, Proof, WasProven};
+use super::back::{self, Back, Proof, ProofStep, Prover};
 use super::bin::{Bin, Taken};
 use super::goes::leaves;
 use super::manifest::Manifest;
@@ -216,10 +217,17 @@ impl Entry {
         mut self,
         layout: &Layout,
         manifest: &Manifest,
-        was_proven: WasProven<'_>,
+        prover: Prover<'_>,
     ) -> Result<Back> {
         self.becomes(State::Restoring)?;
-        let back = back::give_back(&self, layout, manifest, Proof::Unless(was_proven))?;
+        let back = match back::give_back(&self, layout, manifest, Proof::Unless(prover)) {
+            // Whoever ended the proof ended it before anything was moved.
+            Err(Error::Interrupted) => {
+                self.becomes(State::Resting)?;
+                return Err(Error::Interrupted);
+            }
+            back => back?,
+        };
         self.close()?;
         Ok(back)
     }
@@ -320,8 +328,11 @@ impl Entry {
                 )
             }
             State::Restoring => {
-                let back =
-                    back::give_back(&self, layout, &manifest, Proof::Unless(&|_, _, _| false))?;
+                let prover = Prover {
+                    was_proven: &|_, _, _| false,
+                    watch: &mut |_: ProofStep<'_>| ControlFlow::Continue(()),
+                };
+                let back = back::give_back(&self, layout, &manifest, Proof::Unless(prover))?;
                 self.close()?;
                 format!(
                     "putting `{repo}` back was cut off: the rest of it is back{}",

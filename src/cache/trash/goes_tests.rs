@@ -8,7 +8,9 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use super::goes::leaves;
-use super::scene::{NEW, NOTHING_PROVEN, OLD, SHARED, Scene, assert_nothing_lost, killed_after};
+use super::scene::{
+    NEW, NOTHING_PROVEN, OLD, SHARED, Scene, assert_nothing_lost, killed_after, restore,
+};
 use super::*;
 use crate::cache::fixture::{self, commit, etag, held, now, path, repo};
 use crate::cache::prepare_repo;

@@ -24,11 +24,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-pub use self::back::Back;
+pub use self::back::{Back, ProofStep, ProofWatch, Prover, WasProven};
 pub use self::bin::Bin;
 pub use self::goes::{Going, Selection, going, put_aside};
 
-use self::back::WasProven;
+use self::back::wrong_of;
 use self::bin::Taken;
 use self::entry::{Entry, PAYLOADS, State};
 use self::goes::entries;
@@ -433,15 +433,12 @@ fn hold_all(
 
 /// Whether a blob's bytes hash to its name.
 fn is_right(layout: &Layout, repo: &RepoId, etag: &Etag) -> bool {
-    is_right_at(&layout.blob(repo, etag), etag)
-}
-
-fn is_right_at(path: &Path, etag: &Etag) -> bool {
+    let path = layout.blob(repo, etag);
     let Ok(found) = path.metadata() else {
         return false;
     };
     let on = &mut |_| ControlFlow::Continue(());
-    blob::check(path, etag, found.len(), Check::Hash, on)
+    blob::check(&path, etag, found.len(), Check::Hash, on)
         .is_ok_and(|verdict| matches!(verdict, Verdict::Proven))
 }
 
@@ -480,28 +477,48 @@ pub fn restore(
     layout: &Layout,
     repos: &[RepoId],
     row: &TrashRow,
-    was_proven: WasProven<'_>,
-) -> Result<Back, String> {
-    let (taken, entry) = take_entry(layout, repos, row)?;
-    let manifest = manifest_of(&entry, layout)?;
+    prover: Prover<'_>,
+) -> Result<Back, NotBack> {
+    let (taken, entry) = take_entry(layout, repos, row).map_err(NotBack::Refused)?;
+    let manifest = manifest_of(&entry, layout).map_err(NotBack::Refused)?;
     if manifest.kind() == Some(DiscardKind::Corrupt) {
         let blobs = entry.content().join(&manifest.repo).join("blobs");
-        for blob in entries(&blobs).unwrap_or_default() {
-            let etag = blob.file_name().and_then(|name| exact_etag(name.to_str()?));
-            // What was put aside gets no content's name back.
-            if etag.is_some_and(|etag| !is_right_at(&blob, &etag)) {
-                return Err(format!(
-                    "the bytes of `{}` are not those of its name: pull the model, which fetches it",
-                    blob.display()
-                ));
-            }
+        let blobs = entries(&blobs).unwrap_or_default().into_iter();
+        let named: Vec<(PathBuf, Etag)> = blobs
+            .filter_map(|blob| {
+                // What was put aside gets no content's name back.
+                let etag = exact_etag(blob.file_name()?.to_str()?)?;
+                Some((blob, etag))
+            })
+            .collect();
+        if let Some(at) = wrong_of(&named, &mut *prover.watch)?.first() {
+            return Err(NotBack::Refused(format!(
+                "the bytes of `{}` are not those of its name: pull the model, which fetches it",
+                named[*at].0.display()
+            )));
         }
     }
-    let back = entry
-        .restore(layout, &manifest, was_proven)
-        .map_err(|error| with_causes(&error))?;
+    let back = entry.restore(layout, &manifest, prover)?;
     drop(taken);
     Ok(back)
+}
+
+/// Why something stays in the trash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotBack {
+    /// Somebody ended the proof.
+    Interrupted,
+    /// Why, in a sentence.
+    Refused(String),
+}
+
+impl From<Error> for NotBack {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Interrupted => Self::Interrupted,
+            error => Self::Refused(with_causes(&error)),
+        }
+    }
 }
 
 /// Frees what a row names; the bytes that are free now.
