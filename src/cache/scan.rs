@@ -18,8 +18,8 @@ use super::shape::{Lacks, Named, Shape};
 use super::tally::{Tally, pull_by_names};
 use super::{Error, Layout, RefValue, Result, read_tree};
 use crate::domain::{
-    Basis, CacheKind, Commit, Etag, Examination, FileRow, Finding, LoadLevel, ModelRow, ModelState,
-    RemoteFile, RepoId, RepoPath, Revision, sanitize,
+    Basis, CacheKind, Commit, Etag, Examination, FileRow, FileState, Finding, LoadLevel, ModelRow,
+    ModelState, RemoteFile, RepoId, RepoPath, Revision, sanitize,
 };
 use crate::host;
 
@@ -276,6 +276,7 @@ fn unfinished(layout: &Layout, repo: &RepoId) -> Result<Option<ModelRow>> {
         state: ModelState::Partial,
         basis: Basis::OwnFiles,
         verified_ms: None,
+        wrong_ms: None,
         problems: vec![format!(
             "a pull was not finished: it has {here}; `larder pull {repo}` goes on from there"
         )],
@@ -447,6 +448,7 @@ fn look(
         state: ready.state,
         basis: ready.basis,
         verified_ms,
+        wrong_ms: latest_wrong(&files),
         problems: ready.problems,
         modified_ms: tally.modified_ms,
         accessed_ms: tally.accessed_ms,
@@ -481,6 +483,14 @@ fn refs_to(
     names
 }
 
+/// When the last of the files that were hashed and are wrong was.
+pub(super) fn latest_wrong(files: &[FileRow]) -> Option<u64> {
+    let wrong = files
+        .iter()
+        .filter(|file| file.state == FileState::WrongHash);
+    wrong.filter_map(|file| file.verified_ms).max()
+}
+
 /// Names in a folder, in order; none if it is not there.
 fn children(dir: &Path) -> Result<Vec<String>> {
     let entries = match host::read_dir(dir) {
@@ -512,6 +522,7 @@ fn unreadable(layout: &Layout, repo: &RepoId, error: &Error) -> ModelRow {
         basis: Basis::OwnFiles,
         is_unreferenced: false,
         verified_ms: None,
+        wrong_ms: None,
         problems: vec![sanitize(&error.to_string())],
         modified_ms: None,
         accessed_ms: None,

@@ -104,14 +104,20 @@ impl<'a> Tally<'a> {
             let expected = listed.remove(&path);
             rows.push(self.file(folder, &path, expected));
         }
-        rows.extend(listed.into_values().map(|file| FileRow {
-            path: sanitize(file.path.as_str()),
-            size_bytes: None,
-            expected_bytes: Some(file.size_bytes),
-            etag: Some(file.etag.to_string()),
-            state: FileState::Absent,
-            verified_ms: None,
-            links: Vec::new(),
+        rows.extend(listed.into_values().map(|file| {
+            FileRow {
+                path: sanitize(file.path.as_str()),
+                // The content may be here, and only what leads to it not.
+                size_bytes: fs::metadata(self.blobs.join(file.etag.to_string()))
+                    .ok()
+                    .map(|found| found.len())
+                    .filter(|bytes| *bytes == file.size_bytes),
+                expected_bytes: Some(file.size_bytes),
+                etag: Some(file.etag.to_string()),
+                state: FileState::Absent,
+                verified_ms: None,
+                links: Vec::new(),
+            }
         }));
         Ok(rows)
     }

@@ -5,7 +5,7 @@
 use super::args::{DoctorArgs, call_of};
 use super::document::{self, Diagnosis};
 use super::exit::{Ending, Work, judge};
-use super::finding::{block, counts_words, fresh_words, wrapped};
+use super::finding::{block, fresh_words, wrapped};
 use super::fix::{Repair, Tally, repair, result_text, undone};
 use super::follow::{Console, Session, follow};
 use super::look::{has_looked, heed, learn, look};
@@ -289,7 +289,7 @@ fn text(diagnosis: &Diagnosis<'_>, args: &DoctorArgs, now_ms: u64, columns: Opti
             _ => format!("{what} in {looked}"),
         }]
     } else {
-        let counts = counts_words(diagnosis.counts);
+        let counts = diagnosis.counts.words();
         let healing = healing_words(diagnosis.healing);
         vec![
             format!("{counts}{healing}{hidden}"),
@@ -323,7 +323,12 @@ fn looked_words(looked: &Looked, now_ms: u64) -> String {
         return "no snapshot of a model".to_owned();
     }
     let age = |then| ago(then, now_ms);
+    let wrong = looked.wrong_ms.map(|then| match looked.models {
+        1 => format!("wrong bytes found {}", age(then)),
+        _ => format!("{} with wrong bytes, found {}", looked.wrong, age(then)),
+    });
     let verified = match (looked.verified, looked.verified_ms) {
+        (0, _) | (_, None) if wrong.is_some() => String::new(),
         (0, _) | (_, None) => "not verified (`larder verify` hashes it)".to_owned(),
         (1, Some(then)) if looked.models == 1 => format!("verified {}", age(then)),
         (all, Some(then)) if all == looked.models => {
@@ -331,8 +336,10 @@ fn looked_words(looked: &Looked, now_ms: u64) -> String {
         }
         (some, Some(then)) => format!("{some} verified, the first of them {}", age(then)),
     };
+    let known = [Some(verified).filter(|words| !words.is_empty()), wrong];
+    let known = known.into_iter().flatten().collect::<Vec<_>>().join("; ");
     format!(
-        "{}, {}, {}; {verified}",
+        "{}, {}, {}; {known}",
         count(looked.models, "snapshot"),
         count(looked.files, "file"),
         size(looked.size_bytes)

@@ -7,30 +7,12 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::remedy;
 use crate::domain::{Change, Evidence, Finding, PlanStep, Rule, lost_name, sanitize};
-use crate::store::{FindingCounts, FindingGroup, count, short, size};
+use crate::store::{FindingGroup, count, short, size};
 
 /// Columns of what stands before the words of a block.
 const LABEL: usize = 12;
 /// The narrowest column of words.
 const NARROWEST: usize = 24;
-
-/// How many of each severity.
-pub(super) fn counts_words(counts: FindingCounts) -> String {
-    let words: Vec<String> = [
-        (counts.errors, "error"),
-        (counts.warnings, "warning"),
-        (counts.notes, "note"),
-    ]
-    .into_iter()
-    .filter(|(number, _)| *number > 0)
-    .map(|(number, noun)| count(number, noun))
-    .collect();
-    if words.is_empty() {
-        "none".to_owned()
-    } else {
-        words.join(", ")
-    }
-}
 
 /// What nobody can judge yet; `None` where there is nothing of that kind.
 pub(super) fn fresh_words((files, bytes): (usize, u64)) -> Option<String> {

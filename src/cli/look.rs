@@ -4,7 +4,6 @@
 //! Never prints: each command says in its own words what was seen.
 
 use super::exit::{Ending, Work, judge};
-use super::finding::counts_words;
 use super::follow::{Console, Session, follow};
 use super::output::Output;
 use crate::domain::{Command, Failure, FailureCode, Finding, RepoId, VerifyTarget};
@@ -87,7 +86,7 @@ fn found(findings: &[&Finding], is_strict: bool) -> Option<Failure> {
     if errors == 0 && (!is_strict || warnings == 0) {
         return None;
     }
-    let failure = Failure::new(FailureCode::Findings, counts_words(counts));
+    let failure = Failure::new(FailureCode::Findings, counts.words());
     Some(if errors > 0 {
         harms_of(findings)
             .into_iter()

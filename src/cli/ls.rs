@@ -152,8 +152,11 @@ fn models_table(rows: &[Row<'_>], shelf: &Shelf, columns: Option<u16>, now_ms: u
         cells.extend([
             size(row.size_bytes),
             state_words(row),
-            row.verified_ms
-                .map_or_else(|| "no".to_owned(), |then| ago(then, now_ms)),
+            match (row.verified_ms, row.wrong_ms) {
+                (Some(then), _) => ago(then, now_ms),
+                (None, Some(then)) => format!("wrong, {}", ago(then, now_ms)),
+                (None, None) => "no".to_owned(),
+            },
             last_used(row, now_ms),
         ]);
         table.row(&cells);
@@ -167,9 +170,10 @@ fn files_text(rows: &[Row<'_>], columns: Option<u16>, now_ms: u64) -> String {
         if !text.is_empty() {
             text.push('\n');
         }
-        let verified = match row.verified_ms {
-            Some(then) => format!("verified {}", ago(then, now_ms)),
-            None => "unverified".to_owned(),
+        let verified = match (row.verified_ms, row.wrong_ms) {
+            (Some(then), _) => format!("verified {}", ago(then, now_ms)),
+            (None, Some(then)) => format!("wrong bytes found {}", ago(then, now_ms)),
+            (None, None) => "unverified".to_owned(),
         };
         let head = format!(
             "{} @ {}: {}, {verified}, {}, last used {}\n{}\n",
@@ -273,6 +277,9 @@ fn file_state(file: &FileRow, now_ms: u64) -> String {
         (FileState::WrongSize, None) => "wrong size".to_owned(),
         (FileState::Missing, _) => "missing: the pointer leads nowhere".to_owned(),
         (FileState::Regular, _) => "regular file, no pointer".to_owned(),
+        (FileState::Absent, _) if file.size_bytes.is_some() => {
+            "no pointer: its blob is here, nothing to fetch".to_owned()
+        }
         (FileState::Absent, Some(expected)) => format!("absent, {expected} to fetch"),
         (FileState::Absent, None) => "absent".to_owned(),
     }

@@ -4,7 +4,7 @@
 //! goes everything. What others named is made harmless here.
 
 use super::document::Look;
-use super::finding::{counts_words, rows};
+use super::finding::rows;
 use super::table::cut;
 use crate::domain::{
     CacheRow, LockKind, LockRow, LockState, ModelRow, ModelState, Network, PartialRow,
@@ -71,7 +71,7 @@ impl Page<'_> {
         text.push_str(&self.rows(wanting.collect(), TOLD[0]));
 
         let findings = shelf.findings_about(repo);
-        let counts = counts_words(shelf.finding_counts(repo));
+        let counts = shelf.finding_counts(repo).words();
         text.push_str(&self.entry("findings", &counts));
         let groups = grouped(&findings);
         let told = groups.iter().map(|group| rows(group, self.places));

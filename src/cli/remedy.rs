@@ -6,8 +6,6 @@ use super::args::{call_of, parse_repo};
 use crate::domain::{Failure, FailureCode, Finding, Obstacle, PlanStep, Remedy, shell_word};
 use crate::store::{duration, size};
 
-const TOKENS: &str = "https://huggingface.co/settings/tokens";
-
 /// What the command was about, so that the advice can name it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Subject<'a> {
@@ -188,6 +186,7 @@ fn pull_call(call: &str, repo: &str) -> String {
 fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
     let repo = subject.repo.unwrap_or("ORG/NAME");
     let again = call_again(subject, repo);
+    let hub = failure.hub(repo);
     match failure.help() {
         Remedy::FixCall => right_call(failure, subject, repo, &again),
         Remedy::FetchAll => format!(
@@ -221,34 +220,34 @@ fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
                 || "in some minutes".to_owned(),
                 |ms| format!("in {}", duration(ms)),
             );
-            format!("run `{again}` {when}; a token raises the limit: set HF_TOKEN from {TOKENS}")
+            format!("run `{again}` {when}; a token raises the limit: set HF_TOKEN from {hub}/settings/tokens")
         }
         Remedy::LogIn => {
-            format!("set HF_TOKEN to a token from {TOKENS}, or unset it: public repos need none")
+            format!("set HF_TOKEN to a token from {hub}/settings/tokens, or unset it: public repos need none")
         }
         Remedy::WidenToken => {
             format!(
-                "give the token read access to `{repo}` at {TOKENS}, or set another in HF_TOKEN"
+                "give the token read access to `{repo}` at {hub}/settings/tokens, or set another in HF_TOKEN"
             )
         }
         Remedy::AcceptTerms => format!(
-            "accept the terms at https://huggingface.co/{repo}, then run `{again}` with HF_TOKEN \
-             set to a token from {TOKENS}"
+            "accept the terms at {hub}/{repo}, then run `{again}` with HF_TOKEN \
+             set to a token from {hub}/settings/tokens"
         ),
         Remedy::CheckName if failure.code == FailureCode::FileNotFound => {
             format!("`larder pull {repo} --all --dry-run` lists the files of its main branch")
         }
         Remedy::CheckName if failure.code == FailureCode::RevisionNotFound => {
             format!(
-                "choose one of the branches and tags at https://huggingface.co/{repo}/tree/main"
+                "choose one of the branches and tags at {hub}/{repo}/tree/main"
             )
         }
         Remedy::CheckName => format!(
-            "check the spelling at https://huggingface.co/{repo}; for a private repo set HF_TOKEN \
-             to a token from {TOKENS}"
+            "check the spelling at {hub}/{repo}; for a private repo set HF_TOKEN \
+             to a token from {hub}/settings/tokens"
         ),
         Remedy::ChooseAnother => {
-            "choose another repo, e.g. from https://huggingface.co/mlx-community".to_owned()
+            format!("choose another repo, e.g. from {hub}/mlx-community")
         }
         Remedy::FreeSpace => {
             let space = match (failure.needed_bytes, failure.free_bytes) {
@@ -373,7 +372,7 @@ fn pull_again(failure: &Failure, subject: Subject<'_>) -> String {
     }
     match subject.repo {
         Some(repo) if subject.command != "purge" => {
-            format!("`larder pull {repo}` fetches what is missing and heals it")
+            format!("`larder pull {repo}` puts it right, and fetches only what is missing or wrong")
         }
         Some(_) | None if failure.code == FailureCode::Incomplete => {
             "`larder ls` lists what is in the cache".to_owned()

@@ -419,6 +419,15 @@ impl Failure {
         }
     }
 
+    /// The Hub that was asked, or the one that everybody knows where none was: for pages that a person
+    /// is sent to.
+    pub fn hub(&self, repo: &str) -> &str {
+        let url = self.url.as_deref().unwrap_or_default();
+        let parts = ["/api/".to_owned(), format!("/{repo}/")];
+        let end = parts.iter().find_map(|part| url.find(part.as_str()));
+        end.map_or("https://huggingface.co", |end| &url[..end])
+    }
+
     /// A repo of which nothing is in the cache, and some of those that are: first what was probably
     /// meant.
     pub fn not_in_cache(repo: &RepoId, here: &[RepoId]) -> Self {

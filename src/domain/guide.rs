@@ -12,8 +12,8 @@ use super::file::{Etag, RepoPath};
 use super::repo::{Commit, RepoId, Revision};
 use super::text::{sanitize, shell_word};
 
-/// Where a token is made.
-const TOKENS: &str = "https://huggingface.co/settings/tokens";
+/// Where a token is made, below the Hub's address.
+const TOKENS: &str = "settings/tokens";
 /// What every script does, before and after its files.
 const SCRIPT_HEAD: &str = include_str!("guide/head.sh");
 const SCRIPT_TAIL: &str = include_str!("guide/tail.sh");
@@ -75,6 +75,11 @@ impl Guide {
         format!("{}/{}", self.endpoint, self.repo.url_path())
     }
 
+    /// Where a token is made.
+    fn tokens(&self) -> String {
+        format!("{}/{TOKENS}", self.endpoint)
+    }
+
     /// The call that takes the files in. `places` are the flags that say where.
     pub fn import_call(&self, places: &[String]) -> String {
         self.call_on(&self.folder(), places)
@@ -134,7 +139,8 @@ impl Guide {
             );
             lines.push(format!("     {}", self.page()));
             lines.push(format!(
-                "   For curl, make a token that may read it at {TOKENS}, and put it into a variable:"
+                "   For curl, make a token that may read it at {}, and put it into a variable:",
+                self.tokens()
             ));
             // Not `read -s`: a POSIX shell has no such flag.
             lines.push("     stty -echo; read -r HF_TOKEN; stty echo".to_owned());
@@ -231,7 +237,7 @@ impl Guide {
         );
         line(&mut text, "folder", &self.folder());
         line(&mut text, "page", &self.page());
-        line(&mut text, "tokens", TOKENS);
+        line(&mut text, "tokens", &self.tokens());
         line(
             &mut text,
             "needs_token",

@@ -129,6 +129,9 @@ pub struct ModelRow {
     /// When the last of its files was hashed and found right, milliseconds since the Unix epoch;
     /// `None` unless all of them were, and none has changed since.
     pub verified_ms: Option<u64>,
+    /// When bytes of it were last hashed and found wrong, milliseconds since the Unix epoch; `None`
+    /// if none are known to be.
+    pub wrong_ms: Option<u64>,
     /// What is wrong or missing, a sentence each.
     pub problems: Vec<String>,
     /// Last change of any blob, milliseconds since the Unix epoch.
@@ -164,7 +167,8 @@ pub enum FileState {
 pub struct FileRow {
     /// Path inside the repo, sanitised.
     pub path: String,
-    /// Bytes on disk; `None` if there are none.
+    /// Bytes on disk; `None` if there are none. Of an absent file: its blob is here, and nothing leads
+    /// to it.
     pub size_bytes: Option<u64>,
     /// Bytes it should have; `None` when no listing says so.
     pub expected_bytes: Option<u64>,

@@ -252,18 +252,19 @@ fn nothing_of(listed: &Listed, recognised: &Recognised) -> Failure {
         .collect();
     let files = recognised.offers.len() + recognised.more_foreign;
     let what = format!(
-        "none of the {files} files that were offered is one of `{}` at {}",
+        "{} one of `{}` at {}",
+        match files {
+            0 => "no file was offered that is".to_owned(),
+            1 => "the file that was offered is not".to_owned(),
+            files => format!("none of the {files} files that were offered is"),
+        },
         listed.repo,
         listed.commit.short()
     );
+    let failure = Failure::new(FailureCode::Incomplete, what);
     match wrong.first() {
-        Some(offer) => Failure::new(FailureCode::Incomplete, what).because(format!(
-            "`{}` {}",
-            offer.path,
-            why(&offer.kind)
-        )),
-        None => Failure::new(FailureCode::FileNotFound, what)
-            .because("nothing was imported; another `--revision` may hold them"),
+        Some(offer) => failure.because(format!("`{}` {}", offer.path, why(&offer.kind))),
+        None => failure.because("nothing was imported; another `--revision` may hold them"),
     }
 }
 

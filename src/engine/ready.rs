@@ -353,7 +353,10 @@ async fn say(
         ),
         ModelState::Partial => Some(not_ready("is not complete")),
         ModelState::Broken => Some(not_ready("is broken")),
-        ModelState::Absent => Some(not_ready("has no files")),
+        ModelState::Absent => Some(not_ready(&format!(
+            "is not in the cache at `{}`",
+            request.revision
+        ))),
     };
     let note = model.commit.is_none().then(|| {
         format!(

@@ -47,6 +47,10 @@ pub struct Looked {
     /// When the one of them was hashed that was hashed longest ago, milliseconds since the Unix
     /// epoch.
     pub verified_ms: Option<u64>,
+    /// Snapshots with bytes that were hashed and are wrong.
+    pub wrong: usize,
+    /// When that was last seen, milliseconds since the Unix epoch.
+    pub wrong_ms: Option<u64>,
 }
 
 /// What healing takes and gives.
@@ -294,9 +298,23 @@ impl Shelf {
             if let Some(then) = self.verified_ms(row) {
                 looked.verified += 1;
                 looked.verified_ms = Some(looked.verified_ms.map_or(then, |known| known.min(then)));
+            } else if let Some(then) = self.wrong_ms(row) {
+                looked.wrong += 1;
+                looked.wrong_ms = looked.wrong_ms.max(Some(then));
             }
         }
         looked
+    }
+
+    /// When bytes of a snapshot were last found wrong: in this run, or as it was remembered. Nothing
+    /// where it was found right since.
+    pub fn wrong_ms(&self, row: &ModelRow) -> Option<u64> {
+        let is_wrong = |finding: &Finding| finding.rule == Rule::WrongHash;
+        match self.verified(&row.snapshot) {
+            Some(verified) if verified.findings.iter().any(is_wrong) => Some(verified.at_ms),
+            Some(verified) if verified.verdict != Verdict::Broken => None,
+            Some(_) | None => row.wrong_ms,
+        }
     }
 
     /// When every file of a snapshot was found right: in this run, or as it was remembered.
@@ -426,7 +444,9 @@ mod tests {
                 files: 18,
                 size_bytes: 21,
                 verified: 2,
-                verified_ms: Some(START_MS - 9_000)
+                verified_ms: Some(START_MS - 9_000),
+                wrong: 0,
+                wrong_ms: None,
             }
         );
     }

@@ -37,6 +37,26 @@ pub struct FindingCounts {
     pub notes: usize,
 }
 
+impl FindingCounts {
+    /// How many of which severity, as every face says it.
+    pub fn words(self) -> String {
+        let words: Vec<String> = [
+            (self.errors, "error"),
+            (self.warnings, "warning"),
+            (self.notes, "note"),
+        ]
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, noun)| super::words::count(number, noun))
+        .collect();
+        if words.is_empty() {
+            "none".to_owned()
+        } else {
+            words.join(", ")
+        }
+    }
+}
+
 /// Locks by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LockCounts {

@@ -447,6 +447,7 @@ pub(crate) fn model_row(name: &str, size_bytes: u64) -> ModelRow {
         is_unreferenced: false,
         cache: crate::domain::CacheKind::Hub,
         verified_ms: None,
+        wrong_ms: None,
         problems: Vec::new(),
         modified_ms: Some(START_MS - 86_400_000 * 40),
         accessed_ms: Some(START_MS - 86_400_000 * 3),

@@ -10,8 +10,6 @@ use super::keymap::Keymap;
 use crate::domain::{Failure, FailureCode, Obstacle, Remedy, shell_word};
 use crate::store::{duration, size};
 
-const TOKENS: &str = "https://huggingface.co/settings/tokens";
-
 /// Why, in one line: the causes, or what the code means.
 pub(super) fn why(failure: &Failure) -> String {
     if !failure.causes.is_empty() {
@@ -40,12 +38,15 @@ fn first_next(failure: &Failure, repo: &str, keymap: &Keymap, is_plan: bool) -> 
     } else {
         key(Action::Retry)
     };
+    let hub = failure.hub(repo);
     match failure.help() {
         Remedy::FixCall => format!("{} shows the keys; correct what was asked", key(Action::Help)),
         Remedy::FetchAll => {
             format!("fetch it anyway with `:pull {repo} --all`, or choose another repo")
         }
-        Remedy::PullAgain => format!("{retry} fetches what is missing and heals it"),
+        Remedy::PullAgain => {
+            format!("{retry} puts it right, and fetches only what is missing or wrong")
+        }
         Remedy::WaitForLock => format!(
             "let the other program finish (pane {} shows it), then press {retry}: nothing is lost",
             keymap.key_of(Action::Focus(super::pane::Pane::Locks))
@@ -72,28 +73,28 @@ fn first_next(failure: &Failure, repo: &str, keymap: &Keymap, is_plan: bool) -> 
                 || "in some minutes".to_owned(),
                 |ms| format!("in {}", duration(ms)),
             );
-            format!("press {retry} {when}; a token raises the limit: set HF_TOKEN from {TOKENS}")
+            format!("press {retry} {when}; a token raises the limit: set HF_TOKEN from {hub}/settings/tokens")
         }
         Remedy::LogIn => {
-            format!("set HF_TOKEN to a token from {TOKENS}, or unset it: public repos need none")
+            format!("set HF_TOKEN to a token from {hub}/settings/tokens, or unset it: public repos need none")
         }
         Remedy::WidenToken => {
-            format!("give the token read access to `{repo}` at {TOKENS}, or set another in HF_TOKEN")
+            format!("give the token read access to `{repo}` at {hub}/settings/tokens, or set another in HF_TOKEN")
         }
         Remedy::AcceptTerms => format!(
-            "accept the terms at https://huggingface.co/{repo}, then start larder with HF_TOKEN set to a token from {TOKENS}"
+            "accept the terms at {hub}/{repo}, then start larder with HF_TOKEN set to a token from {hub}/settings/tokens"
         ),
         Remedy::CheckName if failure.code == FailureCode::RevisionNotFound => format!(
-            "choose one of the branches and tags at https://huggingface.co/{repo}/tree/main"
+            "choose one of the branches and tags at {hub}/{repo}/tree/main"
         ),
         Remedy::CheckName if failure.code == FailureCode::FileNotFound => {
-            format!("https://huggingface.co/{repo}/tree/main lists the files there are")
+            format!("{hub}/{repo}/tree/main lists the files there are")
         }
         Remedy::CheckName => format!(
-            "check the spelling at https://huggingface.co/{repo}; for a private repo set HF_TOKEN to a token from {TOKENS}"
+            "check the spelling at {hub}/{repo}; for a private repo set HF_TOKEN to a token from {hub}/settings/tokens"
         ),
         Remedy::ChooseAnother => {
-            "choose another repo, e.g. from https://huggingface.co/mlx-community".to_owned()
+            format!("choose another repo, e.g. from {hub}/mlx-community")
         }
         Remedy::FreeSpace => {
             let space = match (failure.needed_bytes, failure.free_bytes) {

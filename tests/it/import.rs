@@ -15,7 +15,7 @@ use larder::serve::{Effect, Fault, Matcher, Origin};
 use serde_json::Value;
 
 use crate::cli::validator;
-use crate::support::catalogue::{GEMMA, gemma, push_gemma_update, same_content};
+use crate::support::catalogue::{GEMMA, gemma, gemma_weights, push_gemma_update, same_content};
 use crate::support::program::{Home, Running, finish, wait_until};
 use crate::support::{assert_all_visible_bytes_proven, body_bytes, files_below};
 
@@ -215,8 +215,8 @@ async fn nothing_of_the_repo_is_a_failure_that_says_so() {
         "--repo",
         "someone/gguf-only",
     ]);
-    ran.assert_code(6);
-    assert!(ran.stderr.contains("none of the 1 files"), "{ran:?}");
+    ran.assert_code(3);
+    assert!(ran.stderr.contains("the file that was offered is not one of"), "{ran:?}");
     fs::write(folder.join("model.safetensors"), "short").unwrap();
     let ran = home.run(&["import", "Downloads/model.safetensors", "--repo", GEMMA]);
     ran.assert_code(3);
@@ -347,8 +347,14 @@ async fn a_wrong_blob_is_healed_by_the_right_file() {
     ran.assert_code(0);
     let document = ran.document(&IMPORT);
     assert_eq!(document["healed"][0]["kind"], "wrong-hash");
-    let aside = document["healed"][0]["set_aside"].as_str().unwrap();
-    assert!(Path::new(aside).exists(), "what was wrong is kept aside");
+    assert!(document["healed"][0]["set_aside"].is_null());
+    assert_eq!(fs::read(&weights).unwrap(), gemma_weights());
+    let blobs = fs::read_dir(home.blobs()).unwrap();
+    let mut names = blobs.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(
+        !names.any(|name| name.ends_with(".corrupt")),
+        "the right ones are proven"
+    );
     assert_eq!(body_bytes(&home.hub), 0);
     assert_all_visible_bytes_proven(&home.cache());
 }

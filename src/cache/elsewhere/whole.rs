@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::time::{Duration, SystemTime};
 
+use super::super::scan::latest_wrong;
 use super::folder::{Look, Sketch};
 use super::homes::{Home, is_gguf, is_weights};
 use super::unfinished::{Unfinished, unfinished};
@@ -378,6 +379,7 @@ impl Look<'_> {
                 basis: verdict.basis,
                 is_unreferenced: false,
                 verified_ms,
+                wrong_ms: latest_wrong(&files),
                 problems,
                 modified_ms: self.modified_ms,
                 accessed_ms: self.accessed_ms,
