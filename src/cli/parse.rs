@@ -87,14 +87,14 @@ pub struct VerbHelp {
     pub name: String,
     /// What it does, in a sentence.
     pub about: String,
-    /// Its own flags, with their dashes.
+    /// Its flags and those of every command, with their dashes; with subcommands, theirs too.
     pub flags: Vec<String>,
 }
 
 /// Every command with its flags.
 pub fn verbs() -> Vec<VerbHelp> {
-    Args::command()
-        .get_subcommands()
+    let root = Args::command();
+    root.get_subcommands()
         .map(|command| VerbHelp {
             name: command.get_name().to_owned(),
             about: command
@@ -103,8 +103,20 @@ pub fn verbs() -> Vec<VerbHelp> {
                 .unwrap_or_default(),
             flags: command
                 .get_arguments()
-                .filter_map(|argument| argument.get_long())
-                .map(|flag| format!("--{flag}"))
+                .chain(
+                    command
+                        .get_subcommands()
+                        .flat_map(clap::Command::get_arguments),
+                )
+                .chain(
+                    root.get_arguments()
+                        .filter(|argument| argument.is_global_set()),
+                )
+                .flat_map(|argument| {
+                    let long = argument.get_long().map(|flag| format!("--{flag}"));
+                    let short = argument.get_short().map(|flag| format!("-{flag}"));
+                    long.into_iter().chain(short)
+                })
                 .collect(),
         })
         .collect()

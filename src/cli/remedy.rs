@@ -220,10 +220,14 @@ fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
                 || "in some minutes".to_owned(),
                 |ms| format!("in {}", duration(ms)),
             );
-            format!("run `{again}` {when}; a token raises the limit: set HF_TOKEN from {hub}/settings/tokens")
+            format!(
+                "run `{again}` {when}; a token raises the limit: set HF_TOKEN from {hub}/settings/tokens"
+            )
         }
         Remedy::LogIn => {
-            format!("set HF_TOKEN to a token from {hub}/settings/tokens, or unset it: public repos need none")
+            format!(
+                "set HF_TOKEN to a token from {hub}/settings/tokens, or unset it: public repos need none"
+            )
         }
         Remedy::WidenToken => {
             format!(
@@ -238,9 +242,7 @@ fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
             format!("`larder pull {repo} --all --dry-run` lists the files of its main branch")
         }
         Remedy::CheckName if failure.code == FailureCode::RevisionNotFound => {
-            format!(
-                "choose one of the branches and tags at {hub}/{repo}/tree/main"
-            )
+            format!("choose one of the branches and tags at {hub}/{repo}/tree/main")
         }
         Remedy::CheckName => format!(
             "check the spelling at {hub}/{repo}; for a private repo set HF_TOKEN \

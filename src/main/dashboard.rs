@@ -6,10 +6,14 @@ use larder::cli::{self, Args, Signal, Verb};
 use larder::config::{self, Config};
 use larder::demo::Stage;
 use larder::domain::{
-    Failure, FailureCode, PullRequest, RepoId, RepoReference, Revision, TerminalFacts, ThemeChoice,
+    Failure, FailureCode, PullRequest, RepoReference, Revision, Severity, TerminalFacts,
+    ThemeChoice,
 };
 use larder::engine::Engine;
-use larder::tui::{self, Abilities, Chapter, Depth, Facts, Moment, Offered, ThemeName, Wish};
+use larder::tui::{
+    self, Abilities, Chapter, Depth, Facts, FixWish, Look, Moment, Offered, PurgeWish, ThemeName,
+    Wish,
+};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -107,14 +111,7 @@ fn facts(run: &Run, args: &Args, terminal: &TerminalFacts) -> Facts {
         story: Vec::new(),
         exit_when_done: false,
         interpret,
-        verbs: cli::verbs()
-            .into_iter()
-            .map(|verb| tui::Verb {
-                name: verb.name,
-                about: verb.about,
-                flags: verb.flags,
-            })
-            .collect(),
+        verbs: verbs(),
     }
 }
 
@@ -205,42 +202,131 @@ fn offered() -> Vec<Offered> {
         .collect()
 }
 
+/// The commands that the dashboard carries out, with the flags that mean something there.
+const HERE: [(&str, &[&str]); 10] = [
+    (
+        "pull",
+        &[
+            "--revision",
+            "--include",
+            "--exclude",
+            "--all",
+            "--local-dir",
+            "--force",
+            "--dry-run",
+            "--trust-size",
+            "--wait",
+        ],
+    ),
+    ("ls", &["--filter", "-f"]),
+    ("status", &[]),
+    ("verify", &["--deep"]),
+    ("doctor", &["--severity", "--rule", "--fix"]),
+    ("locks", &[]),
+    (
+        "purge",
+        &[
+            "--incomplete",
+            "--unreferenced",
+            "--older-than",
+            "--corrupt",
+            "--policy",
+            "--now",
+            "--dry-run",
+        ],
+    ),
+    ("import", &["--repo", "--revision", "--commit", "--dry-run"]),
+    ("guide", &["--revision"]),
+    ("trash", &["--older-than", "--dry-run"]),
+];
+
+fn verbs() -> Vec<tui::Verb> {
+    let here = |name: &str| HERE.iter().find(|(known, _)| *known == name);
+    let verbs = cli::verbs().into_iter();
+    verbs
+        .filter_map(|verb| {
+            let (_, flags) = here(&verb.name)?;
+            let (flags, shell_flags) = verb
+                .flags
+                .into_iter()
+                .partition(|flag| flags.contains(&flag.as_str()));
+            Some(tui::Verb {
+                name: verb.name,
+                about: verb.about,
+                flags,
+                shell_flags,
+            })
+        })
+        .collect()
+}
+
 /// Reads a line typed after `:` with the grammar of the command line.
 fn interpret(line: &str) -> Result<Wish, String> {
-    let told = |failure: &Failure| failure.to_string();
+    let told = |failure: Box<Failure>| failure.to_string();
     let args = cli::read_line(line)?;
+    let repo_of = |text: &str| {
+        let reference = RepoReference::parse(text);
+        reference
+            .map(|it| it.repo)
+            .map_err(|error| error.to_string())
+    };
     Ok(match &args.verb {
-        Some(Verb::Pull(pull)) => {
-            Wish::Pull(Box::new(pull.request().map_err(|failure| told(&failure))?))
-        }
-        Some(Verb::Verify(verify)) => {
-            Wish::Verify(verify.targets().map_err(|failure| told(&failure))?)
-        }
+        Some(Verb::Pull(pull)) => Wish::Pull(Box::new(pull.request().map_err(told)?)),
+        Some(Verb::Verify(verify)) => Wish::Verify(verify.targets().map_err(told)?),
         Some(Verb::Purge(purge)) => {
-            let repos: Result<Vec<RepoId>, _> = purge
-                .repos
-                .iter()
-                .map(|repo| RepoReference::parse(repo).map(|reference| reference.repo))
-                .collect();
-            let repos = repos.map_err(|error| error.to_string())?;
-            let request = purge.request().map_err(|failure| told(&failure))?;
-            if request.is_empty() {
-                Wish::PurgeIncomplete(repos)
+            let unfinished = if purge.incomplete {
+                Some(purge.repos().map_err(told)?)
             } else {
-                Wish::Discard(Box::new(request))
-            }
+                None
+            };
+            Wish::Purge(Box::new(PurgeWish {
+                request: purge.request().map_err(told)?,
+                unfinished,
+                age_ms: purge.older_than_ms().map_err(told)?.unwrap_or(0),
+            }))
         }
-        Some(Verb::Guide(guide)) => Wish::Guide(guide.request().map_err(|failure| told(&failure))?),
+        Some(Verb::Guide(guide)) => Wish::Guide(guide.request().map_err(told)?),
+        Some(Verb::Import(import)) => Wish::Import(Box::new(import.request().map_err(told)?)),
         Some(Verb::Trash(trash)) => match &trash.what {
             Some(cli::TrashVerb::Restore { id }) => Wish::Undo((id != "last").then(|| id.clone())),
-            Some(cli::TrashVerb::Ls | cli::TrashVerb::Empty { .. }) | None => Wish::ShellOnly,
+            Some(cli::TrashVerb::Empty { .. }) => Wish::Empty(trash.older_than_ms().map_err(told)?),
+            Some(cli::TrashVerb::Ls) | None => Wish::Trash,
         },
-        Some(Verb::Ls(_)) => Wish::Models,
-        Some(Verb::Status(_) | Verb::Doctor(_)) => Wish::Health,
-        Some(Verb::Locks(_)) => Wish::Locks,
+        Some(Verb::Ls(ls)) => match &ls.repo {
+            Some(repo) => Wish::Look(Look::Files(repo_of(repo)?)),
+            None => {
+                let filters: Vec<String> = ls.filter.iter().map(ToString::to_string).collect();
+                Wish::Look(Look::Models(filters.join(" ")))
+            }
+        },
+        Some(Verb::Doctor(doctor)) if doctor.fix => Wish::Fix(FixWish {
+            targets: doctor.targets().map_err(told)?,
+            rules: doctor.rule.clone(),
+            severity: doctor.severity,
+        }),
+        Some(Verb::Doctor(doctor)) => {
+            if doctor.severity != Severity::Note
+                || !doctor.rule.is_empty()
+                || doctor.repos.len() > 1
+            {
+                return Err(
+                    "without `--fix` name one repo at most; `/` filters the rest".to_owned(),
+                );
+            }
+            let repo = doctor.repos.first().map(|repo| repo_of(repo));
+            Wish::Look(Look::Health(repo.transpose()?))
+        }
+        Some(Verb::Status(status)) => {
+            let repo = status.repo.as_deref().map(repo_of);
+            Wish::Look(Look::Health(repo.transpose()?))
+        }
+        Some(Verb::Locks(locks)) => {
+            let repo = locks.repo.as_deref().map(repo_of);
+            Wish::Look(Look::Locks(repo.transpose()?))
+        }
         Some(_) => Wish::ShellOnly,
         None => {
-            let reference = args.reference().map_err(|failure| told(&failure))?;
+            let reference = args.reference().map_err(told)?;
             let reference = reference.ok_or("nothing was typed")?;
             let revision = reference.revision.unwrap_or_else(Revision::main);
             let mut request = PullRequest::new(reference.repo, revision);
@@ -279,4 +365,56 @@ pub(super) fn demo_config(
     config.is_offline = false;
     config.is_read_only = false;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_is_carried_out_and_what_is_not_says_so() {
+        for (name, flags) in HERE {
+            let verb = verbs().into_iter().find(|verb| verb.name == name);
+            let mut known = verb.expect("it is a command").flags;
+            known.sort();
+            let mut flags = flags.to_vec();
+            flags.sort_unstable();
+            assert_eq!(known, flags, "{name}");
+        }
+        for line in [
+            "pull org/m --all",
+            "ls",
+            "ls org/m",
+            "ls -f size>1GB",
+            "status",
+            "verify org/m",
+            "doctor",
+            "doctor --fix --rule truncated",
+            "locks org/m",
+            "purge --corrupt",
+            "purge --incomplete --unreferenced --older-than 30d",
+            "import ~/Downloads",
+            "guide org/m",
+            "trash",
+            "trash empty --older-than 2d",
+            "trash restore last",
+        ] {
+            assert_ne!(interpret(line), Ok(Wish::ShellOnly), "{line}");
+        }
+        for line in ["history", "config path", "man", "ready org/m"] {
+            assert_eq!(interpret(line), Ok(Wish::ShellOnly), "{line}");
+        }
+        assert!(interpret("doctor --rule truncated").is_err());
+    }
+
+    #[test]
+    fn a_purge_of_two_kinds_asks_about_both_and_about_their_age() {
+        let Ok(Wish::Purge(wish)) = interpret("purge --incomplete --unreferenced --older-than 30d")
+        else {
+            panic!("no purge");
+        };
+        assert_eq!(wish.unfinished, Some(Vec::new()));
+        assert_eq!(wish.age_ms, 30 * 86_400_000);
+        assert!(wish.request.is_unreferenced);
+    }
 }

@@ -161,7 +161,10 @@ fn fold_look(store: &mut Store, job: JobId, at_ms: u64, event: &Event) {
             store.shelf.planned = Some(planned.clone());
             store.shelf.plans += 1;
         }
-        Event::TrashSeen { rows } => store.shelf.trash = Some(rows.clone()),
+        Event::TrashSeen { rows } => {
+            store.shelf.trash = Some(rows.clone());
+            store.shelf.trash_looks += 1;
+        }
         Event::CacheUnreadable { failure } => {
             saw_trouble(store, at_ms, failure);
         }

@@ -37,6 +37,7 @@ pub struct Shelf {
     pub(super) plans: usize,
     /// What the trash holds; `None` before the first look.
     pub(super) trash: Option<Vec<TrashRow>>,
+    pub(super) trash_looks: usize,
     pub(super) trashed: Option<TrashResult>,
 }
 
@@ -239,6 +240,11 @@ impl Shelf {
     /// What the trash holds, the oldest first; `None` before the first look.
     pub fn trash(&self) -> Option<&[TrashRow]> {
         self.trash.as_deref()
+    }
+
+    /// How often the trash was looked into.
+    pub const fn trash_looks(&self) -> usize {
+        self.trash_looks
     }
 
     /// What the last wish about the trash came to.

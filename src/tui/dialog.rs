@@ -1,19 +1,18 @@
-//! Owns what is typed and answered: questions, adding a model, the command line.
+//! Owns what is answered: questions, and adding a model.
 //!
 //! **Law**: Enter on a question is No; only `y` is Yes.
 
 use crossterm::event::KeyCode;
 use tui_input::Input;
 
-use super::facts::{Facts, Wish};
+use super::facts::Facts;
 use super::keymap::Key;
 use super::pane::Pane;
-use super::rows::Scene;
 use super::theme::ThemeName;
-use super::ui::{Add, CommandLine, Discarding, Overlay, Question, Ui};
+use super::ui::{Add, Discarding, Overlay, Question, Ui};
 use super::update::{self, Effect, View};
-use super::{action::Action, mending, pulling, purging, wish};
-use crate::domain::{Command, FileSelection, PullRequest, RepoReference, Revision};
+use super::{holding, mending, pulling, purging};
+use crate::domain::{Command, FileSelection, PullRequest, PurgePlan, RepoReference, Revision};
 use crate::store::{Level, Phase, Store};
 
 /// A key while a question is open.
@@ -32,7 +31,14 @@ pub(super) fn answer(
         KeyCode::Char('y' | 'Y') => match question {
             Question::Discard(_) => Vec::new(),
             Question::Quit => vec![Effect::Quit],
-            Question::Purge(plan) => purging::purged(view.facts, plan),
+            Question::Purge(plan) => {
+                let planned = PurgePlan {
+                    plan,
+                    ..PurgePlan::default()
+                };
+                purging::purged(view.facts, &planned)
+            }
+            Question::Empty(asked) => holding::emptied(ui, view, &asked),
             Question::Fix(plan) => mending::fixed(ui, view.facts, plan),
             Question::Resume(pulls) => {
                 // What goes on is looked at next.
@@ -44,6 +50,9 @@ pub(super) fn answer(
         KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc | KeyCode::Enter => {
             if matches!(question, Question::Purge(_)) {
                 ui.say("nothing was removed", view.now_ms);
+            }
+            if matches!(question, Question::Empty(_)) {
+                ui.say("nothing was freed", view.now_ms);
             }
             if matches!(question, Question::Fix(_)) {
                 ui.say("nothing was changed", view.now_ms);
@@ -74,17 +83,24 @@ fn discard_key(
     key: Key,
 ) -> Vec<Effect> {
     let planned = purging::planned_discard(view.store, &asked);
-    let name = planned.and_then(purging::name_of_whole);
-    let goes = planned.filter(|planned| !planned.plan.steps.is_empty());
+    let name = planned.as_deref().and_then(purging::name_of_whole);
+    let goes = planned
+        .as_deref()
+        .filter(|planned| purging::takes_something(planned));
     let is_yes = match (&name, key.code) {
         (Some(name), KeyCode::Enter) => asked.typed == *name,
         (None, KeyCode::Char('y' | 'Y')) => true,
         _ => false,
     };
     if let Some(planned) = goes.filter(|_| is_yes) {
-        return purging::purged(view.facts, planned.plan.clone());
+        return purging::purged(view.facts, planned);
     }
     match key.code {
+        // Somebody who has mistyped a name meant to say yes: it is not taken for a no.
+        KeyCode::Enter if name.is_some() && !asked.typed.is_empty() => {
+            let words = "that is not what is asked for: nothing was taken away yet";
+            ui.refuse(words, view.now_ms);
+        }
         KeyCode::Esc | KeyCode::Enter => {
             ui.say("nothing was taken away", view.now_ms);
             return Vec::new();
@@ -109,6 +125,53 @@ fn discard_key(
     Vec::new()
 }
 
+/// A key that answers a question, or several, and what it does.
+pub(super) type Answer = (&'static str, &'static str);
+
+/// The keys of a question, as they stand below it and in the footer.
+pub(super) fn answers(question: &Question, store: &Store) -> Vec<Answer> {
+    const NO: Answer = ("n Esc Enter", "stay as it is");
+    const CLOSE: Answer = ("Esc", "close");
+    let yes = match question {
+        Question::Quit => "leave",
+        Question::Purge(_) => "purge",
+        Question::Fix(_) => "fix",
+        Question::Resume(_) => "go on",
+        Question::Empty(asked) => {
+            let rows = holding::due(store, asked);
+            if rows.is_none_or(|rows| rows.is_empty()) {
+                return vec![CLOSE];
+            }
+            "free"
+        }
+        Question::Discard(asked) => {
+            let planned = purging::planned_discard(store, asked);
+            let Some(planned) = planned.filter(|planned| purging::takes_something(planned)) else {
+                return vec![CLOSE];
+            };
+            if purging::name_of_whole(&planned).is_some() {
+                let typed = "purge, once the name is typed";
+                return vec![("Enter", typed), ("Esc", "stay as it is")];
+            }
+            "purge"
+        }
+    };
+    vec![("y", yes), NO]
+}
+
+/// The keys of the dialog in which a model is added.
+pub(super) fn add_answers(store: &Store, add: &Add) -> Vec<Answer> {
+    match (add.planning.is_some(), is_ready(store, add)) {
+        (true, true) => vec![
+            ("Enter", "fetch it"),
+            ("Backspace", "change"),
+            ("Esc", "not now"),
+        ],
+        (true, false) => vec![("Backspace", "change"), ("Esc", "close")],
+        (false, _) => vec![("Enter", "look at it"), ("Esc", "close")],
+    }
+}
+
 /// What was typed as a request, or why it is none.
 fn request(text: &str) -> Result<PullRequest, String> {
     let reference = RepoReference::parse(text).map_err(|error| error.to_string())?;
@@ -121,7 +184,7 @@ fn request(text: &str) -> Result<PullRequest, String> {
 }
 
 /// Asks the Hub what a pull would do.
-fn plan(store: &Store, mut add: Add, request: PullRequest) -> (Overlay, Vec<Effect>) {
+pub(super) fn plan(store: &Store, mut add: Add, request: PullRequest) -> (Overlay, Vec<Effect>) {
     let before = store.preview().map(crate::store::Pull::job);
     let mut dry = request.clone();
     dry.dry_run = true;
@@ -256,265 +319,6 @@ pub(super) fn open_reference(ui: &mut Ui, reference: &RepoReference, facts: &Fac
     };
     ui.set_filter(Pane::Models, reference.repo.name());
     open_add(ui, view, &text)
-}
-
-/// Commands of the dashboard itself, for the command line.
-const OWN: [(&str, &str); 13] = [
-    (
-        "retry",
-        "start failed or cancelled files of this model again",
-    ),
-    ("retry-all", "start everything that failed again"),
-    ("verify-all", "hash everything in the cache"),
-    ("pause", "pause or resume this model's transfers"),
-    ("cancel", "end this model's transfers"),
-    ("filter", "narrow the focused pane"),
-    ("theme", "dark, light, high-contrast, 16-colour or mono"),
-    ("level", "debug, info, warning or error"),
-    ("zoom", "the focused pane alone"),
-    ("copy", "copy what is selected"),
-    ("add", "fetch a model"),
-    ("help", "the keys"),
-    ("quit", "leave"),
-];
-
-/// A key in the command line.
-pub(super) fn command_key(
-    ui: &mut Ui,
-    view: View<'_>,
-    mut line: CommandLine,
-    key: Key,
-) -> Vec<Effect> {
-    match key.code {
-        KeyCode::Esc => return Vec::new(),
-        KeyCode::Enter => {
-            let text = line.input.value().trim().to_owned();
-            if text.is_empty() {
-                return Vec::new();
-            }
-            return match run(ui, view, &text) {
-                Ok(effects) => {
-                    ui.past_lines.retain(|past| *past != text);
-                    ui.past_lines.push(text);
-                    effects
-                }
-                Err(error) => {
-                    line.error = Some(error);
-                    ui.overlay = Some(Overlay::Command(line));
-                    Vec::new()
-                }
-            };
-        }
-        KeyCode::Tab | KeyCode::BackTab => complete(ui, view, &mut line, key.code == KeyCode::Tab),
-        KeyCode::Up | KeyCode::Down => recall(ui, &mut line, key.code == KeyCode::Up),
-        KeyCode::Backspace if line.input.value().is_empty() => return Vec::new(),
-        _ => {
-            if update::edit(&mut line.input, key) {
-                line.error = None;
-                line.offers.clear();
-                line.chosen = None;
-            }
-        }
-    }
-    ui.overlay = Some(Overlay::Command(line));
-    Vec::new()
-}
-
-/// Lines of the past, newest first.
-fn recall(ui: &Ui, line: &mut CommandLine, is_older: bool) {
-    let next = match (line.past, is_older) {
-        (None, true) => Some(0),
-        (Some(at), true) => Some((at + 1).min(ui.past_lines.len().saturating_sub(1))),
-        (Some(0) | None, false) => None,
-        (Some(at), false) => Some(at - 1),
-    };
-    line.past = next.filter(|_| !ui.past_lines.is_empty());
-    let text = line
-        .past
-        .and_then(|at| ui.past_lines.iter().rev().nth(at))
-        .cloned()
-        .unwrap_or_default();
-    line.input = Input::new(text);
-}
-
-/// Tab: the words that can stand here, one after the other.
-fn complete(ui: &mut Ui, view: View<'_>, line: &mut CommandLine, is_forward: bool) {
-    if line.offers.is_empty() {
-        line.offers = offers(ui, view, line.input.value());
-        line.chosen = None;
-    }
-    if line.offers.is_empty() {
-        return;
-    }
-    let count = line.offers.len();
-    let at = match (line.chosen, is_forward) {
-        (None, true) => 0,
-        (None, false) => count - 1,
-        (Some(at), true) => (at + 1) % count,
-        (Some(at), false) => (at + count - 1) % count,
-    };
-    line.chosen = Some(at);
-    let value = line.input.value();
-    let keep = value.rfind(' ').map_or(0, |at| at + 1);
-    let mut text = format!("{}{}", &value[..keep], line.offers[at]);
-    if count == 1 {
-        // The only one: what follows can be typed at once.
-        text.push(' ');
-        line.offers.clear();
-        line.chosen = None;
-    }
-    line.input = Input::new(text);
-}
-
-/// Words that can stand at the end of a line.
-pub(super) fn offers(ui: &mut Ui, view: View<'_>, text: &str) -> Vec<String> {
-    let mut words: Vec<&str> = text.split(' ').collect();
-    let last = words.pop().unwrap_or_default();
-    let starts = |word: &str| word.to_lowercase().starts_with(&last.to_lowercase());
-    let Some(verb) = words.first() else {
-        let own = OWN.iter().map(|(name, _)| (*name).to_owned());
-        let theirs = view.facts.verbs.iter().map(|verb| verb.name.clone());
-        let mut all: Vec<String> = own.chain(theirs).filter(|name| starts(name)).collect();
-        all.sort();
-        all.dedup();
-        return all;
-    };
-    let mut found: Vec<String> = match *verb {
-        "theme" => ThemeName::ALL.map(|name| name.name().to_owned()).to_vec(),
-        "level" => ["debug", "info", "warning", "error"]
-            .map(str::to_owned)
-            .to_vec(),
-        "pull" | "add" | "verify" | "purge" | "ls" | "status" | "doctor" | "locks" => {
-            let scene = Scene::build(ui, view.store, view.now_ms);
-            let known = scene
-                .models
-                .iter()
-                .filter_map(|item| item.repo().map(ToString::to_string));
-            let offered = view
-                .facts
-                .offered
-                .iter()
-                .map(|offered| offered.repo.to_string());
-            let mut names: Vec<String> = known.collect();
-            if matches!(*verb, "pull" | "add") {
-                names.extend(offered);
-            }
-            names
-        }
-        _ => Vec::new(),
-    };
-    if let Some(verb) = view.facts.verbs.iter().find(|known| known.name == *verb)
-        && last.starts_with('-')
-    {
-        found.extend(verb.flags.iter().cloned());
-    }
-    found.retain(|word| starts(word));
-    found.sort();
-    found.dedup();
-    found
-}
-
-/// What a word at the start of a line does, for the line below it.
-pub(super) fn about(facts: &Facts, text: &str) -> Option<String> {
-    let verb = text.split(' ').next().filter(|word| !word.is_empty())?;
-    OWN.iter()
-        .find(|(name, _)| *name == verb)
-        .map(|(_, about)| (*about).to_owned())
-        .or_else(|| {
-            facts
-                .verbs
-                .iter()
-                .find(|known| known.name == verb)
-                .map(|known| known.about.clone())
-        })
-}
-
-/// Carries out a line.
-fn run(ui: &mut Ui, view: View<'_>, text: &str) -> Result<Vec<Effect>, String> {
-    let text = text.strip_prefix("larder ").unwrap_or(text).trim();
-    let (verb, rest) = text
-        .split_once(' ')
-        .map_or((text, ""), |(verb, rest)| (verb, rest.trim()));
-    let action = match verb {
-        "retry" if rest.is_empty() => Some(Action::Retry),
-        "retry-all" => Some(Action::RetryAll),
-        "verify-all" => Some(Action::VerifyAll),
-        "pause" | "resume" => Some(Action::Pause),
-        "cancel" => Some(Action::Cancel),
-        "zoom" => Some(Action::Zoom),
-        "copy" => Some(Action::Copy),
-        "help" => Some(Action::Help),
-        "quit" | "q" | "exit" => Some(Action::Quit),
-        _ => None,
-    };
-    if let Some(action) = action {
-        return Ok(update::act(ui, view, action));
-    }
-    match verb {
-        "add" if rest.is_empty() => return Ok(update::act(ui, view, Action::Add)),
-        "add" => return Ok(open_add(ui, view, rest)),
-        "filter" => {
-            let pane = ui.focus;
-            ui.set_filter(pane, rest);
-            return Ok(Vec::new());
-        }
-        "theme" => {
-            let name = ThemeName::named(rest)
-                .ok_or("the themes are dark, light, high-contrast, 16-colour and mono")?;
-            return Ok(set_theme(ui, view, name));
-        }
-        "level" => {
-            let level =
-                Level::named(rest).ok_or("the levels are debug, info, warning and error")?;
-            return Ok(set_level(ui, view, level));
-        }
-        _ => {}
-    }
-    let wish = (view.facts.interpret)(text)?;
-    let is_writing = matches!(
-        wish,
-        Wish::Pull(_) | Wish::PurgeIncomplete(_) | Wish::Discard(_) | Wish::Undo(_)
-    );
-    if is_writing && view.facts.is_read_only {
-        return Err("this dashboard is read-only".to_owned());
-    }
-    Ok(match wish {
-        Wish::Pull(mut request) if request.dry_run => {
-            request.dry_run = false;
-            let add = Add {
-                input: Input::new(request.repo.to_string()),
-                error: None,
-                planning: None,
-            };
-            let (overlay, effects) = plan(view.store, add, *request);
-            ui.overlay = Some(overlay);
-            effects
-        }
-        Wish::Pull(request) => pulling::pull(view.facts, *request),
-        Wish::Verify(targets) => wish::start_verify(ui, view, targets),
-        Wish::PurgeIncomplete(repos) => {
-            let plan = view.store.shelf().purge_plan(&repos);
-            purging::ask_purge(ui, view, plan)
-        }
-        Wish::Guide(request) => wish::ask_guide(ui, view.facts, request),
-        Wish::Discard(request) => purging::plan_discard(ui, view, *request),
-        Wish::Undo(id) => purging::restore(view.facts, id),
-        Wish::Models => {
-            ui.focus_on(Pane::Models);
-            Vec::new()
-        }
-        Wish::Health => {
-            ui.focus_on(Pane::Health);
-            Vec::new()
-        }
-        Wish::Locks => {
-            ui.focus_on(Pane::Locks);
-            Vec::new()
-        }
-        Wish::ShellOnly => {
-            return Err(format!("run `larder {verb}` in a shell"));
-        }
-    })
 }
 
 /// Changes the theme and keeps it.

@@ -53,6 +53,7 @@ fn a_whole_model_goes_only_for_its_name() {
     assert!(shown(&mut desk).contains("A whole model goes"));
     // A yes of another question is none here.
     assert!(sent(&desk.types("y\n")).is_empty());
+    desk.key(KeyCode::Esc);
     desk.key(KeyCode::Char('p'));
     desk.heeds(6, Event::PurgePlanned(purge_plan()));
     let purged = sent(&desk.types(&format!("{NAME}\n")));
@@ -209,5 +210,33 @@ fn a_filter_that_says_nothing_is_told_to_be_none() {
         desk.refused().is_some_and(|why| why.contains("size>>3")),
         "{:?}",
         desk.refused()
+    );
+}
+
+#[test]
+fn a_guide_is_for_repos_of_the_hub_and_not_for_what_a_folder_is_called() {
+    let place = CacheRow {
+        kind: CacheKind::Folder,
+        path: "/data/models".to_owned(),
+        origin: "the settings".to_owned(),
+        is_present: true,
+        trouble: None,
+        models: 1,
+        size_bytes: 1,
+    };
+    let copy = ModelRow {
+        cache: CacheKind::Folder,
+        snapshot: format!("{}/{NAME}", place.path),
+        ..model_row(NAME, 1_350_000_000)
+    };
+    let caches = vec![place];
+    let script = Script::new()
+        .then(1, Event::CachesSeen { caches })
+        .then(1, Event::ModelsListed { models: vec![copy] });
+    let mut desk = Desk::on(&script);
+    assert!(sent(&desk.key(KeyCode::Char('m'))).is_empty());
+    assert!(
+        desk.refused()
+            .is_some_and(|why| why.contains(":guide ORG/NAME"))
     );
 }

@@ -4,7 +4,8 @@
 
 use super::theme::{Depth, ThemeName};
 use crate::domain::{
-    DiscardRequest, FailureCode, GuideRequest, PullRequest, RepoId, RepoReference, VerifyTarget,
+    DiscardRequest, FailureCode, GuideRequest, ImportRequest, PullRequest, RepoId, RepoReference,
+    Rule, Severity, VerifyTarget,
 };
 use crate::store::Level;
 
@@ -48,22 +49,59 @@ pub enum Wish {
     Pull(Box<PullRequest>),
     /// `verify …`.
     Verify(Vec<VerifyTarget>),
-    /// `purge --incomplete …`; without repos everywhere.
-    PurgeIncomplete(Vec<RepoId>),
+    /// `purge …`.
+    Purge(Box<PurgeWish>),
     /// `guide …`.
     Guide(GuideRequest),
-    /// `purge …` of models, or parts of them.
-    Discard(Box<DiscardRequest>),
+    /// `import …`.
+    Import(Box<ImportRequest>),
+    /// `doctor --fix …`.
+    Fix(FixWish),
+    /// `trash`: what it holds.
+    Trash,
     /// `trash restore`: of that id, or the newest.
     Undo(Option<String>),
-    /// `ls`: the models.
-    Models,
-    /// `status`, `doctor`: what is wrong.
-    Health,
-    /// `locks`.
-    Locks,
+    /// `trash empty`: what has lain there for so many milliseconds.
+    Empty(u64),
+    /// A command that shows something.
+    Look(Look),
     /// A command that is for a shell only.
     ShellOnly,
+}
+
+/// What is to be taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PurgeWish {
+    /// Models and parts of them; empty where only unfinished blobs are meant.
+    pub request: DiscardRequest,
+    /// Unfinished blobs of these repos, of all where none is named; `None` if none are meant.
+    pub unfinished: Option<Vec<RepoId>>,
+    /// How long nobody must have written an unfinished blob, in milliseconds.
+    pub age_ms: u64,
+}
+
+/// What is to be put right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixWish {
+    /// Of these; of everything where none is named.
+    pub targets: Vec<VerifyTarget>,
+    /// By these rules; by all where none is named.
+    pub rules: Vec<Rule>,
+    /// As bad as this, or worse.
+    pub severity: Severity,
+}
+
+/// What is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// `ls`: the models that a filter takes.
+    Models(String),
+    /// `ls REPO`: the files of one.
+    Files(RepoId),
+    /// `status`, `doctor`: what is wrong, with one repo or all.
+    Health(Option<RepoId>),
+    /// `locks`: of one repo, or those that are held.
+    Locks(Option<RepoId>),
 }
 
 /// Reads a command line without the word `larder`; says why it cannot.
@@ -76,8 +114,10 @@ pub struct Verb {
     pub name: String,
     /// What it does.
     pub about: String,
-    /// Its flags, with their dashes.
+    /// The flags that mean something here, with their dashes.
     pub flags: Vec<String>,
+    /// The flags that mean something in a shell only.
+    pub shell_flags: Vec<String>,
 }
 
 /// What the dashboard knows from its start on.

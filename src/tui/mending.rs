@@ -3,7 +3,7 @@
 //! Never changes anything itself: changes and pulls are commands, one after the other as the plan
 //! has them, one repair at a time.
 
-use super::facts::Facts;
+use super::facts::{Facts, FixWish};
 use super::pane::Pane;
 use super::rows::Scene;
 use super::ui::{Mend, Overlay, Question, Stage, Ui};
@@ -43,7 +43,23 @@ pub(super) fn fix(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
             }
         }
     };
-    let plan = shelf.fix_plan(&findings);
+    ask(ui, view, &findings);
+    Vec::new()
+}
+
+/// `:doctor --fix`: asks about all that is found.
+pub(super) fn fix_all(ui: &mut Ui, view: View<'_>, wanted: &FixWish) -> Vec<Effect> {
+    let mut findings = view.store.shelf().findings_in(Scope {
+        targets: &wanted.targets,
+        rules: &wanted.rules,
+    });
+    findings.retain(|finding| finding.severity >= wanted.severity);
+    ask(ui, view, &findings);
+    Vec::new()
+}
+
+fn ask(ui: &mut Ui, view: View<'_>, findings: &[&Finding]) {
+    let plan = view.store.shelf().fix_plan(findings);
     if plan.is_empty() {
         let why = match plan.left.first() {
             Some(left) => format!("no repair puts that right: {left}"),
@@ -56,7 +72,6 @@ pub(super) fn fix(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
             scroll: 0,
         });
     }
-    Vec::new()
 }
 
 /// A yes: the plan waits its turn, with its line in the log.

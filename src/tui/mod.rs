@@ -20,6 +20,7 @@ mod facts;
 mod filter;
 mod fit;
 mod glyph;
+mod holding;
 mod input;
 mod keymap;
 mod mending;
@@ -35,6 +36,7 @@ mod story;
 mod summary;
 mod terminal;
 mod theme;
+mod typed;
 mod ui;
 mod update;
 mod view;
@@ -43,6 +45,8 @@ mod words;
 
 #[cfg(test)]
 mod desk;
+#[cfg(test)]
+mod dialog_tests;
 #[cfg(test)]
 mod discard_tests;
 #[cfg(test)]
@@ -67,7 +71,9 @@ mod typing_tests;
 mod update_tests;
 
 pub use action::Action;
-pub use facts::{Chapter, Facts, Interpreter, Moment, Offered, Verb, Wish};
+pub use facts::{
+    Chapter, Facts, FixWish, Interpreter, Look, Moment, Offered, PurgeWish, Verb, Wish,
+};
 pub use keymap::{Binding, Key, Keymap};
 pub use painter::Abilities;
 pub use pane::Pane;

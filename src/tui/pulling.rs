@@ -2,6 +2,8 @@
 //!
 //! Never sends anything: effects are the loop's.
 
+use std::path::Path;
+
 use super::facts::Facts;
 use super::pane::Pane;
 use super::rows::{FileItem, ModelItem, Scene};
@@ -10,8 +12,8 @@ use super::update::{Effect, View};
 use super::wish::{chosen_files, chosen_models};
 use super::{copy, words};
 use crate::domain::{
-    Command, FileId, FileSelection, JobId, PlanStep, PullRequest, RepoId, Revision, UnfinishedPull,
-    shell_word,
+    Command, FileId, FileSelection, ImportRequest, JobId, PlanStep, PullRequest, RepoId, Revision,
+    UnfinishedPull, shell_word,
 };
 use crate::store::{FileStatus, Phase, Pull, Store, count};
 
@@ -34,7 +36,15 @@ pub(super) fn pull_call(facts: &Facts, request: &PullRequest) -> String {
             words = format!("{words} {flag} {}", shell_word(value));
         }
     }
-    for (flag, is_set) in [("--all", request.all), ("--force", request.force)] {
+    if let Some(folder) = &request.local_dir {
+        let folder = shell_word(&folder.to_string_lossy());
+        words = format!("{words} --local-dir {folder}");
+    }
+    for (flag, is_set) in [
+        ("--all", request.all),
+        ("--force", request.force),
+        ("--trust-size", request.trust_size),
+    ] {
         if is_set {
             words.push(' ');
             words.push_str(flag);
@@ -51,6 +61,43 @@ pub(super) fn pull(facts: &Facts, request: PullRequest) -> Vec<Effect> {
     vec![
         Effect::Log(format!("$ {}", pull_call(facts, &request))),
         Effect::Send(Command::Pull(request)),
+    ]
+}
+
+/// Takes files on this machine into the cache, or says what they are.
+pub(super) fn import(ui: &mut Ui, facts: &Facts, mut request: ImportRequest) -> Vec<Effect> {
+    // In a shell that would be done before larder sees it.
+    if let Some(home) = &facts.home {
+        for path in &mut request.paths {
+            if let Ok(below) = path.strip_prefix("~") {
+                *path = Path::new(home).join(below);
+            }
+        }
+    }
+    let mut words = vec!["import".to_owned()];
+    let paths = request.paths.iter();
+    words.extend(paths.map(|path| shell_word(&path.to_string_lossy())));
+    let repo = request.repo.as_ref().map(ToString::to_string);
+    let revision = Some(request.revision.as_str()).filter(|name| *name != "main");
+    let commit = request.commit.map(|commit| commit.to_string());
+    for (flag, value) in [
+        ("--repo", repo.as_deref()),
+        ("--revision", revision),
+        ("--commit", commit.as_deref()),
+    ] {
+        words.extend(value.map(|value| format!("{flag} {}", shell_word(value))));
+    }
+    words.extend(request.dry_run.then(|| "--dry-run".to_owned()));
+    // Where nothing is done the log says what each file is; so it does where the repo is not found.
+    ui.focus_on(if request.dry_run {
+        Pane::Log
+    } else {
+        Pane::Files
+    });
+    ui.set_filter(Pane::Models, "");
+    vec![
+        Effect::Log(format!("$ {}", facts.call(&words.join(" ")))),
+        Effect::Send(Command::Import(request)),
     ]
 }
 

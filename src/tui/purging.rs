@@ -2,7 +2,9 @@
 //!
 //! Never sends anything: effects are the loop's. **Law**: what goes was in a plan that was shown.
 
-use super::facts::Facts;
+use std::borrow::Cow;
+
+use super::facts::{Facts, PurgeWish};
 use super::pane::Pane;
 use super::rows::{ModelItem, Scene};
 use super::ui::{Discarding, Overlay, Question, Ui};
@@ -52,8 +54,10 @@ pub(super) fn purge(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
         .collect();
     repos.dedup();
     let plan = view.store.shelf().purge_plan(&repos);
-    // What is unfinished goes first; where there is nothing of that, the models themselves are meant.
-    if plan.removals().next().is_none() && !repos.is_empty() {
+    // What is unfinished goes first; where there is nothing of that, or where several are marked, the
+    // models themselves are meant.
+    let is_whole = plan.removals().next().is_none() || chosen.len() > 1;
+    if is_whole && !repos.is_empty() {
         let targets = chosen.iter().filter_map(|item| {
             let revision = only_of_several(view.store, item);
             Some((item.repo()?.clone(), revision))
@@ -62,7 +66,7 @@ pub(super) fn purge(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
             targets: targets.collect(),
             ..DiscardRequest::default()
         };
-        return plan_discard(ui, view, request);
+        return plan_discard(ui, view, request, Vec::new());
     }
     ask_purge(ui, view, plan)
 }
@@ -78,10 +82,16 @@ fn only_of_several(store: &Store, item: &ModelItem<'_>) -> Option<String> {
 }
 
 /// Has it planned what a purge of models would take away; the question shows that when it is there.
-pub(super) fn plan_discard(ui: &mut Ui, view: View<'_>, request: DiscardRequest) -> Vec<Effect> {
+fn plan_discard(
+    ui: &mut Ui,
+    view: View<'_>,
+    request: DiscardRequest,
+    unfinished: Vec<PlanStep>,
+) -> Vec<Effect> {
     ui.overlay = Some(Overlay::Ask {
         question: Question::Discard(Discarding {
             request: request.clone(),
+            unfinished,
             plans_before: view.store.shelf().plans(),
             typed: String::new(),
         }),
@@ -91,12 +101,46 @@ pub(super) fn plan_discard(ui: &mut Ui, view: View<'_>, request: DiscardRequest)
 }
 
 /// What a question about models is about, once it is planned.
-pub(super) fn planned_discard<'a>(store: &'a Store, asked: &Discarding) -> Option<&'a PurgePlan> {
+pub(super) fn planned_discard<'a>(
+    store: &'a Store,
+    asked: &Discarding,
+) -> Option<Cow<'a, PurgePlan>> {
     let shelf = store.shelf();
-    (shelf.plans() > asked.plans_before)
+    let planned = (shelf.plans() > asked.plans_before)
         .then(|| shelf.planned())
         .flatten()
-        .filter(|planned| planned.request == asked.request)
+        .filter(|planned| planned.request == asked.request)?;
+    if asked.unfinished.is_empty() {
+        return Some(Cow::Borrowed(planned));
+    }
+    let mut all = planned.clone();
+    for step in &asked.unfinished {
+        if !all.plan.steps.contains(step) {
+            all.plan.steps.push(step.clone());
+        }
+    }
+    Some(Cow::Owned(all))
+}
+
+/// Whether a plan takes anything away.
+pub(super) fn takes_something(planned: &PurgePlan) -> bool {
+    !planned.plan.steps.is_empty() || !planned.trash.is_empty()
+}
+
+/// `:purge …`: asks about unfinished blobs, or has the rest planned and asks about all of it.
+pub(super) fn ask(ui: &mut Ui, view: View<'_>, wanted: PurgeWish) -> Vec<Effect> {
+    let mut unfinished = match &wanted.unfinished {
+        Some(repos) => view.store.shelf().purge_plan(repos),
+        None => Plan::default(),
+    };
+    unfinished.steps.retain(|step| {
+        matches!(step, PlanStep::RemovePartial { modified_ms, .. }
+            if view.now_ms.saturating_sub(*modified_ms) >= wanted.age_ms)
+    });
+    if wanted.request.is_empty() {
+        return ask_purge(ui, view, unfinished);
+    }
+    plan_discard(ui, view, wanted.request, unfinished.steps)
 }
 
 /// What has to be typed for a yes: the name of a whole model; nothing where only parts go.
@@ -144,22 +188,59 @@ pub(super) fn ask_purge(ui: &mut Ui, view: View<'_>, plan: Plan) -> Vec<Effect> 
     Vec::new()
 }
 
-/// The command that carries a plan out, with its line.
-pub(super) fn purged(facts: &Facts, plan: Plan) -> Vec<Effect> {
-    let mut repos: Vec<String> = plan.steps.iter().flat_map(targets_of).collect();
-    repos.sort();
-    repos.dedup();
-    let flag = match plan.discards().next() {
-        Some(discard) if discard.kind == DiscardKind::Corrupt => "--corrupt ",
-        Some(discard) if discard.kind == DiscardKind::Orphans => "--unreferenced ",
-        Some(_) => "",
-        None => "--incomplete ",
-    };
-    let call = facts.call(&format!("purge {flag}{} --yes", repos.join(" ")));
-    vec![
-        Effect::Log(format!("$ {call}")),
-        Effect::Send(Command::Purge(plan)),
+/// The commands that carry a plan out, with their line.
+pub(super) fn purged(facts: &Facts, planned: &PurgePlan) -> Vec<Effect> {
+    let call = facts.call(&format!("purge {} --yes", words_of(planned).join(" ")));
+    let mut effects = vec![Effect::Log(format!("$ {call}"))];
+    if !planned.plan.steps.is_empty() {
+        effects.push(Effect::Send(Command::Purge(planned.plan.clone())));
+    }
+    if !planned.trash.is_empty() {
+        let rows = planned.trash.clone();
+        effects.push(Effect::Send(Command::Trash(TrashRequest::Empty { rows })));
+    }
+    effects
+}
+
+/// The words of a call that takes the same away.
+fn words_of(planned: &PurgePlan) -> Vec<String> {
+    let (request, plan) = (&planned.request, &planned.plan);
+    let is_partial = |step: &PlanStep| matches!(step, PlanStep::RemovePartial { .. });
+    let has_conditions = request.is_unreferenced || request.is_corrupt || request.is_policy;
+    let has = |kind| plan.discards().any(|discard| discard.kind == kind);
+    let mut words: Vec<String> = [
+        ("--policy", request.is_policy),
+        (
+            "--incomplete",
+            plan.steps.iter().any(is_partial) && !request.is_policy,
+        ),
+        (
+            "--unreferenced",
+            request.is_unreferenced || has(DiscardKind::Orphans),
+        ),
+        ("--corrupt", request.is_corrupt || has(DiscardKind::Corrupt)),
+        ("--now", request.is_now),
     ]
+    .into_iter()
+    .filter(|(_, is_set)| *is_set)
+    .map(|(flag, _)| flag.to_owned())
+    .collect();
+    if let Some(age_ms) = request.unused_ms {
+        words.push(format!("--older-than {}s", age_ms / 1_000));
+    }
+    let mut targets: Vec<String> = if has_conditions || request.unused_ms.is_some() {
+        let name = |(repo, revision): &(RepoId, Option<String>)| match revision {
+            Some(revision) => format!("{repo}@{revision}"),
+            None => repo.to_string(),
+        };
+        request.targets.iter().map(name).collect()
+    } else {
+        plan.steps.iter().flat_map(targets_of).collect()
+    };
+    targets.sort();
+    targets.dedup();
+    words.extend(targets);
+    words
 }
 
 /// What a step of a purge is about, as a call names it.

@@ -1,11 +1,11 @@
 //! Owns the stage of the dashboard's tests: facts, and an interpreter of a few commands.
 
-use super::facts::{Facts, Offered, Verb, Wish};
+use super::facts::{Facts, FixWish, Look, Offered, PurgeWish, Verb, Wish};
 use super::theme::{Depth, ThemeName};
 use crate::domain::{
-    CacheKind, DiscardRequest, Disk, Event, Finding, LockKind, LockRow, LockState, ModelState,
-    Network, PartialRow, PartialState, PlanStep, PullRequest, RepoId, RepoKind, RepoReference,
-    Revision, Rule,
+    CacheKind, DiscardRequest, Disk, Event, Finding, ImportRequest, LockKind, LockRow, LockState,
+    ModelState, Network, PartialRow, PartialState, PlanStep, PullRequest, RepoId, RepoKind,
+    RepoReference, Revision, Rule, Severity,
 };
 use crate::store::Level;
 use crate::store::script::{self, START_MS, Script, commit, model_row};
@@ -44,11 +44,13 @@ pub(crate) fn facts() -> Facts {
                 name: "pull".to_owned(),
                 about: "fetch a model".to_owned(),
                 flags: vec!["--all".to_owned(), "--force".to_owned()],
+                shell_flags: vec!["--limit-rate".to_owned(), "--yes".to_owned()],
             },
             Verb {
                 name: "verify".to_owned(),
                 about: "hash what is here".to_owned(),
                 flags: Vec::new(),
+                shell_flags: vec!["--online".to_owned()],
             },
         ],
     }
@@ -68,16 +70,46 @@ fn interpret(line: &str) -> Result<Wish, String> {
         "verify" => Ok(Wish::Verify(Vec::new())),
         "purge" if rest.contains('/') => {
             let reference = RepoReference::parse(rest).map_err(|error| error.to_string())?;
-            Ok(Wish::Discard(Box::new(DiscardRequest {
-                targets: vec![(reference.repo, reference.revision.map(|it| it.to_string()))],
-                ..DiscardRequest::default()
+            Ok(Wish::Purge(Box::new(PurgeWish {
+                request: DiscardRequest {
+                    targets: vec![(reference.repo, reference.revision.map(|it| it.to_string()))],
+                    ..DiscardRequest::default()
+                },
+                ..PurgeWish::default()
             })))
         }
-        "purge" => Ok(Wish::PurgeIncomplete(Vec::new())),
-        "trash" => Ok(Wish::Undo(None)),
-        "ls" => Ok(Wish::Models),
-        "status" | "doctor" => Ok(Wish::Health),
-        "locks" => Ok(Wish::Locks),
+        "purge" => Ok(Wish::Purge(Box::new(PurgeWish {
+            request: DiscardRequest {
+                is_unreferenced: rest.contains("--unreferenced"),
+                ..DiscardRequest::default()
+            },
+            unfinished: Some(Vec::new()),
+            age_ms: if rest.contains("30d") {
+                2_592_000_000
+            } else {
+                0
+            },
+        }))),
+        "trash" => Ok(match rest {
+            "" | "ls" => Wish::Trash,
+            "empty" => Wish::Empty(0),
+            _ => Wish::Undo(None),
+        }),
+        "import" => Ok(Wish::Import(Box::new(ImportRequest {
+            paths: vec![rest.into()],
+            repo: None,
+            revision: Revision::main(),
+            commit: None,
+            dry_run: false,
+        }))),
+        "ls" => Ok(Wish::Look(Look::Models(rest.to_owned()))),
+        "doctor" if rest == "--fix" => Ok(Wish::Fix(FixWish {
+            targets: Vec::new(),
+            rules: Vec::new(),
+            severity: Severity::Note,
+        })),
+        "status" | "doctor" => Ok(Wish::Look(Look::Health(None))),
+        "locks" => Ok(Wish::Look(Look::Locks(None))),
         "demo" => Ok(Wish::ShellOnly),
         _ => Err(format!("there is no command `{verb}`")),
     }

@@ -7,7 +7,7 @@ use super::desk::{Desk, sent, sick};
 use super::pane::Pane;
 use super::ui::Overlay;
 use super::update::Effect;
-use crate::domain::{Command, Level};
+use crate::domain::{Command, Event, Level, PurgePlan};
 use crate::store::script::repo;
 
 #[test]
@@ -114,4 +114,121 @@ fn a_pasted_link_is_a_model_to_add() {
     desk.ui.overlay = None;
     desk.paste("just some words");
     assert!(desk.ui.overlay.is_none());
+}
+
+/// The words of a mistake that stays in the line.
+fn mistake(desk: &Desk) -> &str {
+    match &desk.ui.overlay {
+        Some(Overlay::Command(line)) => line.error.as_deref().unwrap_or_default(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_flag_that_does_nothing_here_is_refused_and_not_left_out() {
+    for (line, words) in [
+        (
+            "pull org/m --limit-rate 2M",
+            "run `larder pull org/m --limit-rate 2M` there",
+        ),
+        (
+            "pull org/m --limit-rate=2M",
+            "`--limit-rate` is for a shell",
+        ),
+        ("pull org/m --yes", "leave `--yes` out"),
+        ("verify --online", "`--online` is for a shell"),
+    ] {
+        let mut desk = Desk::on(&sick());
+        desk.act(Action::Command);
+        assert!(desk.types(&format!("{line}\n")).is_empty(), "{line}");
+        assert!(mistake(&desk).contains(words), "{line}: {}", mistake(&desk));
+    }
+}
+
+#[test]
+fn a_repair_of_everything_asks_about_all_that_was_found() {
+    let mut desk = Desk::on(&sick());
+    desk.act(Action::Command);
+    assert!(desk.types("doctor --fix\n").is_empty(), "it asks first");
+    let picture = super::screens::text(&desk.look(120, 60));
+    for repo in ["Llama-3.2-3B-Instruct-4bit", "gemma-3-1b-it-4bit"] {
+        assert!(picture.contains(&format!("{repo} @ main")), "{picture}");
+    }
+    assert!(picture.contains("ask the owner of the folder"), "{picture}");
+    let effects = desk.key(KeyCode::Char('y'));
+    assert!(
+        matches!(sent(&effects).as_slice(), [Command::Pull(_)]),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn a_purge_of_two_kinds_takes_the_unfinished_blobs_with_it() {
+    let mut desk = Desk::on(&sick());
+    desk.act(Action::Command);
+    let commands = sent(&desk.types("purge --unreferenced\n"));
+    let [Command::PlanPurge(request)] = &commands[..] else {
+        panic!("{commands:?}");
+    };
+    assert!(request.is_unreferenced);
+    desk.heeds(
+        5,
+        Event::PurgePlanned(PurgePlan {
+            request: request.clone(),
+            ..PurgePlan::default()
+        }),
+    );
+    let effects = desk.key(KeyCode::Char('y'));
+    let [Effect::Log(line), Effect::Send(Command::Purge(plan))] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(line, "$ larder purge --incomplete --unreferenced --yes");
+    assert_eq!(plan.removals().count(), 2);
+    // Those that are too new stay.
+    desk.act(Action::Command);
+    assert!(desk.types("purge 30d\n").is_empty());
+    assert!(
+        desk.refused()
+            .is_some_and(|why| why.contains("nothing to purge"))
+    );
+}
+
+#[test]
+fn files_of_this_machine_are_taken_in_from_the_folder_that_a_shell_would_mean() {
+    let mut desk = Desk::on(&sick());
+    desk.act(Action::Command);
+    let effects = desk.types("import ~/Downloads\n");
+    let [Effect::Log(line), Effect::Send(Command::Import(request))] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(line, "$ larder import /home/me/Downloads");
+    assert_eq!(request.paths, [std::path::Path::new("/home/me/Downloads")]);
+    assert_eq!(desk.ui.focus, Pane::Files);
+    // A dashboard that only looks does none of it.
+    for line in [
+        "import x",
+        "doctor --fix",
+        "trash empty",
+        "purge --incomplete",
+    ] {
+        let mut desk = Desk::on(&sick());
+        desk.facts.is_read_only = true;
+        desk.act(Action::Command);
+        assert!(desk.types(&format!("{line}\n")).is_empty());
+        assert!(mistake(&desk).contains("read-only"), "{line}");
+    }
+}
+
+#[test]
+fn what_a_shell_would_print_is_shown() {
+    let mut desk = Desk::on(&sick());
+    desk.act(Action::Command);
+    desk.types("ls size>1GB\n");
+    assert_eq!(desk.ui.filter(Pane::Models).text(), "size>1GB");
+    desk.act(Action::Command);
+    desk.types("status\n");
+    assert_eq!(desk.ui.focus, Pane::Health);
+    desk.act(Action::Command);
+    desk.types("locks\n");
+    assert_eq!(desk.ui.focus, Pane::Locks);
 }

@@ -13,7 +13,7 @@ use super::pane::Pane;
 use super::rows::ModelKey;
 use super::theme::{Theme, ThemeName};
 use crate::domain::Level;
-use crate::domain::{DiscardRequest, JobId, Plan, PullRequest, RepoId, UnfinishedPull};
+use crate::domain::{DiscardRequest, JobId, Plan, PlanStep, PullRequest, RepoId, UnfinishedPull};
 use crate::store::{FixPlan, Pull};
 
 /// A selection that stays on its row while rows come and go around it.
@@ -120,6 +120,8 @@ pub enum Question {
     Fix(FixPlan),
     /// Take a model out of the cache.
     Discard(Discarding),
+    /// Free what lies in the trash.
+    Empty(Emptying),
     /// Go on with pulls of earlier runs.
     Resume(Vec<UnfinishedPull>),
 }
@@ -187,10 +189,32 @@ impl Mend {
 pub struct Discarding {
     /// What is meant: the answer to another question is not shown here.
     pub request: DiscardRequest,
+    /// Unfinished blobs that go with it.
+    pub unfinished: Vec<PlanStep>,
     /// How often a purge had been planned before this was asked.
     pub plans_before: usize,
     /// What was typed.
     pub typed: String,
+}
+
+/// Freeing what lies in the trash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emptying {
+    /// How often it had been looked into before this was asked.
+    pub looks_before: usize,
+    /// What must have lain there for so long, in milliseconds.
+    pub age_ms: u64,
+    /// When that was asked, milliseconds since the Unix epoch.
+    pub asked_ms: u64,
+}
+
+/// What the trash holds, to put something back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrashList {
+    /// How often it had been looked into before this was asked.
+    pub looks_before: usize,
+    /// The selected row.
+    pub at: usize,
 }
 
 /// Adding a model.
@@ -241,6 +265,8 @@ pub enum Overlay {
         /// First visible line.
         scroll: usize,
     },
+    /// What the trash holds.
+    Trash(TrashList),
     /// A question.
     Ask {
         /// Which.

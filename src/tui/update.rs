@@ -12,7 +12,7 @@ use super::keymap::Key;
 use super::pane::Pane;
 use super::rows::{ModelKey, Scene, finding_key};
 use super::ui::{Add, CommandLine, Overlay, Question, Subject, Ui};
-use super::{dialog, mending, pulling, purging, wish};
+use super::{dialog, holding, mending, pulling, purging, typed, wish};
 use crate::domain::{Command, RepoId, UnfinishedPull};
 use crate::store::{Level, Pull, Store};
 
@@ -108,9 +108,10 @@ pub fn press(ui: &mut Ui, view: View<'_>, key: Key) -> Vec<Effect> {
         }
         Some(Overlay::Details { of, scroll }) => details_key(ui, view, of, scroll, key),
         Some(Overlay::Guide { repo, scroll }) => guide_key(ui, view, repo, scroll, key),
+        Some(Overlay::Trash(list)) => holding::key(ui, view, list, key),
         Some(Overlay::Ask { question, scroll }) => dialog::answer(ui, view, question, scroll, key),
         Some(Overlay::Add(add)) => dialog::add_key(ui, view, add, key),
-        Some(Overlay::Command(line)) => dialog::command_key(ui, view, line, key),
+        Some(Overlay::Command(line)) => typed::command_key(ui, view, line, key),
         Some(Overlay::Filter { input, before }) => {
             filter_key(ui, view.now_ms, (input, before), key);
             Vec::new()

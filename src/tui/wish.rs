@@ -12,7 +12,9 @@ use super::rows::{FileItem, ModelItem, Scene};
 use super::ui::{Overlay, Ui};
 use super::update::{Effect, View};
 use super::words;
-use crate::domain::{Command, GuideRequest, ModelRow, RepoId, Revision, VerifyTarget, shell_word};
+use crate::domain::{
+    CacheKind, Command, GuideRequest, ModelRow, RepoId, Revision, VerifyTarget, shell_word,
+};
 use crate::store::{FileStatus, Guided, Pull, Store, count};
 
 /// Whether there is nothing to look at yet: an empty cache, and no pull.
@@ -65,6 +67,19 @@ pub(super) fn chosen_files<'a>(ui: &Ui, scene: &Scene<'a>) -> Vec<FileItem<'a>> 
 /// `m`.
 pub(super) fn guide(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
     let scene = Scene::build(ui, view.store, view.now_ms);
+    // A folder may be called anything; a guide is about a repo of the Hub.
+    let nameless = scene.model(ui).and_then(|item| {
+        let (place, repo) = (item.elsewhere?, item.repo()?);
+        let is_of_hub = place.kind != CacheKind::Folder && repo.name().contains('/');
+        (!is_of_hub).then(|| repo.to_string())
+    });
+    if let Some(name) = nameless {
+        let words = format!(
+            "`{name}` is the name of a folder; `:guide ORG/NAME` tells how to fetch a repo by hand"
+        );
+        ui.refuse(words, view.now_ms);
+        return Vec::new();
+    }
     let request = scene.model(ui).and_then(|item| {
         let request = request_of_item(item)?;
         Some(GuideRequest {

@@ -78,7 +78,7 @@ pub(super) fn split_name(name: &str) -> (&str, &str) {
     }
 }
 
-/// A model's sign and state: in up to nine columns, or in six where room is short.
+/// A model's sign and state: in up to eleven columns, or in eight where room is short.
 pub(super) fn model_state(
     item: &ModelItem<'_>,
     canvas: Canvas<'_>,
@@ -91,8 +91,8 @@ pub(super) fn model_state(
             Phase::Listing => {
                 let sign = (glyphs.spin(canvas.view.now_ms), theme.accent);
                 let words = match pull.waits_for() {
-                    Some(_) => word("waiting", "waits"),
-                    None => word("listing", "list"),
+                    Some(_) => "waiting".to_owned(),
+                    None => "listing".to_owned(),
                 };
                 return (sign, words);
             }
@@ -101,7 +101,7 @@ pub(super) fn model_state(
                 let is_resting = counts.files_active == 0
                     && pull.files().any(|file| *file.status == FileStatus::Paused);
                 if is_resting {
-                    return ((glyphs.paused, theme.warning), word("paused", "paused"));
+                    return ((glyphs.paused, theme.warning), "paused".to_owned());
                 }
                 let percent = percent(counts.bytes_done, counts.bytes_total);
                 let sign = (glyphs.spin(canvas.view.now_ms), theme.accent);
@@ -110,9 +110,9 @@ pub(super) fn model_state(
             Phase::Ended if pull.result().is_none() => {
                 let is_cancelled = matches!(pull.outcome(), Some(Outcome::Cancelled));
                 return if is_cancelled {
-                    ((glyphs.paused, theme.warning), word("cancelled", "ended"))
+                    ((glyphs.paused, theme.warning), word("cancelled", "cancel."))
                 } else {
-                    ((glyphs.bad, theme.error), word("failed", "failed"))
+                    ((glyphs.bad, theme.error), "failed".to_owned())
                 };
             }
             Phase::Ended => {}
@@ -122,42 +122,37 @@ pub(super) fn model_state(
         .snapshot()
         .and_then(|snapshot| store.shelf().verified(snapshot));
     match (item.row.map(|row| row.state), verified) {
-        (Some(ModelState::Broken), _) => ((glyphs.bad, theme.error), word("broken", "broken")),
+        (Some(ModelState::Broken), _) => ((glyphs.bad, theme.error), "broken".to_owned()),
         (_, Some(verified)) if verified.verdict == Verdict::Broken => {
-            ((glyphs.bad, theme.error), word("broken", "broken"))
+            ((glyphs.bad, theme.error), "broken".to_owned())
         }
         (Some(ModelState::Partial | ModelState::Absent), _)
             if is_fetched_elsewhere(item, store) =>
         {
             let sign = (glyphs.spin(canvas.view.now_ms), theme.accent);
-            (sign, word("download", "live"))
+            (sign, word("downloading", "download"))
         }
         (Some(ModelState::Partial), _) => {
             let counts = item
                 .row
                 .and_then(|row| Some((row.files_present, row.files_expected?)));
             let text = match counts {
-                Some((present, expected)) => format!("{present}/{expected}"),
-                None => word("partial", "part"),
+                Some((present, expected)) if has_room => format!("partial {present}/{expected}"),
+                Some(_) | None => "partial".to_owned(),
             };
             ((glyphs.alert, theme.warning), text)
         }
-        (Some(ModelState::Absent), _) => ((glyphs.queued, theme.dim), word("absent", "absent")),
+        (Some(ModelState::Absent), _) => ((glyphs.queued, theme.dim), "absent".to_owned()),
         // Nothing is wrong with it, and not all of it is proven.
         (_, Some(verified)) if verified.verdict != Verdict::Good => {
-            let text = match verified.verdict {
-                Verdict::Partly => "partly",
-                Verdict::Hashed => "hashed",
-                Verdict::Unknown | Verdict::Good | Verdict::Broken => "ok",
-            };
-            ((glyphs.good, theme.dim), text.to_owned())
+            ((glyphs.good, theme.dim), "complete".to_owned())
         }
-        (_, Some(_)) => ((glyphs.good, theme.good), word("verified", "proven")),
+        (_, Some(_)) => ((glyphs.good, theme.good), "verified".to_owned()),
         (Some(ModelState::Complete) | None, None) => {
             if item.row.is_some_and(|row| row.verified_ms.is_some()) {
-                ((glyphs.good, theme.good), word("verified", "proven"))
+                ((glyphs.good, theme.good), "verified".to_owned())
             } else {
-                ((glyphs.good, theme.dim), word("complete", "ok"))
+                ((glyphs.good, theme.dim), "complete".to_owned())
             }
         }
     }
@@ -287,6 +282,7 @@ fn cached_state(row: &FileRow, now_ms: u64, columns: usize) -> String {
         (FileState::WrongSize, None) => "wrong size".to_owned(),
         (FileState::Missing, _) => "missing".to_owned(),
         (FileState::Regular, _) => "here, no pointer".to_owned(),
+        (FileState::Absent, _) if row.size_bytes.is_some() => "no pointer".to_owned(),
         (FileState::Absent, _) => "not fetched".to_owned(),
     }
 }

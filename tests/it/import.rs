@@ -216,7 +216,11 @@ async fn nothing_of_the_repo_is_a_failure_that_says_so() {
         "someone/gguf-only",
     ]);
     ran.assert_code(3);
-    assert!(ran.stderr.contains("the file that was offered is not one of"), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("the file that was offered is not one of"),
+        "{ran:?}"
+    );
     fs::write(folder.join("model.safetensors"), "short").unwrap();
     let ran = home.run(&["import", "Downloads/model.safetensors", "--repo", GEMMA]);
     ran.assert_code(3);

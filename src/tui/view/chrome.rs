@@ -5,16 +5,14 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
 use super::super::action::Action;
-use super::super::dialog::is_ready;
-use super::super::fit;
 use super::super::pane::Pane;
 use super::super::pulling::can_retry;
-use super::super::purging::{name_of_whole, planned_discard};
 use super::super::rows::Scene;
 use super::super::story;
-use super::super::ui::{Add, Overlay, Question, Subject};
+use super::super::ui::{Overlay, Subject};
 use super::super::wish::is_first_run;
 use super::super::words;
+use super::super::{dialog, fit, holding};
 use super::{Canvas, Cells};
 use crate::store::{Phase, Verdict, short};
 
@@ -217,7 +215,7 @@ pub(super) fn footer(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) {
         let leave = hints
             .into_iter()
             .flatten()
-            .find(|(key, _)| matches!(key.as_str(), "Esc" | "n"));
+            .find(|(key, _)| key.split(' ').any(|key| key == "Esc"));
         if let Some((key, hint)) = leave {
             cells.put(&key, theme.accent.add_modifier(Modifier::BOLD));
             cells.skip(1);
@@ -273,10 +271,10 @@ fn overlay_hints(
     canvas: Canvas<'_>,
     scene: &Scene<'_>,
 ) -> Vec<(String, String)> {
-    let is_planned = |add: &Add| is_ready(canvas.view.store, add);
     if let Overlay::Details { of, .. } = overlay {
         return details_hints(of, canvas, scene);
     }
+    let answers;
     let pairs: &[(&str, &str)] = match overlay {
         Overlay::Help { .. } | Overlay::Details { .. } => &[("Esc", "close"), ("j k", "scroll")],
         Overlay::Guide { .. } => &[
@@ -285,27 +283,15 @@ fn overlay_hints(
             ("y", "copy the script"),
             ("Y", "the addresses"),
         ],
-        Overlay::Ask {
-            question: Question::Discard(asked),
-            ..
-        } => match planned_discard(canvas.view.store, asked) {
-            Some(planned) if planned.plan.steps.is_empty() => &[("Esc", "close")],
-            Some(planned) if name_of_whole(planned).is_some() => {
-                &[("Esc", "no"), ("Enter", "yes, once the name is typed")]
-            }
-            Some(_) => &[("y", "yes"), ("n", "no"), ("Esc", "no")],
-            None => &[("Esc", "close")],
-        },
-        Overlay::Ask { .. } => &[("y", "yes"), ("n", "no"), ("Enter", "no")],
-        Overlay::Add(add) if add.planning.is_some() && !is_planned(add) => {
-            &[("Backspace", "change"), ("Esc", "close")]
+        Overlay::Trash(_) => &holding::KEYS,
+        Overlay::Ask { question, .. } => {
+            answers = dialog::answers(question, canvas.view.store);
+            &answers
         }
-        Overlay::Add(add) if add.planning.is_some() => &[
-            ("Enter", "start"),
-            ("Backspace", "change"),
-            ("Esc", "close"),
-        ],
-        Overlay::Add(_) => &[("Enter", "look at it"), ("Esc", "close")],
+        Overlay::Add(add) => {
+            answers = dialog::add_answers(canvas.view.store, add);
+            &answers
+        }
         Overlay::Command(_) => &[("Enter", "do it"), ("Tab", "complete"), ("Esc", "close")],
         Overlay::Filter { .. } => &[("Enter", "keep"), ("Esc", "take back")],
     };

@@ -195,7 +195,13 @@ fn verified_words(canvas: Canvas<'_>, item: &ModelItem<'_>) -> String {
             count(verified.files_total, "file")
         );
     }
-    match item.row.and_then(|row| row.verified_ms) {
+    let row = item.row.map(|row| (row.verified_ms, row.wrong_ms));
+    let (right_ms, wrong_ms) = row.unwrap_or_default();
+    if let Some(then) = wrong_ms.filter(|_| right_ms.is_none()) {
+        let seen = words::ago(then, view.now_ms);
+        return format!("{seen}: bytes were hashed and are wrong, see below");
+    }
+    match right_ms {
         Some(then) => format!(
             "{}: every file is right, and unchanged since",
             words::ago(then, view.now_ms)
@@ -332,6 +338,13 @@ fn cached(
         text.field("hashed", &verdict, styles);
     }
     if file.state == FileState::Absent {
+        if file.size_bytes.is_some() {
+            text.field(
+                "content",
+                "its blob is here: a pull fetches nothing",
+                styles,
+            );
+        }
         return;
     }
     let folder = model

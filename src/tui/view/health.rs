@@ -11,8 +11,8 @@ use super::super::update::View;
 use super::super::{fit, words};
 use super::text::Text;
 use super::{Canvas, Cells, row_style, to_u16};
-use crate::domain::{PlanStep, Rule, Severity};
-use crate::store::{FindingGroup, Scope, count};
+use crate::domain::{Finding, PlanStep, Rule};
+use crate::store::{FindingGroup, Scope, count, counts_of};
 
 /// Rows above the findings.
 pub(super) fn head(pane: Pane, view: View<'_>) -> usize {
@@ -22,32 +22,27 @@ pub(super) fn head(pane: Pane, view: View<'_>) -> usize {
     }
 }
 
-/// Title: how many problems.
+/// Title: how many findings, by severity.
 pub(super) fn title(canvas: Canvas<'_>, scene: &Scene<'_>) -> String {
     let filter = canvas.ui.filter(Pane::Health);
-    let findings = scene.findings.iter().flat_map(|group| &group.all);
-    let shown = findings.clone().count();
-    let problems = findings
-        .filter(|finding| finding.severity == Severity::Error)
-        .count();
+    let findings: Vec<&Finding> = scene
+        .findings
+        .iter()
+        .flat_map(|group| group.all.iter().copied())
+        .collect();
     if !filter.is_empty() {
         return format!(
             "Health\u{0}{} of {} /{}",
-            shown,
+            findings.len(),
             scene.findings_total,
             fit::clean(filter.text())
         );
     }
-    match (scene.findings_total, problems) {
-        (0, _) => "Health".to_owned(),
-        (total, 0) => format!("Health\u{0}{}", count(total, "finding")),
-        (total, problems) if total == problems => {
-            format!("Health\u{0}{}", count(problems, "problem"))
-        }
-        (total, problems) => {
-            format!("Health\u{0}{} of {total}", count(problems, "problem"))
-        }
+    if findings.is_empty() {
+        return "Health".to_owned();
     }
+    // As `status` and `doctor` count.
+    format!("Health\u{0}{}", counts_of(&findings).words())
 }
 
 /// What is told of the selected finding below the rows: with its cause, where half the pane is left
@@ -313,6 +308,13 @@ fn proven_words(canvas: Canvas<'_>) -> (String, String) {
     };
     if looked.verified > 0 {
         return (of(looked.verified, "verified"), age(looked.verified_ms));
+    }
+    if looked.wrong > 0 {
+        let words = match looked.models {
+            1 => "wrong bytes".to_owned(),
+            all => format!("{} of {all} wrong", looked.wrong),
+        };
+        return (words, age(looked.wrong_ms));
     }
     match shelf.hashed() {
         // What was hashed and is wrong was not found right.

@@ -64,10 +64,11 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
         let is_marked = ui.marked_models.contains(&item.key);
         let mark = if is_marked { glyphs.mark } else { " " };
         cells.put(mark, theme.accent);
-        let (sign, state) = words::model_state(item, canvas, has_size);
+        let has_room = area.width >= 46;
+        let (sign, state) = words::model_state(item, canvas, has_room);
         cells.put(sign.0, sign.1);
         cells.skip(1);
-        let state_width = if has_size { 9 } else { 6 };
+        let state_width = if has_room { 11 } else { 8 };
         let size_width = if has_size { 7 } else { 0 };
         let name_width = cells
             .room()

@@ -8,11 +8,11 @@ use tui_input::Input;
 
 use super::super::action::Action;
 use super::super::rows::Scene;
-use super::super::ui::{Add, CommandLine, Discarding, Overlay, Question};
-use super::super::{dialog, fit, mending, pulling, purging, wish, words};
+use super::super::ui::{Add, CommandLine, Discarding, Emptying, Overlay, Question, TrashList};
+use super::super::{dialog, fit, holding, mending, pulling, purging, typed, wish, words};
 use super::text::{Text, failure_lines};
 use super::{Canvas, Cells, details, help, to_u16};
-use crate::domain::{DiscardKind, Plan, PlanStep, RepoId, sanitize};
+use crate::domain::{Discard, DiscardKind, Plan, PlanStep, PurgePlan, RepoId, TrashRow, sanitize};
 use crate::store::{FixPlan, Phase, Pull, count, size};
 
 /// Draws what is open; where the cursor stands.
@@ -40,6 +40,10 @@ pub(super) fn draw(buf: &mut Buffer, canvas: Canvas<'_>, scene: &Scene<'_>) -> O
         }
         Overlay::Ask { question, scroll } => {
             ask(buf, canvas, question, *scroll);
+            None
+        }
+        Overlay::Trash(list) => {
+            trash(buf, canvas, list);
             None
         }
         Overlay::Add(add) => add_model(buf, canvas, add),
@@ -141,7 +145,7 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
     let columns = usize::from(buf.area.width.min(100)).saturating_sub(4);
     let mut text = Text::new(columns);
     let bold = Modifier::BOLD;
-    let (title, yes) = match question {
+    let title = match question {
         Question::Quit => {
             let store = canvas.view.store;
             let running = store.running().count();
@@ -158,7 +162,7 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
             if store.shelf().verifying().is_some() {
                 text.wrapped(0, "Verifying goes on; it would begin afresh.", theme.text);
             }
-            ("Leave?", "leave")
+            "Leave?"
         }
         Question::Purge(plan) => {
             let words = format!("This takes away {}:", purging::purge_words(plan));
@@ -171,15 +175,19 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
                 "Nothing else is touched; what somebody writes meanwhile stays.",
                 theme.dim,
             );
-            ("Purge?", "purge")
+            "Purge?"
         }
         Question::Fix(plan) => {
             fix_lines(&mut text, canvas, plan);
-            ("Fix?", "fix")
+            "Fix?"
         }
         Question::Discard(asked) => {
             discarding(&mut text, canvas, asked);
-            ("Purge?", "purge")
+            "Purge?"
+        }
+        Question::Empty(asked) => {
+            emptying(&mut text, canvas, asked);
+            "Empty the trash?"
         }
         Question::Resume(pulls) => {
             text.wrapped(0, "This was not fetched to the end:", theme.text);
@@ -215,7 +223,7 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
             text.blank();
             let words = "What is here is kept, and only the rest is fetched.";
             text.wrapped(0, words, theme.dim);
-            ("Go on?", "go on")
+            "Go on?"
         }
     };
     text.blank();
@@ -230,26 +238,109 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
     };
     text.draw(buf, body, scroll.min(most));
     let mut cells = Cells::new(buf, inner.bottom() - 1, inner.x, inner.right());
-    if let Question::Discard(asked) = question {
-        let planned = purging::planned_discard(canvas.view.store, asked);
-        let goes = planned.is_some_and(|planned| !planned.plan.steps.is_empty());
-        if !goes || planned.and_then(purging::name_of_whole).is_some() {
-            if goes {
-                cells.put("> ", theme.accent.add_modifier(bold));
-                cells.put(&asked.typed, theme.text);
-                cells.put("    ", theme.text);
-            }
-            cells.put("Esc", theme.accent.add_modifier(bold));
-            cells.put(" stay as it is", theme.text);
-            return;
-        }
+    let answers = dialog::answers(question, canvas.view.store);
+    if let Question::Discard(asked) = question
+        && answers.first().is_some_and(|(key, _)| *key == "Enter")
+    {
+        cells.put("> ", theme.accent.add_modifier(bold));
+        cells.put(&asked.typed, theme.text);
+        cells.put("    ", theme.text);
     }
-    cells.put("y", theme.accent.add_modifier(bold));
-    cells.put(&format!(" {yes}    "), theme.text);
-    cells.put("N", theme.accent.add_modifier(bold));
-    cells.put(" stay as it is (Enter)", theme.text);
+    put_answers(&mut cells, canvas, &answers);
     if most > 0 {
         cells.put("    j k scroll", theme.dim);
+    }
+}
+
+/// The keys that answer, with what they do.
+fn put_answers(cells: &mut Cells<'_>, canvas: Canvas<'_>, answers: &[dialog::Answer]) {
+    let theme = &canvas.ui.theme;
+    for (at, (key, words)) in answers.iter().enumerate() {
+        cells.skip(if at > 0 { 4 } else { 0 });
+        cells.put(key, theme.accent.add_modifier(Modifier::BOLD));
+        cells.put(&format!(" {words}"), theme.text);
+    }
+}
+
+/// What the trash holds, one of it selected.
+fn trash(buf: &mut Buffer, canvas: Canvas<'_>, list: &TrashList) {
+    let theme = &canvas.ui.theme;
+    let columns = usize::from(buf.area.width.min(110)).saturating_sub(4);
+    let mut text = Text::new(columns);
+    let Some(rows) = holding::rows(canvas.view.store, list.looks_before) else {
+        text.wrapped(0, "looking into the trash …", theme.dim);
+        return text_box(buf, canvas, "Trash", &text, 0);
+    };
+    if rows.is_empty() {
+        text.wrapped(0, "The trash is empty.", theme.dim);
+        return text_box(buf, canvas, "Trash", &text, 0);
+    }
+    trash_lines(&mut text, canvas, &rows, Some(list.at));
+    if let Some(row) = rows.get(list.at) {
+        text.blank();
+        text.wrapped(0, &canvas.view.facts.short_path(&row.path), theme.dim);
+    }
+    let page = usize::from(buf.area.height.saturating_sub(4));
+    let scroll = (list.at + 1).saturating_sub(page);
+    let title = format!("Trash: {}", holding::sum(&rows));
+    text_box(buf, canvas, &title, &text, scroll);
+}
+
+/// A line for each row of the trash, in columns.
+fn trash_lines(text: &mut Text, canvas: Canvas<'_>, rows: &[&TrashRow], selected: Option<usize>) {
+    let theme = &canvas.ui.theme;
+    let rows: Vec<[String; 5]> = rows
+        .iter()
+        .map(|row| holding::row_words(row, canvas.view.now_ms))
+        .collect();
+    let widest = |column: usize| {
+        let cells = rows.iter().map(|row| fit::width(&row[column]));
+        cells.max().unwrap_or(0)
+    };
+    let fixed = widest(0) + widest(1) + widest(2) + 8;
+    let room = text.columns.saturating_sub(fixed);
+    let name = widest(3).min(room * 2 / 3);
+    let what = widest(4).min(room.saturating_sub(name));
+    for (at, row) in rows.iter().enumerate() {
+        let repo = fit::clean(&row[3]);
+        let repo = fit::middle(&repo, name, canvas.glyphs.cut);
+        let pad = " ".repeat(name.saturating_sub(fit::width(&repo)));
+        let what = fit::end(&fit::clean(&row[4]), what, canvas.glyphs.cut).into_owned();
+        let line = format!(
+            "{:<id$}  {:>bytes$}  {:>age$}  {repo}{pad}  {what}",
+            row[0],
+            row[1],
+            row[2],
+            id = widest(0),
+            bytes = widest(1),
+            age = widest(2),
+        );
+        let style = if selected == Some(at) {
+            theme.text.patch(theme.selected)
+        } else {
+            theme.text
+        };
+        text.line(&[(&line, style)]);
+    }
+}
+
+/// What of the trash is freed for good.
+fn emptying(text: &mut Text, canvas: Canvas<'_>, asked: &Emptying) {
+    let theme = &canvas.ui.theme;
+    let Some(rows) = holding::due(canvas.view.store, asked) else {
+        text.wrapped(0, "looking into the trash …", theme.dim);
+        return;
+    };
+    if rows.is_empty() {
+        text.wrapped(0, "There is nothing to free.", theme.text);
+        return;
+    }
+    let words = format!("This is freed for good: {}.", holding::sum(&rows));
+    text.wrapped(0, &words, theme.text);
+    text.blank();
+    for row in &rows {
+        trash_lines(text, canvas, &[row], None);
+        text.wrapped(2, &canvas.view.facts.short_path(&row.path), theme.dim);
     }
 }
 
@@ -320,31 +411,28 @@ fn discarding(text: &mut Text, canvas: Canvas<'_>, asked: &Discarding) {
         text.wrapped(0, words, theme.dim);
         return;
     };
-    if planned.plan.steps.is_empty() {
+    if !purging::takes_something(&planned) {
         text.wrapped(0, "There is nothing to take away.", theme.text);
     }
     // What is asked for comes first: the paths may be more than there is room for.
-    if let Some(name) = purging::name_of_whole(planned) {
-        let words = format!("A whole model goes. Type {name} and Enter for yes.");
+    if let Some(name) = purging::name_of_whole(&planned) {
+        let whole = planned.plan.discards();
+        let whole = whole.filter(|discard| discard.kind == DiscardKind::Repo);
+        let words = match whole.count() {
+            1 => format!("A whole model goes. Type `{name}` and Enter for yes."),
+            _ => format!("Whole models go. Type `{name}` and Enter for yes."),
+        };
         text.wrapped(0, &words, theme.accent);
         text.blank();
     }
+    purge_sum(text, canvas, &planned);
+    for kept in &planned.kept {
+        let path = canvas.view.facts.short_path(&kept.path);
+        text.wrapped(0, &format!("{path} stays: {}", kept.why), theme.dim);
+    }
     for discard in planned.plan.discards() {
-        let what = match discard.kind {
-            DiscardKind::Repo => "all of it".to_owned(),
-            DiscardKind::Revisions => count(discard.what.len(), "snapshot"),
-            DiscardKind::Corrupt => count(discard.what.len(), "wrong blob"),
-            DiscardKind::Orphans => count(discard.what.len(), "unused blob"),
-        };
-        let end = match &discard.trash {
-            Some(trash) => {
-                let trash = canvas.view.facts.short_path(trash);
-                format!("{} into the trash {trash}", size(discard.bytes))
-            }
-            None => format!("{} freed at once", size(discard.bytes)),
-        };
-        let words = format!("{}: {what}, {end}", discard.repo);
-        text.wrapped(0, &words, theme.text);
+        text.blank();
+        text.wrapped(0, &discard_words(canvas, discard), theme.text);
         if let Some(at_ms) = discard.accessed_ms {
             let used = format!("last used {}", words::ago(at_ms, canvas.view.now_ms));
             text.wrapped(2, &used, theme.dim);
@@ -355,9 +443,57 @@ fn discarding(text: &mut Text, canvas: Canvas<'_>, asked: &Discarding) {
         }
     }
     partial_lines(text, canvas, &planned.plan);
-    for kept in &planned.kept {
-        let words = format!("{} stays: {}", kept.path, kept.why);
-        text.wrapped(0, &words, theme.dim);
+    if !planned.trash.is_empty() {
+        text.blank();
+        text.wrapped(0, "This is freed of what lies in the trash:", theme.text);
+        let rows: Vec<&TrashRow> = planned.trash.iter().collect();
+        trash_lines(text, canvas, &rows, None);
+    }
+}
+
+/// What goes of one model, how much that is, and where it goes.
+fn discard_words(canvas: Canvas<'_>, discard: &Discard) -> String {
+    let what = match discard.kind {
+        DiscardKind::Repo => "all of it".to_owned(),
+        DiscardKind::Revisions => count(discard.what.len(), "snapshot"),
+        DiscardKind::Corrupt => count(discard.what.len(), "wrong blob"),
+        DiscardKind::Orphans => count(discard.what.len(), "unused blob"),
+    };
+    let end = match &discard.trash {
+        Some(trash) => {
+            let trash = canvas.view.facts.short_path(trash);
+            format!("{} into the trash {trash}", size(discard.bytes))
+        }
+        None => format!("{} freed at once", size(discard.bytes)),
+    };
+    format!("{}: {what}, {end}", discard.repo)
+}
+
+/// Of several models: what goes in all, and each with its bytes.
+fn purge_sum(text: &mut Text, canvas: Canvas<'_>, planned: &PurgePlan) {
+    let theme = &canvas.ui.theme;
+    let discards: Vec<&Discard> = planned.plan.discards().collect();
+    if discards.len() < 2 {
+        return;
+    }
+    let paths = discards.iter().flat_map(|discard| &discard.paths);
+    let files = paths.filter(|path| path.bytes > 0).count();
+    let freed: u64 = discards.iter().map(|discard| discard.freed_bytes()).sum();
+    let all: u64 = discards.iter().map(|discard| discard.bytes).sum();
+    let repos: std::collections::BTreeSet<&RepoId> =
+        discards.iter().map(|discard| &discard.repo).collect();
+    let words = format!(
+        "{}, {}, {}: {} into the trash, {} freed at once",
+        count(repos.len(), "model"),
+        count(files, "file"),
+        size(all),
+        size(all - freed),
+        size(freed),
+    );
+    text.wrapped(0, &words, theme.text);
+    for discard in &discards {
+        let words = format!("{:>9}  {}", words::bytes(discard.bytes), discard.repo);
+        text.line(&[(&fit::clean(&words), theme.text)]);
     }
 }
 
@@ -393,7 +529,7 @@ fn add_model(buf: &mut Buffer, canvas: Canvas<'_>, add: &Add) -> Option<Position
             }
         }
         Some(None) => text.wrapped(0, "asking the Hub …", theme.dim),
-        Some(Some(pull)) => plan_lines(&mut text, canvas, pull),
+        Some(Some(pull)) => plan_lines(&mut text, canvas, add, pull),
     }
     let height = to_u16(text.len()).saturating_add(2);
     let inner = centred(buf, canvas, "Add a model", columns, height);
@@ -441,7 +577,7 @@ fn offers(text: &mut Text, canvas: Canvas<'_>, add: &Add) {
 }
 
 /// What a pull would do, before it does it.
-fn plan_lines(text: &mut Text, canvas: Canvas<'_>, pull: &Pull) {
+fn plan_lines(text: &mut Text, canvas: Canvas<'_>, add: &Add, pull: &Pull) {
     let (theme, glyphs) = (&canvas.ui.theme, canvas.glyphs);
     let target = pull.target();
     let styles = (theme.dim, theme.text);
@@ -521,12 +657,16 @@ fn plan_lines(text: &mut Text, canvas: Canvas<'_>, pull: &Pull) {
             return;
         }
         let bold = theme.accent.add_modifier(Modifier::BOLD);
-        text.line(&[
-            ("Enter", bold),
-            (" fetch it    ", theme.text),
-            ("Esc", bold),
-            (" not now", theme.text),
-        ]);
+        let answers = dialog::add_answers(canvas.view.store, add);
+        let words: Vec<(String, String)> = answers
+            .iter()
+            .map(|(key, words)| ((*key).to_owned(), format!(" {words}    ")))
+            .collect();
+        let parts = words.iter();
+        let parts: Vec<(&str, Style)> = parts
+            .flat_map(|(key, words)| [(key.as_str(), bold), (words.as_str(), theme.text)])
+            .collect();
+        text.line(&parts);
     } else {
         let repo = target.repo.to_string();
         for failure in failures {
@@ -597,7 +737,7 @@ fn command_line(buf: &mut Buffer, canvas: Canvas<'_>, line: &CommandLine) -> Pos
         let error = error.replace('\n', " ");
         cells.put_cut(&fit::clean(&error), theme.error, canvas.glyphs.cut);
     } else if line.offers.is_empty() {
-        let about = dialog::about(canvas.view.facts, line.input.value())
+        let about = typed::about(canvas.view.facts, line.input.value())
             .unwrap_or_else(|| "a command; Tab completes, Esc closes".to_owned());
         cells.put_cut(&about, theme.dim, canvas.glyphs.cut);
     } else {
