@@ -583,4 +583,31 @@ mod tests {
         let failure = Failure::new(FailureCode::Server, "a\u{1b}[31m").because("b\u{7}");
         assert_eq!(failure.to_string(), "a\\x1b[31m: b\\x07");
     }
+
+    #[test]
+    fn pages_are_those_of_the_hub_that_was_asked() {
+        let of = |url: &str| {
+            let failure = Failure::new(FailureCode::RepoNotFound, "x").at_url(url);
+            failure.hub("org/m").to_owned()
+        };
+        for (url, hub) in [
+            (
+                "http://127.0.0.1:80/api/models/org/m/revision/main",
+                "http://127.0.0.1:80",
+            ),
+            (
+                "https://mirror.example/hf/org/m/resolve/main/x",
+                "https://mirror.example/hf",
+            ),
+            (
+                "https://huggingface.co/org/m/resolve/main/x",
+                "https://huggingface.co",
+            ),
+            ("https://cdn.example/3f28", "https://huggingface.co"),
+        ] {
+            assert_eq!(of(url), hub, "{url}");
+        }
+        let nowhere = Failure::new(FailureCode::RepoNotFound, "x");
+        assert_eq!(nowhere.hub("org/m"), "https://huggingface.co");
+    }
 }

@@ -407,3 +407,13 @@ fn what_is_not_proven_whole_is_not_called_so() {
     let shown = desk.shown(120, 32);
     assert!(shown.contains("proven"), "{shown}");
 }
+
+#[test]
+fn the_pane_counts_what_is_found_as_the_commands_do() {
+    let mut desk = Desk::on(&sick());
+    let findings = desk.store.shelf().findings();
+    let words = crate::store::counts_of(&findings).words();
+    assert_eq!(words, "7 errors, 3 warnings");
+    let picture = text(&desk.look(200, 60));
+    assert!(picture.contains(&format!("3 Health {words}")), "{picture}");
+}

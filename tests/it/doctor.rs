@@ -274,3 +274,93 @@ async fn ls_filters_by_what_larder_alone_knows_and_shows_every_link() {
             .all(blob)
     );
 }
+
+/// The folder of pointers of the model in the cache.
+fn snapshot_of(home: &Home) -> std::path::PathBuf {
+    let snapshots = home.blobs().parent().unwrap().join("snapshots");
+    let mut folders = fs::read_dir(snapshots).unwrap().flatten();
+    folders.next().unwrap().path()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pointer_that_is_gone_is_nothing_to_fetch_whoever_is_asked() {
+    let home = stocked_home().await;
+    fs::remove_file(snapshot_of(&home).join("model.safetensors")).unwrap();
+    let doctor = home.run(&["doctor", "--json"]).document(&DOCTOR);
+    assert_eq!(doctor["fetch_bytes"], 0, "{doctor:#}");
+    let listed = home.run(&["ls", GEMMA]);
+    assert!(
+        listed.stdout.contains("its blob is here, nothing to fetch"),
+        "{}",
+        listed.stdout
+    );
+    assert!(!listed.stdout.contains("MB to fetch"), "{}", listed.stdout);
+    let files = home.run(&["ls", GEMMA, "--json"]).document(&LS);
+    let files = files["models"][0]["files"].as_array().unwrap().clone();
+    let weights = files
+        .iter()
+        .find(|file| file["path"] == "model.safetensors");
+    let weights = weights.unwrap();
+    assert_eq!(weights["state"], "absent");
+    assert_eq!(weights["size_bytes"], weights["expected_bytes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_bytes_that_were_found_are_said_with_their_age_and_not_that_nobody_looked() {
+    let home = stocked_home().await;
+    let weights = home.blobs().join(catalogue::gemma_weights_etag());
+    let mut bytes = fs::read(&weights).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    home.run(&["verify"]).assert_code(3);
+    let table = home.run(&["ls"]).stdout;
+    assert!(table.contains("wrong, just now"), "{table}");
+    let files = home.run(&["ls", GEMMA]).stdout;
+    assert!(files.contains("wrong bytes found just now"), "{files}");
+    assert!(!files.contains("broken, unverified"), "{files}");
+    let doctor = home.run(&["doctor"]).stdout;
+    assert!(doctor.contains("wrong bytes found just now"), "{doctor}");
+    assert!(!doctor.contains("not verified"), "{doctor}");
+    let document = home.run(&["ls", "--json"]).document(&LS);
+    assert!(
+        document["models"][0]["found_wrong_at"].is_string(),
+        "{document:#}"
+    );
+    // The pull that heals it leaves nothing beside it, and nothing to be said.
+    home.run(&["pull", GEMMA]).assert_code(0);
+    let document = home.run(&["ls", "--json"]).document(&LS);
+    assert!(document["models"][0]["found_wrong_at"].is_null());
+    let healed = home.run(&["doctor", "--strict"]);
+    healed.assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ref_that_leads_nowhere_is_told_as_that_and_pages_are_those_of_the_hub_that_was_asked() {
+    let home = stocked_home().await;
+    let main = home.blobs().parent().unwrap().join("refs/main");
+    fs::write(&main, "d".repeat(40)).unwrap();
+    let ready = home.run(&["ready", GEMMA]);
+    ready.assert_code(3);
+    assert!(
+        ready.stderr.contains("is not in the cache at `main`"),
+        "{}",
+        ready.stderr
+    );
+    assert!(
+        ready.stderr.contains("no snapshot of what `main` names"),
+        "{}",
+        ready.stderr
+    );
+    assert!(!ready.stderr.contains("files"), "{}", ready.stderr);
+    let absent = home.run(&["pull", "no/such"]);
+    absent.assert_code(6);
+    let page = format!("{}/no/such", home.hub.endpoint().trim_end_matches('/'));
+    assert!(absent.stderr.contains(&page), "{}", absent.stderr);
+    assert!(
+        !absent.stderr.contains("huggingface.co"),
+        "{}",
+        absent.stderr
+    );
+}
