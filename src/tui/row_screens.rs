@@ -203,6 +203,7 @@ fn files_say_what_hashing_said_of_them() {
     ];
     files[2].state = FileState::Regular;
     files[3].state = FileState::Absent;
+    files[3].size_bytes = None;
     let finding = Finding::new(
         Rule::WrongHash,
         "`model.safetensors` does not hash to its name",
