@@ -56,7 +56,7 @@ fn table(rows: &[HistoryRow], columns: Option<u16>, now_ms: u64) -> String {
     let mut table = Table::new()
         .numbers("AGO")
         .column("WHAT")
-        .flexible("REPO", 16)
+        .names("REPO", 16)
         .numbers("SIZE")
         .numbers("TOOK")
         .numbers("RATE")

@@ -73,7 +73,7 @@ async fn run(mut session: Session<'_>, args: &ImportArgs, mut console: Console<'
 /// What a dry run shows.
 fn recognition_text(recognition: &Recognition, columns: Option<u16>) -> String {
     let mut table = Table::new()
-        .flexible("FILE", 16)
+        .names("FILE", 16)
         .numbers("SIZE")
         .flexible("WHAT", 20);
     for offer in &recognition.offers {

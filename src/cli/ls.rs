@@ -137,9 +137,9 @@ fn models_table(rows: &[Row<'_>], shelf: &Shelf, columns: Option<u16>, now_ms: u
     let places: Vec<String> = rows.iter().map(|(row, _)| shelf.place_words(row)).collect();
     // In one place there is nothing to tell apart.
     let has_places = places.windows(2).any(|pair| pair[0] != pair[1]);
-    let mut table = Table::new().flexible("REPO", 20).flexible("REVISION", 8);
+    let mut table = Table::new().names("REPO", 20).names("REVISION", 8);
     if has_places {
-        table = table.flexible("CACHE", 9);
+        table = table.names("CACHE", 9);
     }
     table = table
         .numbers("SIZE")
@@ -189,7 +189,7 @@ fn files_text(rows: &[Row<'_>], columns: Option<u16>, now_ms: u64) -> String {
             text.extend(["problem: ", &sanitize(problem), "\n"]);
         }
         let mut table = Table::new()
-            .flexible("FILE", 20)
+            .names("FILE", 20)
             .numbers("SIZE")
             .flexible("STATE", 10);
         for file in files.unwrap_or_default() {

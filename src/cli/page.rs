@@ -5,7 +5,7 @@
 
 use super::document::Look;
 use super::finding::rows;
-use super::table::cut;
+use super::table::cut_middle;
 use crate::domain::{
     CacheRow, LockKind, LockRow, LockState, ModelRow, ModelState, Network, PartialRow,
     PartialState, RepoId, sanitize,
@@ -169,7 +169,7 @@ impl Page<'_> {
     fn cut(&self, line: &str) -> String {
         self.columns.map_or_else(
             || line.trim_end().to_owned(),
-            |columns| cut(line.trim_end(), usize::from(columns)),
+            |columns| cut_middle(line.trim_end(), usize::from(columns)),
         )
     }
 

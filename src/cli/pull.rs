@@ -95,7 +95,7 @@ fn validation_lines(validation: &Validation) -> Vec<String> {
 /// What a dry run shows.
 fn plan_table(store: &Store, plan: &PullPlan, columns: Option<u16>) -> String {
     let mut table = Table::new()
-        .flexible("FILE", 16)
+        .names("FILE", 16)
         .numbers("SIZE")
         .flexible("ACTION", 12);
     for view in store.files() {

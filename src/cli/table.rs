@@ -18,6 +18,8 @@ struct Column {
     is_right: bool,
     /// The width below which it is not cut; `None` where it is never cut.
     least: Option<usize>,
+    /// Whether its end tells as much as its beginning: it is cut in the middle.
+    is_name: bool,
 }
 
 impl Table {
@@ -35,6 +37,7 @@ impl Table {
             title,
             is_right: false,
             least: None,
+            is_name: false,
         });
         self
     }
@@ -48,7 +51,16 @@ impl Table {
         self
     }
 
-    /// Adds a column that gives way on a narrow terminal, the first such column first.
+    /// Adds a column of names, which gives way on a narrow terminal: names that begin alike end apart.
+    pub(super) fn names(mut self, title: &'static str, least: usize) -> Self {
+        self = self.flexible(title, least);
+        if let Some(column) = self.columns.last_mut() {
+            column.is_name = true;
+        }
+        self
+    }
+
+    /// Adds a column that gives way on a narrow terminal, the widest such column first.
     pub(super) fn flexible(mut self, title: &'static str, least: usize) -> Self {
         self = self.column(title);
         if let Some(column) = self.columns.last_mut() {
@@ -79,7 +91,11 @@ impl Table {
                 if !line.is_empty() {
                     line.push_str(&" ".repeat(GAP));
                 }
-                let cell = cut(cell, width);
+                let cell = if column.is_name {
+                    cut_middle(cell, width)
+                } else {
+                    cut(cell, width)
+                };
                 let blanks = " ".repeat(width.saturating_sub(cell.width()));
                 if column.is_right {
                     line.push_str(&blanks);
@@ -113,12 +129,16 @@ impl Table {
         if let Some(limit) = limit {
             let gaps = GAP * widths.len().saturating_sub(1);
             let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(limit);
-            for (width, column) in widths.iter_mut().zip(&self.columns) {
-                if let Some(least) = column.least {
-                    let give = excess.min(width.saturating_sub(least));
-                    *width -= give;
-                    excess -= give;
-                }
+            while excess > 0 {
+                let gives = |(width, column): &(&mut usize, &Column)| {
+                    column.least.is_some_and(|least| **width > least)
+                };
+                let pairs = widths.iter_mut().zip(&self.columns);
+                let Some((width, _)) = pairs.filter(gives).max_by_key(|(width, _)| **width) else {
+                    break;
+                };
+                *width -= 1;
+                excess -= 1;
             }
         }
         widths
@@ -145,6 +165,24 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     short
 }
 
+/// `text` in at most `width` columns, with `…` in its middle where something is missing.
+pub(super) fn cut_middle(text: &str, width: usize) -> String {
+    if text.width() <= width || width < 3 {
+        return cut(text, width);
+    }
+    let room = (width - 1) / 2;
+    let mut end = String::new();
+    for c in text.chars().rev() {
+        end.insert(0, c);
+        if end.width() > room {
+            end.remove(0);
+            break;
+        }
+    }
+    // The sign that something is missing is the beginning's.
+    cut(text, width - end.width()) + &end
+}
+
 /// [`cut`], filled up with blanks to exactly `width` columns.
 pub(super) fn fit(text: &str, width: usize) -> String {
     let mut text = cut(text, width);
@@ -158,6 +196,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn names_that_end_apart_are_told_apart_and_the_widest_gives_way_first() {
+        let mut table = Table::new()
+            .names("REPO", 10)
+            .names("CACHE", 9)
+            .column("STATE");
+        let cache = "hub /Volumes/models/of/somebody/huggingface/hub";
+        for bits in ["4bit", "8bit"] {
+            let repo = format!("mlx-community/Qwen3-30B-A3B-Instruct-2507-{bits}");
+            table.row(&[repo, cache.to_owned(), "complete".to_owned()]);
+        }
+        let text = table.render(Some(80));
+        assert!(text.lines().all(|line| line.width() <= 80), "{text}");
+        for words in ["-4bit ", "-8bit ", "/hub  complete"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert_eq!(cut_middle("abcdefgh", 5), "ab…gh");
+        assert_eq!(cut_middle("a很长的名字", 6), "a很…字");
+    }
 
     #[test]
     fn wide_characters_count_as_two_columns() {

@@ -10,7 +10,7 @@ use super::follow::{Console, Session, follow};
 use super::look::learn;
 use super::output::{Format, Output};
 use super::remedy::Subject;
-use super::table::{Table, cut};
+use super::table::{Table, cut_middle};
 use crate::domain::{Bundle, Command, Finding, Verdict, VerifyTarget, sanitize};
 use crate::store::{Shelf, Store, count, grouped, short, size};
 
@@ -122,9 +122,9 @@ fn verdicts(shelf: &Shelf, columns: Option<u16>, places: &[String]) -> String {
     let caches = shelf.verified_places();
     // In one place there is nothing to tell apart.
     let has_caches = caches.windows(2).any(|pair| pair[0] != pair[1]);
-    let mut table = Table::new().flexible("REPO", 20).flexible("REVISION", 8);
+    let mut table = Table::new().names("REPO", 20).names("REVISION", 8);
     if has_caches {
-        table = table.flexible("CACHE", 9);
+        table = table.names("CACHE", 9);
     }
     table = table.column("VERDICT").numbers("FILES").numbers("SIZE");
     for (model, cache) in seen.iter().zip(caches) {
@@ -159,7 +159,7 @@ fn verdicts(shelf: &Shelf, columns: Option<u16>, places: &[String]) -> String {
         .flat_map(|group| {
             let mut rows = rows(group, places);
             if let (Some(columns), Some(first)) = (columns, rows.first_mut()) {
-                *first = cut(first, usize::from(columns));
+                *first = cut_middle(first, usize::from(columns));
             }
             rows
         })
