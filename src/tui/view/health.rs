@@ -67,7 +67,13 @@ fn foot_lines(canvas: Canvas<'_>, scene: &Scene<'_>, columns: usize, has_cause: 
     };
     let finding = group.first;
     let plan = words::group_plan(group);
-    text.wrapped(0, &words::group_summary(group), theme.text);
+    // A narrow row has no room for it, and every model has its `config.json`.
+    let summary = words::group_summary(group);
+    let summary = match &finding.repo {
+        Some(repo) if !summary.contains(repo.name()) => format!("{repo}: {summary}"),
+        Some(_) | None => summary,
+    };
+    text.wrapped(0, &summary, theme.text);
     if has_cause {
         text.wrapped(0, &finding.cause, theme.dim);
     }

@@ -248,7 +248,10 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
     }
     put_answers(&mut cells, canvas, &answers);
     if most > 0 {
-        cells.put("    j k scroll", theme.dim);
+        // Letters are typed where a name is asked for.
+        let is_typed = answers.first().is_some_and(|(key, _)| *key == "Enter");
+        let keys = if is_typed { "PgDn PgUp" } else { "j k" };
+        cells.put(&format!("    {keys} scroll"), theme.dim);
     }
 }
 
@@ -338,9 +341,10 @@ fn emptying(text: &mut Text, canvas: Canvas<'_>, asked: &Emptying) {
     let words = format!("This is freed for good: {}.", holding::sum(&rows));
     text.wrapped(0, &words, theme.text);
     text.blank();
+    trash_lines(text, canvas, &rows, None);
+    text.blank();
     for row in &rows {
-        trash_lines(text, canvas, &[row], None);
-        text.wrapped(2, &canvas.view.facts.short_path(&row.path), theme.dim);
+        text.wrapped(0, &canvas.view.facts.short_path(&row.path), theme.dim);
     }
 }
 
@@ -482,13 +486,20 @@ fn purge_sum(text: &mut Text, canvas: Canvas<'_>, planned: &PurgePlan) {
     let all: u64 = discards.iter().map(|discard| discard.bytes).sum();
     let repos: std::collections::BTreeSet<&RepoId> =
         discards.iter().map(|discard| &discard.repo).collect();
+    let end = match (freed, all - freed) {
+        (0, _) => " into the trash: 0 B freed yet".to_owned(),
+        (_, 0) => " freed at once".to_owned(),
+        (freed, kept) => format!(
+            ": {} into the trash, {} freed at once",
+            size(kept),
+            size(freed)
+        ),
+    };
     let words = format!(
-        "{}, {}, {}: {} into the trash, {} freed at once",
+        "{}, {}, {}{end}",
         count(repos.len(), "model"),
         count(files, "file"),
         size(all),
-        size(all - freed),
-        size(freed),
     );
     text.wrapped(0, &words, theme.text);
     for discard in &discards {
