@@ -121,7 +121,8 @@ impl Guide {
         }
         if self.files.is_empty() {
             lines.push(format!(
-                "Nothing is to be fetched by hand; `larder pull {}` puts the rest in place.",
+                "Nothing is to be fetched by hand: every content is here. Where only a name for one \
+                 is missing, `larder pull {}` makes it and downloads nothing.",
                 shell_word(&self.repo.to_string())
             ));
             return lines;

@@ -376,6 +376,18 @@ impl Pull {
         self.outcome.as_ref()
     }
 
+    /// Whether it takes in files of this machine, and is no pull.
+    pub const fn is_import(&self) -> bool {
+        self.recognition.is_some()
+    }
+
+    /// Whether it ended without what it was for: all files of a pull, any of an import.
+    pub fn has_ended_ill(&self) -> bool {
+        let is_well =
+            self.result().is_some() || matches!(self.outcome(), Some(Outcome::Imported(_)));
+        self.phase() == Phase::Ended && !is_well
+    }
+
     /// The result, if it ended well.
     pub fn result(&self) -> Option<&PullResult> {
         match self.outcome()? {

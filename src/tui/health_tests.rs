@@ -419,3 +419,28 @@ fn the_pane_counts_what_is_found_as_the_commands_do() {
     let picture = text(&desk.look(200, 60));
     assert!(picture.contains(&format!("3 Health {words}")), "{picture}");
 }
+
+#[test]
+fn in_health_a_guide_is_for_the_model_of_the_finding() {
+    let mut desk = Desk::on(&sick());
+    desk.act(Action::Focus(Pane::Health));
+    for _ in 0..12 {
+        desk.act(Action::Down);
+        let view = super::update::View {
+            store: &desk.store,
+            facts: &desk.facts,
+            now_ms: desk.now_ms,
+        };
+        let scene = super::rows::Scene::build(&mut desk.ui, view.store, view.now_ms);
+        let repo = scene
+            .finding(&desk.ui)
+            .and_then(|finding| finding.repo.clone());
+        let asked = sent(&desk.act(Action::Guide));
+        let of = asked.first().map(|command| match command {
+            Command::Guide(request) => request.repo.clone(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(of, repo);
+        desk.ui.overlay = None;
+    }
+}

@@ -211,7 +211,8 @@ fn retry_model(facts: &Facts, item: &ModelItem<'_>) -> Vec<Effect> {
         if pull.phase() != Phase::Ended {
             return retried(facts, pull, to_retry(pull));
         }
-        if pull.result().is_none() {
+        // An import is not begun again: what it left missing is pulled.
+        if pull.has_ended_ill() && !pull.is_import() {
             return vec![
                 Effect::Log(format!("$ {}", call_of(facts, pull))),
                 Effect::Send(Command::Retry(FileSelection::Job(pull.job()))),
@@ -240,7 +241,7 @@ fn to_retry(pull: &Pull) -> Vec<FileId> {
 pub(super) fn can_retry(item: &ModelItem<'_>) -> bool {
     match item.pull {
         Some(pull) if pull.phase() != Phase::Ended => !to_retry(pull).is_empty(),
-        Some(pull) if pull.result().is_none() => true,
+        Some(pull) if pull.has_ended_ill() && !pull.is_import() => true,
         Some(_) | None => item.needs_pull(),
     }
 }
@@ -270,7 +271,7 @@ pub(super) fn retry_all(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
         .latest_pulls()
         .into_iter()
         .filter(|pull| {
-            let has_ended = pull.phase() == Phase::Ended && pull.result().is_none();
+            let has_ended = pull.has_ended_ill() && !pull.is_import();
             has_ended || !pull.retryable_files().is_empty()
         })
         .collect();

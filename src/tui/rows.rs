@@ -97,8 +97,7 @@ impl ModelItem<'_> {
 
     /// Whether a pull of it ended without being complete.
     pub fn has_failed(&self) -> bool {
-        self.pull
-            .is_some_and(|pull| pull.phase() == Phase::Ended && pull.result().is_none())
+        self.pull.is_some_and(Pull::has_ended_ill)
     }
 
     /// Whether a pull would complete or heal it.

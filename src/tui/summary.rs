@@ -59,6 +59,7 @@ fn missing(store: &Store, facts: &Facts) -> String {
         .latest_pulls()
         .into_iter()
         .filter(|pull| pull.result().is_none())
+        .filter(|pull| pull.phase() != Phase::Ended || !pull.is_import())
         .collect();
     let text = match open.first() {
         None => match (store.shelf().trouble(), store.shelf().findings().len()) {

@@ -13,9 +13,10 @@ use super::stage;
 use super::ui::{Overlay, Question};
 use super::update::{Effect, View};
 use crate::domain::{
-    Command, Event, FileId, FileSelection, JobId, PlanStep, Stamped, VerifyTarget,
+    Command, Event, Failure, FailureCode, FileId, FileSelection, JobId, ModelState, Outcome,
+    PlanStep, Recognition, Revision, Stamped, VerifyTarget,
 };
-use crate::store::script::{Script, commit, repo};
+use crate::store::script::{Script, commit, model_row, repo};
 
 #[test]
 fn retry_is_for_what_failed_and_names_its_command() {
@@ -421,6 +422,47 @@ fn a_key_of_another_pane_says_where_it_is_for() {
         words.contains("1 Models") && words.contains("2 Files"),
         "{words}"
     );
+}
+
+/// What an import left missing is pulled: nobody offers those files a second time.
+#[test]
+fn after_an_import_a_model_is_what_the_cache_has_of_it_and_a_retry_is_a_pull() {
+    let recognised = Recognition {
+        repo: repo(),
+        revision: Revision::main(),
+        commit: commit(),
+        is_offline: true,
+        offers: Vec::new(),
+        more_foreign: 3,
+        missing: Vec::new(),
+    };
+    let failure = Failure::new(FailureCode::Incomplete, "none of the 3 files is one of it");
+    for (state, word) in [
+        (ModelState::Complete, "complete"),
+        (ModelState::Partial, "partial"),
+    ] {
+        let mut row = model_row("mlx-community/gemma-2-2b-it-4bit", 5);
+        row.state = state;
+        let models = vec![row];
+        let script = Script::started()
+            .then(1, Event::Recognised(recognised.clone()))
+            .then(
+                1,
+                Event::Ended(Outcome::Failed {
+                    failures: vec![failure.clone()],
+                }),
+            )
+            .then(1, Event::ModelsListed { models });
+        let mut desk = Desk::on(&script);
+        let picture = super::screens::text(&desk.look(120, 32));
+        let first = picture.lines().nth(2).unwrap();
+        assert!(first.contains(word), "{picture}");
+        let sent = sent(&desk.act(Action::Retry));
+        match state {
+            ModelState::Complete => assert!(sent.is_empty(), "{sent:?}"),
+            _ => assert!(matches!(&sent[..], [Command::Pull(_)]), "{sent:?}"),
+        }
+    }
 }
 
 /// Any event of the stories, for any of two jobs.

@@ -13,7 +13,8 @@ use super::ui::{Overlay, Ui};
 use super::update::{Effect, View};
 use super::words;
 use crate::domain::{
-    CacheKind, Command, GuideRequest, ModelRow, RepoId, Revision, VerifyTarget, shell_word,
+    CacheKind, Command, GuideRequest, ModelRow, PullRequest, RepoId, Revision, VerifyTarget,
+    shell_word,
 };
 use crate::store::{FileStatus, Guided, Pull, Store, count};
 
@@ -68,7 +69,8 @@ pub(super) fn chosen_files<'a>(ui: &Ui, scene: &Scene<'a>) -> Vec<FileItem<'a>> 
 pub(super) fn guide(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
     let scene = Scene::build(ui, view.store, view.now_ms);
     // A folder may be called anything; a guide is about a repo of the Hub.
-    let nameless = scene.model(ui).and_then(|item| {
+    let selected = scene.model(ui).filter(|_| ui.focus != Pane::Health);
+    let nameless = selected.and_then(|item| {
         let (place, repo) = (item.elsewhere?, item.repo()?);
         let is_of_hub = place.kind != CacheKind::Folder && repo.name().contains('/');
         (!is_of_hub).then(|| repo.to_string())
@@ -80,12 +82,23 @@ pub(super) fn guide(ui: &mut Ui, view: View<'_>) -> Vec<Effect> {
         ui.refuse(words, view.now_ms);
         return Vec::new();
     }
-    let request = scene.model(ui).and_then(|item| {
-        let request = request_of_item(item)?;
-        Some(GuideRequest {
-            repo: request.repo,
-            revision: request.revision,
-        })
+    let of_model = |item: &ModelItem<'_>| request_of_item(item);
+    // In Health the key is for the model that the selected finding is about.
+    let request = match scene.finding(ui).filter(|_| ui.focus == Pane::Health) {
+        Some(finding) => finding.repo.as_ref().and_then(|repo| {
+            let is_it =
+                |item: &&ModelItem<'_>| item.elsewhere.is_none() && item.repo() == Some(repo);
+            let known = scene.models.iter().find(is_it);
+            known.map_or_else(
+                || Some(PullRequest::new(repo.clone(), Revision::main())),
+                of_model,
+            )
+        }),
+        None => scene.model(ui).and_then(of_model),
+    };
+    let request = request.map(|request| GuideRequest {
+        repo: request.repo,
+        revision: request.revision,
     });
     match request {
         Some(request) => ask_guide(ui, view.facts, request),

@@ -107,7 +107,8 @@ pub(super) fn model_state(
                 let sign = (glyphs.spin(canvas.view.now_ms), theme.accent);
                 return (sign, format!("{percent}%"));
             }
-            Phase::Ended if pull.result().is_none() => {
+            // After an import the model is what the cache has of it.
+            Phase::Ended if pull.has_ended_ill() && !pull.is_import() => {
                 let is_cancelled = matches!(pull.outcome(), Some(Outcome::Cancelled));
                 return if is_cancelled {
                     ((glyphs.paused, theme.warning), word("cancelled", "cancel."))

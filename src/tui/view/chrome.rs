@@ -10,10 +10,11 @@ use super::super::pulling::can_retry;
 use super::super::rows::Scene;
 use super::super::story;
 use super::super::ui::{Overlay, Subject};
-use super::super::wish::is_first_run;
+use super::super::wish::{guide_of, is_first_run};
 use super::super::words;
 use super::super::{dialog, fit, holding};
 use super::{Canvas, Cells};
+use crate::domain::RepoId;
 use crate::store::{Phase, Verdict, short};
 
 /// A part of the header: text, style, and how soon it goes where room is short (0 stays longest).
@@ -277,6 +278,9 @@ fn overlay_hints(
     let answers;
     let pairs: &[(&str, &str)] = match overlay {
         Overlay::Help { .. } | Overlay::Details { .. } => &[("Esc", "close"), ("j k", "scroll")],
+        Overlay::Guide { repo, .. } if !has_addresses(canvas, repo) => {
+            &[("Esc", "close"), ("j k", "scroll")]
+        }
         Overlay::Guide { .. } => &[
             ("Esc", "close"),
             ("j k", "scroll"),
@@ -299,6 +303,13 @@ fn overlay_hints(
         .iter()
         .map(|(key, hint)| ((*key).to_owned(), (*hint).to_owned()))
         .collect()
+}
+
+/// Whether a guide names something to fetch.
+fn has_addresses(canvas: Canvas<'_>, repo: &RepoId) -> bool {
+    let guided = guide_of(canvas.view.store, repo);
+    let guide = guided.and_then(|guided| guided.guide.as_ref());
+    guide.is_some_and(|guide| !guide.files.is_empty())
 }
 
 /// The keys of the details of a row: only those that do something with it.

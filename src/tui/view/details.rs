@@ -12,7 +12,7 @@ use super::text::{Text, failure_lines};
 use super::{Canvas, why};
 use crate::domain::{
     Basis, Etag, Failure, FailureCode, FileRow, FileState, LockKind, LockRow, LockState, ModelRow,
-    Origin, PartialState, RefMove, Verdict,
+    ModelState, Origin, PartialState, RefMove, Verdict,
 };
 use crate::store::{AttemptEnd, AttemptRecord, FileStatus, FileView, Pull, count, duration, size};
 
@@ -202,10 +202,18 @@ fn verified_words(canvas: Canvas<'_>, item: &ModelItem<'_>) -> String {
         return format!("{seen}: bytes were hashed and are wrong, see below");
     }
     match right_ms {
-        Some(then) => format!(
-            "{}: every file is right, and unchanged since",
-            words::ago(then, view.now_ms)
-        ),
+        Some(then) => {
+            let is_whole = item
+                .row
+                .is_some_and(|row| row.state == ModelState::Complete);
+            let files = if is_whole {
+                "every file"
+            } else {
+                "every file that is here"
+            };
+            let seen = words::ago(then, view.now_ms);
+            format!("{seen}: {files} is right, and unchanged since")
+        }
         None => format!(
             "no: not every file was hashed since it last changed; `{}` does that",
             canvas.ui.keymap.key_of(Action::Verify)

@@ -64,7 +64,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
         let is_marked = ui.marked_models.contains(&item.key);
         let mark = if is_marked { glyphs.mark } else { " " };
         cells.put(mark, theme.accent);
-        let has_room = area.width >= 46;
+        let has_room = area.width >= 44;
         let (sign, state) = words::model_state(item, canvas, has_room);
         cells.put(sign.0, sign.1);
         cells.skip(1);
