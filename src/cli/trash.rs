@@ -130,6 +130,8 @@ async fn send(
     };
     (session.commands)(Command::Trash(request));
     let followed = follow(session, store, console).await;
+    // Bars of the proof must be gone before anything is printed.
+    console.talk.settle();
     judge(console.work, followed.outcome.as_ref(), followed.caught)
 }
 
@@ -219,6 +221,7 @@ mod tests {
     use super::super::schema::TRASH_SCHEMA;
     use super::super::stage::{self, Played, play};
     use super::*;
+    use crate::domain::{Event, Outcome};
     use crate::store::script::Script;
 
     fn empty_all(yes: bool) -> TrashVerb {
@@ -272,6 +275,64 @@ mod tests {
             assert_eq!(has_freed(&played), freed, "{answers:?}");
             assert!(played.stdout.contains("6a1f3b2b"), "what goes was shown");
         }
+    }
+
+    #[tokio::test]
+    async fn a_restore_says_how_far_its_proof_is() {
+        let bytes = 1_350_000_000;
+        let script = Script::new()
+            .then(
+                20,
+                Event::VerifyStarted {
+                    snapshots: 0,
+                    files: 2,
+                    bytes,
+                },
+            )
+            .then(
+                900,
+                Event::VerifyProgress {
+                    files: 1,
+                    bytes: bytes / 2,
+                    path: "blobs/03".to_owned(),
+                },
+            )
+            .then(
+                900,
+                Event::Ended(Outcome::Trashed(TrashResult {
+                    ids: vec!["6a1f3b20".to_owned()],
+                    restored: vec!["/cache/models--org--m".to_owned()],
+                    restored_bytes: bytes,
+                    ..TrashResult::default()
+                })),
+            );
+        let args = TrashArgs {
+            what: Some(TrashVerb::Restore {
+                id: "last".to_owned(),
+            }),
+            ..TrashArgs::default()
+        };
+        let played = play(
+            &script,
+            stage::human(),
+            None,
+            async |session, mut console| {
+                console.talk = console.talk.without_log();
+                run(session, &args, console).await
+            },
+        )
+        .await;
+        assert_eq!(played.exit_code, 0, "{}", played.stderr);
+        assert!(
+            played.stderr.contains("verifying: 50 % of 1.35 GB"),
+            "{}",
+            played.stderr
+        );
+        assert!(
+            played.stdout.contains("put back 1.35 GB"),
+            "{}",
+            played.stdout
+        );
     }
 
     #[tokio::test]

@@ -463,9 +463,6 @@ fn details_key(ui: &mut Ui, view: View<'_>, of: Subject, scroll: usize, key: Key
         }
         return act(ui, view, action);
     }
-    if key == Key::of(KeyCode::Enter) {
-        return Vec::new();
-    }
     ui.overlay = scrolled(scroll, key).map(|scroll| Overlay::Details { of, scroll });
     Vec::new()
 }
@@ -501,7 +498,7 @@ fn guide_key(ui: &mut Ui, view: View<'_>, repo: RepoId, scroll: usize, key: Key)
 pub(super) fn scrolled(scroll: usize, key: Key) -> Option<usize> {
     const PAGE: usize = 10;
     Some(match key.code {
-        KeyCode::Esc | KeyCode::Char('q' | '?') | KeyCode::F(1) => return None,
+        KeyCode::Esc | KeyCode::Enter | KeyCode::Char('q' | '?') | KeyCode::F(1) => return None,
         KeyCode::Char('j') | KeyCode::Down => scroll.saturating_add(1),
         KeyCode::Char('k') | KeyCode::Up => scroll.saturating_sub(1),
         KeyCode::PageDown | KeyCode::Char(' ' | 'd') => scroll.saturating_add(PAGE),
