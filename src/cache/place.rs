@@ -373,7 +373,7 @@ mod tests {
         let good = content(5000);
         let source = source(&layout, &good, 0o600);
         crate::cache::prepare_repo(&layout, &repo("org/m")).unwrap();
-        fs::write(layout.blob(&repo("org/m"), &etag(&good)), "bad").unwrap();
+        fs::write(layout.blob(&repo("org/m"), &etag(&good)), b"\xffbad").unwrap();
         assert!(place(&layout, &source, &good).unwrap().was_wrong);
         let names = fixture::names(&layout.blobs(&repo("org/m")));
         assert_eq!(names, [etag(&good).to_string()]);

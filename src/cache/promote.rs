@@ -509,7 +509,7 @@ mod tests {
         let scene = Scene::new();
         let theirs = scene.layout.set_aside(&scene.repo, &scene.etag, 7);
         fs::write(&theirs, "theirs").unwrap();
-        fs::write(scene.blob(), "bad").unwrap();
+        fs::write(scene.blob(), b"\xffbad").unwrap();
         let mut partial = scene.written();
         let aside = partial.keep_old(&scene.blob()).unwrap().unwrap();
         let unread = Aside {
@@ -517,11 +517,33 @@ mod tests {
             ..aside.clone()
         };
         let kept = partial.promoted(Some(unread)).forget_wrong().set_aside;
-        assert_eq!(fs::read(kept.unwrap()).unwrap(), b"bad");
+        assert_eq!(fs::read(kept.unwrap()).unwrap(), b"\xffbad");
         fs::remove_file(aside.path).unwrap();
         partial.promote(&scene.lock, SetAside::Keep).unwrap();
         assert_eq!(fs::read(theirs).unwrap(), b"theirs");
         assert_eq!(scene.names().len(), 2);
+    }
+
+    /// An editor writes through the pointer into the blob.
+    #[test]
+    fn what_somebody_wrote_by_hand_is_kept() {
+        let scene = Scene::new();
+        for (old, is_kept) in [
+            (&b"{\"temperature\": 0.7}\n"[..], true),
+            (b"<!DOCTYPE html><html>log in</html>", false),
+            (b"\x00\xff\xfe", false),
+        ] {
+            fs::write(scene.blob(), old).unwrap();
+            let promoted = scene
+                .written()
+                .prove_and_promote(&scene.lock, SetAside::Keep);
+            let kept = promoted.unwrap().set_aside;
+            assert_eq!(kept.is_some(), is_kept, "{old:?}");
+            if let Some(kept) = kept {
+                assert_eq!(fs::read(kept).unwrap(), old);
+            }
+            assert_eq!(fs::read(scene.blob()).unwrap(), scene.good);
+        }
     }
 
     #[test]
