@@ -450,36 +450,20 @@ fn damaged() -> (Zoo, Model, Apart) {
 #[test]
 #[cfg(target_os = "linux")]
 fn killed_at_any_step_a_file_is_the_old_or_the_right_one_and_a_second_run_finishes() {
-    use crate::support::seam::{Fault, Seam, Step};
+    use crate::support::seam::{deaths, run_in};
 
-    let run = |zoo: &Zoo, fault: Option<(&Step, Fault)>| {
-        let seam = Seam::at(&zoo.user(), &zoo.home().join("seam.log"));
-        let seam = match fault {
-            Some((step, fault)) => seam.with(step, fault),
-            None => seam,
-        };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
-        command.args(["doctor", "--fix", "--yes", "--offline", "--json"]);
-        zoo.tell(&mut command);
-        seam.before(&mut command);
-        finish(&mut command);
-        seam.log()
-    };
+    let fix_args = ["doctor", "--fix", "--yes"];
     let (zoo, _, app) = damaged();
-    let steps = run(&zoo, None).steps().into_iter();
-    let steps: Vec<Step> = steps.filter(|step| step.call() != "open").collect();
+    let steps = run_in(&zoo, &fix_args, None).changes();
     assert_loads(&app);
     for call in ["write", "unlink", "rename"] {
         assert!(steps.iter().any(|step| step.call() == call), "{steps:#?}");
     }
-    // After one step is before the next.
-    let mut faults: Vec<(&Step, Fault)> =
-        steps.iter().map(|step| (step, Fault::KillBefore)).collect();
-    faults.extend(steps.last().map(|step| (step, Fault::KillAfter)));
-    for (step, fault) in faults {
+    for (step, fault) in deaths(&steps) {
         let what = format!("{step:?} {fault:?}");
         let (zoo, main, app) = damaged();
-        assert!(run(&zoo, Some((step, fault))).has_happened(), "{what}");
+        let log = run_in(&zoo, &fix_args, Some((step, fault)));
+        assert!(log.has_happened(), "{what}");
         for path in app.model.paths() {
             let good = &app.model.piece(&path).bytes;
             let now = fs::read(app.at(&path));

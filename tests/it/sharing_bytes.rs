@@ -13,7 +13,7 @@ use crate::support::program::{Ran, finish};
 #[cfg(target_os = "linux")]
 use crate::support::program::{Running, wait_until};
 #[cfg(target_os = "linux")]
-use crate::support::seam::{Fault, Seam, Step};
+use crate::support::seam::{deaths, run_in};
 use crate::support::zoo::{Apart, DOCUMENTS, WEIGHTS, Zoo, twins};
 
 /// Runs the binary for the user of a zoo, without a network.
@@ -305,29 +305,23 @@ fn an_apps_file_is_cloned_or_left_alone() {
 #[test]
 #[cfg(target_os = "linux")]
 fn killed_at_any_step_both_are_right_and_a_second_run_finishes() {
-    let fix = ["doctor", "--fix", "--yes", "--rule", "duplicate-model"];
+    let fix = [
+        "doctor",
+        "--fix",
+        "--yes",
+        "--offline",
+        "--json",
+        "--rule",
+        "duplicate-model",
+    ];
     let build = || {
         let mut zoo = Zoo::of_a_user();
         let twins = twins(&mut zoo, "zoo/twins");
         zoo.settle();
         (zoo, twins)
     };
-    let run = |zoo: &Zoo, fault: Option<(&Step, Fault)>| {
-        let seam = Seam::at(&zoo.user(), &zoo.home().join("seam.log"));
-        let seam = match fault {
-            Some((step, fault)) => seam.with(step, fault),
-            None => seam,
-        };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
-        command.args(fix).args(["--offline", "--json"]);
-        zoo.tell(&mut command);
-        seam.before(&mut command);
-        (finish(&mut command), seam.log())
-    };
     let (zoo, _) = build();
-    let (_, log) = run(&zoo, None);
-    let steps = log.steps().into_iter().filter(|step| step.call() != "open");
-    let steps: Vec<Step> = steps.collect();
+    let steps = run_in(&zoo, &fix, None).changes();
     // A clone is made by a call that the seam does not see.
     let calls: &[&str] = if has_clones(zoo.root()) {
         &["chmod", "rename"]
@@ -337,14 +331,10 @@ fn killed_at_any_step_both_are_right_and_a_second_run_finishes() {
     for call in calls {
         assert!(steps.iter().any(|step| step.call() == *call), "{steps:#?}");
     }
-    // After one step is before the next.
-    let mut faults: Vec<(&Step, Fault)> =
-        steps.iter().map(|step| (step, Fault::KillBefore)).collect();
-    faults.extend(steps.last().map(|step| (step, Fault::KillAfter)));
-    for (step, fault) in faults {
+    for (step, fault) in deaths(&steps) {
         let what = format!("{step:?} {fault:?}");
         let (zoo, [main, other]) = build();
-        let (_, log) = run(&zoo, Some((step, fault)));
+        let log = run_in(&zoo, &fix, Some((step, fault)));
         assert!(log.has_happened(), "{what}");
         for twin in [&main, &other] {
             for path in twin.paths() {

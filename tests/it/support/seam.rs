@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use super::program::finish;
+use super::zoo::Zoo;
+
 /// The library, compiled once for each text of it.
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     const TEXT: &str = include_str!("seam.c");
@@ -161,6 +164,28 @@ impl Seam {
     }
 }
 
+/// Runs the binary for the user of a zoo, without a network and with something going wrong; what happened.
+pub(crate) fn run_in(zoo: &Zoo, arguments: &[&str], fault: Option<(&Step, Fault)>) -> Log {
+    let seam = Seam::at(&zoo.user(), &zoo.home().join("seam.log"));
+    let seam = match fault {
+        Some((step, fault)) => seam.with(step, fault),
+        None => seam,
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    command.args(arguments).args(["--offline", "--json"]);
+    zoo.tell(&mut command);
+    seam.before(&mut command);
+    finish(&mut command);
+    seam.log()
+}
+
+/// A death before each of these steps and after the last: after one is before the next.
+pub(crate) fn deaths(steps: &[Step]) -> Vec<(&Step, Fault)> {
+    let mut deaths: Vec<_> = steps.iter().map(|step| (step, Fault::KillBefore)).collect();
+    deaths.extend(steps.last().map(|step| (step, Fault::KillAfter)));
+    deaths
+}
+
 /// One call that happened.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
@@ -229,6 +254,13 @@ impl Log {
             Step { name, nth: *nth }
         });
         steps.collect()
+    }
+
+    /// The steps of them that change something.
+    pub(crate) fn changes(&self) -> Vec<Step> {
+        let mut steps = self.steps();
+        steps.retain(|step| step.call() != "open");
+        steps
     }
 
     /// Whether what was to go wrong did.

@@ -11,32 +11,7 @@ use larder::domain::{Rule, Severity};
 
 use super::model::{Model, NESTED, WEIGHTS, large_weights, lfs_pointer};
 use super::trace::MODIFIED_S;
-use super::{Member, Zoo, write};
-
-const fn member(
-    name: &'static str,
-    build: fn(&mut Zoo),
-    finds: &'static [(Rule, Severity)],
-) -> Member {
-    Member {
-        name,
-        build,
-        finds,
-        by_hash: false,
-        house: None,
-    }
-}
-
-const fn by_hash(
-    name: &'static str,
-    build: fn(&mut Zoo),
-    finds: &'static [(Rule, Severity)],
-) -> Member {
-    Member {
-        by_hash: true,
-        ..member(name, build, finds)
-    }
-}
+use super::{Member, Zoo, by_hash, member, write};
 
 /// Where swift-transformers keeps models, below a home.
 pub(crate) const DOCUMENTS: &str = "Documents/huggingface/models";

@@ -5,32 +5,7 @@ use std::fs::{self, File};
 use larder::domain::{Rule, Severity};
 
 use super::model::{Model, NESTED, WEIGHTS, lfs_pointer, sha256};
-use super::{Member, Zoo, write};
-
-const fn member(
-    name: &'static str,
-    build: fn(&mut Zoo),
-    finds: &'static [(Rule, Severity)],
-) -> Member {
-    Member {
-        name,
-        build,
-        finds,
-        by_hash: false,
-        house: None,
-    }
-}
-
-const fn hashed(
-    name: &'static str,
-    build: fn(&mut Zoo),
-    finds: &'static [(Rule, Severity)],
-) -> Member {
-    Member {
-        by_hash: true,
-        ..member(name, build, finds)
-    }
-}
+use super::{Member, by_hash, member, write};
 
 /// What no pointer finds behind it, and that it is there.
 const FOLDER: &[(Rule, Severity)] = &[
@@ -49,7 +24,7 @@ pub(super) const MEMBERS: &[Member] = &[
         },
         &[(Rule::Truncated, Severity::Error)],
     ),
-    hashed(
+    by_hash(
         "truncated_without_a_listing",
         |zoo| {
             let model = zoo.model("zoo/truncated-unlisted");
@@ -71,7 +46,7 @@ pub(super) const MEMBERS: &[Member] = &[
         },
         &[(Rule::WrongSize, Severity::Error)],
     ),
-    hashed(
+    by_hash(
         "wrong_hash",
         |zoo| {
             let model = zoo.model("zoo/wrong-hash");
@@ -82,7 +57,7 @@ pub(super) const MEMBERS: &[Member] = &[
         },
         &[(Rule::WrongHash, Severity::Error)],
     ),
-    hashed(
+    by_hash(
         "wrong_hash_of_a_small_file",
         |zoo| {
             let model = zoo.model("zoo/wrong-small");
@@ -288,7 +263,7 @@ pub(super) const MEMBERS: &[Member] = &[
         &[(Rule::OrphanBlob, Severity::Warning)],
     ),
     // Python's next download of that content would make a link to it without reading it.
-    hashed(
+    by_hash(
         "wrong_orphan",
         |zoo| {
             let model = zoo.model("zoo/orphan-wrong");

@@ -8,21 +8,7 @@ use std::path::PathBuf;
 use larder::domain::{Rule, Severity};
 
 use super::model::{Model, NESTED, WEIGHTS, sha256};
-use super::{House, Member, Zoo, write};
-
-const fn member(
-    name: &'static str,
-    build: fn(&mut Zoo),
-    finds: &'static [(Rule, Severity)],
-) -> Member {
-    Member {
-        name,
-        build,
-        finds,
-        by_hash: false,
-        house: None,
-    }
-}
+use super::{House, Member, Zoo, member, write};
 
 const fn in_store(
     name: &'static str,

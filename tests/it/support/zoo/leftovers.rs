@@ -6,21 +6,7 @@ use std::path::{Path, PathBuf};
 use larder::domain::{Rule, Severity};
 
 use super::model::{Model, WEIGHTS, sha256};
-use super::{Member, Zoo, write};
-
-const fn member(
-    name: &'static str,
-    build: fn(&mut Zoo),
-    finds: &'static [(Rule, Severity)],
-) -> Member {
-    Member {
-        name,
-        build,
-        finds,
-        by_hash: false,
-        house: None,
-    }
-}
+use super::{Member, Zoo, member, write};
 
 const TEMP: (Rule, Severity) = (Rule::LeftoverTemp, Severity::Warning);
 const PARTIAL: (Rule, Severity) = (Rule::AbandonedPartial, Severity::Warning);

@@ -60,6 +60,33 @@ pub(crate) enum House {
     UnmarkedStore,
 }
 
+/// A member that a look finds.
+const fn member(
+    name: &'static str,
+    build: fn(&mut Zoo),
+    finds: &'static [(Rule, Severity)],
+) -> Member {
+    Member {
+        name,
+        build,
+        finds,
+        by_hash: false,
+        house: None,
+    }
+}
+
+/// One that is only found by hashing.
+const fn by_hash(
+    name: &'static str,
+    build: fn(&mut Zoo),
+    finds: &'static [(Rule, Severity)],
+) -> Member {
+    Member {
+        by_hash: true,
+        ..member(name, build, finds)
+    }
+}
+
 /// Every member.
 pub(crate) fn members() -> Vec<Member> {
     [

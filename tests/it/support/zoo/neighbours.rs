@@ -3,16 +3,10 @@
 use std::fs;
 
 use super::model::WEIGHTS;
-use super::{Member, Zoo, write};
+use super::{Member, Zoo, member, write};
 
 const fn healthy(name: &'static str, build: fn(&mut Zoo)) -> Member {
-    Member {
-        name,
-        build,
-        finds: &[],
-        by_hash: false,
-        house: None,
-    }
+    member(name, build, &[])
 }
 
 pub(super) const MEMBERS: &[Member] = &[

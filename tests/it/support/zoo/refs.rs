@@ -2,21 +2,7 @@
 
 use larder::domain::{Rule, Severity};
 
-use super::{Member, Zoo};
-
-const fn member(
-    name: &'static str,
-    build: fn(&mut Zoo),
-    finds: &'static [(Rule, Severity)],
-) -> Member {
-    Member {
-        name,
-        build,
-        finds,
-        by_hash: false,
-        house: None,
-    }
-}
+use super::{Member, Zoo, member};
 
 const MALFORMED: &[(Rule, Severity)] = &[(Rule::MalformedRef, Severity::Error)];
 const NOWHERE: &[(Rule, Severity)] = &[(Rule::RefToNowhere, Severity::Error)];
