@@ -15,7 +15,7 @@ use super::holders::marker_row;
 use super::loose::{Wrong, pointed, real_content, wrong_orphans};
 use super::partials::{Eyes, distance, is_being_written};
 use super::promote::aside_for;
-use super::salvage::{all_partials, exact_etag};
+use super::salvage::{all_partials, etag_of, exact_etag};
 use super::sight::is_own_folder;
 use super::snapshot::paths_below;
 use super::staging::is_number;
@@ -304,10 +304,12 @@ impl Repo<'_> {
         found
     }
 
-    /// Folders that have a blob's name: they are moved aside, and those with nothing in them go.
+    /// Folders that have the name of a blob, or of an unfinished one as a pull leaves a folder that dies
+    /// before it has put that away: they are moved aside, and those with nothing in them go. Where pointers
+    /// lead to one, a pull does that when it has the right bytes.
     fn folders(&self, blobs: &[Left]) -> Vec<Finding> {
         let folders = blobs.iter().filter_map(|left| {
-            let etag = exact_etag(&left.name).filter(|_| left.found.is_dir())?;
+            let etag = folder_etag(&left.name).filter(|_| left.found.is_dir())?;
             (self.age(&left.found) >= FRESH).then_some((left, etag))
         });
         folders
@@ -542,6 +544,11 @@ impl Repo<'_> {
             ),
         }))
     }
+}
+
+/// The content whose name, or whose unfinished blob's, a folder has.
+pub(super) fn folder_etag(name: &str) -> Option<Etag> {
+    exact_etag(name).or_else(|| etag_of(name))
 }
 
 /// A finding about files whose plan takes them away.

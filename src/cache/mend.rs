@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use super::blob::{self, Check, Verdict};
 use super::elsewhere::{is_aside, is_needless};
 use super::holders::marker_row;
-use super::leftovers::{is_probe_folder, is_swapped, is_temp, is_tree_temp};
+use super::leftovers::{folder_etag, is_probe_folder, is_swapped, is_temp, is_tree_temp};
 use super::lock::{self, BlobLock, LockAttempt};
 use super::loose::pointed;
 use super::loose::remove_wrong_payload;
@@ -225,9 +225,9 @@ impl<'a> Mending<'a> {
             .and_then(|name| name.to_str())
             .ok_or("it has no name")?;
         let found = seen(path, Some(root))?;
-        if found.is_dir() && exact_etag(name).is_some() {
-            self.require_quiet(path, &found)?;
-            return self.remove_empty_blob(path, name);
+        if found.is_dir() && folder_etag(name).is_some() {
+            let _lock = self.lock_folder(path, &found)?;
+            return fs::remove_dir(path).map_err(|error| format!("it cannot be removed: {error}"));
         }
         if found.is_dir() {
             if !is_probe_folder(name, path) {
@@ -264,14 +264,23 @@ impl<'a> Mending<'a> {
         })
     }
 
-    /// A folder with nothing in it that has a blob's name.
-    fn remove_empty_blob(self, path: &Path, name: &str) -> Result<(), Refusal> {
-        let etag = exact_etag(name).ok_or("it is not what was shown")?;
-        if self.layout.blob(self.repo()?, &etag) != path {
-            return Err("it does not lie where such things lie in this cache".to_owned());
+    /// Takes the lock of the blob whose name a folder has; not while a pointer leads to it: then a pull
+    /// puts it away when it has the right bytes.
+    fn lock_folder(self, path: &Path, found: &Metadata) -> Result<BlobLock, Refusal> {
+        let repo = self.repo()?;
+        let name = path.file_name().and_then(|name| name.to_str());
+        let etag = name.and_then(folder_etag);
+        let etag = etag.filter(|_| path.parent() == Some(&self.layout.blobs(repo)));
+        let etag = etag.ok_or("it is not what was shown")?;
+        self.require_quiet(path, found)?;
+        let lock = self.lock(&etag)?;
+        match pointed(self.layout, repo) {
+            None => Err("not every pointer of the repo can be read".to_owned()),
+            Some(pointed) if path.file_name().is_some_and(|name| pointed.contains(name)) => Err(
+                "a pointer leads to it: a pull puts it away when it has the right bytes".to_owned(),
+            ),
+            Some(_) => Ok(lock),
         }
-        let _lock = self.lock(&etag)?;
-        fs::remove_dir(path).map_err(|error| format!("it cannot be removed: {error}"))
     }
 
     fn remove_mark(self, path: &Path) -> Result<(), Refusal> {
@@ -358,16 +367,16 @@ impl<'a> Mending<'a> {
     }
 
     /// Moves a folder aside that has a blob's name, with all that is in it.
-    fn move_folder(self, from: &Path, to: &Path) -> Result<(), Refusal> {
+    fn move_folder(self, from: &Path, to: &Path, found: &Metadata) -> Result<(), Refusal> {
+        let _lock = self.lock_folder(from, found)?;
         let repo = self.repo()?;
         let name = from.file_name().and_then(|name| name.to_str());
-        let etag = name.and_then(exact_etag);
-        let etag = etag.filter(|etag| self.layout.blob(repo, etag) == from);
-        let etag = etag.ok_or("it is not what was shown")?;
+        let etag = name
+            .and_then(folder_etag)
+            .ok_or("it is not what was shown")?;
         if to != aside_for(self.layout, repo, &etag) {
             return Err("something else has the place that it was to have".to_owned());
         }
-        let _lock = self.lock(&etag)?;
         let cannot = |error: std::io::Error| format!("it cannot be moved: {error}");
         let place = to.parent().ok_or("it lies in no folder")?;
         fs::create_dir_all(place).map_err(cannot)?;
@@ -382,8 +391,7 @@ impl<'a> Mending<'a> {
         let blobs = self.layout.blobs(self.repo()?);
         let found = seen(from, Some(&blobs))?;
         if found.is_dir() {
-            self.require_quiet(from, &found)?;
-            return self.move_folder(from, to);
+            return self.move_folder(from, to, &found);
         }
         let name = |path: &Path| path.file_name()?.to_str().map(ToOwned::to_owned);
         let etag = name(to).and_then(|name| exact_etag(&name));

@@ -153,8 +153,7 @@ impl Partial {
             }
             let before = local::giving_way(&self.layout, &self.etag)?;
             // In a local dir it may be another file than when this was tried last.
-            let keeps = aside == SetAside::Keep || is_own_folder(&target);
-            if keeps && (set_aside.is_none() || self.layout.is_local()) {
+            if aside == SetAside::Keep && (set_aside.is_none() || self.layout.is_local()) {
                 set_aside = self.keep_old(&target)?.or(set_aside);
             }
             // All bytes are there and durable: from here on the length alone says so, and a kill
@@ -164,7 +163,9 @@ impl Partial {
                 && self.take_name(&target, before, set_aside.is_some())?
             {
                 host::sync_dir(folder).map_err(Error::at("sync", folder))?;
-                return Ok(self.promoted(set_aside).forget_wrong());
+                return Ok(self
+                    .promoted(self.clear_folder().or(set_aside))
+                    .forget_wrong());
             }
         }
         Err(Error::Unsteady { path: target })
@@ -177,7 +178,7 @@ impl Partial {
         let before = local::giving_way(&self.layout, &self.etag)?;
         let set_aside = self.keep_old(&target)?;
         let is_named = self.take_name(&target, before, set_aside.is_some())?;
-        Ok(is_named.then(|| self.promoted(set_aside)))
+        Ok(is_named.then(|| self.promoted(self.clear_folder().or(set_aside))))
     }
 
     /// Takes away a partial that could not be synced: after such an error systems hold pages for
@@ -211,7 +212,9 @@ impl Partial {
             return Ok(false);
         }
         let is_free = self.layout.is_local() && before.is_none();
-        let renamed = if is_free {
+        let renamed = if !self.layout.is_local() && is_own_folder(target) {
+            self.swap_with(target)
+        } else if is_free {
             host::rename_new(&self.path, target)
         } else {
             fs::rename(&self.path, target)
@@ -278,18 +281,45 @@ impl Partial {
             .set_aside(&self.repo, &self.etag, fastrand::u32(..))
     }
 
-    /// Takes the name from a folder, which is no blob to any reader: one with nothing in it goes, any other
-    /// is kept with all that is in it.
-    fn clear_folder(&self, folder: &Path) -> Result<Option<PathBuf>> {
-        if fs::remove_dir(folder).is_ok() {
-            return Ok(None);
+    /// Gives the blob's name to the partial and the partial's to the folder that stood there, which is no
+    /// blob to any reader; in one step where the file system can do that.
+    fn swap_with(&self, folder: &Path) -> io::Result<()> {
+        match host::swap(&self.path, folder) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                let own = self
+                    .layout
+                    .partial(&self.repo, &self.etag, fastrand::u32(..));
+                host::rename_new(&self.path, &own)?;
+                host::rename_new(folder, &self.path)?;
+                host::rename_new(&own, folder)
+            }
+            swapped => swapped,
+        }
+    }
+
+    /// Puts a folder away that gave its name to the blob: one with nothing in it goes, any other is kept
+    /// with all that is in it.
+    fn clear_folder(&self) -> Option<Aside> {
+        let folder = &self.path;
+        if !is_own_folder(folder) || fs::remove_dir(folder).is_ok() {
+            return None;
         }
         let kept = aside_for(&self.layout, &self.repo, &self.etag);
         let place = folder_of(&kept);
-        fs::create_dir_all(place).map_err(Error::at("create", place))?;
-        host::rename_new(folder, &kept).map_err(Error::at("set aside", folder))?;
-        host::sync_dir(place).map_err(Error::at("sync", place))?;
-        Ok(Some(kept))
+        let moved = fs::create_dir_all(place)
+            .and_then(|()| host::rename_new(folder, &kept))
+            .and_then(|()| host::sync_dir(place));
+        let path = match moved {
+            Ok(()) => kept,
+            Err(error) => {
+                tracing::warn!(%error, folder = %folder.display(), "a folder was not put away");
+                folder.clone()
+            }
+        };
+        Some(Aside {
+            path,
+            is_wrong_for_certain: false,
+        })
     }
 
     /// Gives the bytes under the blob's name a second name; the first stays until the rename.
@@ -298,13 +328,8 @@ impl Partial {
             Ok(metadata) if metadata.is_file() => {}
             // A link into the shared store loses nothing: the payload stays where it is.
             Ok(metadata) if metadata.is_symlink() => return Ok(None),
-            Ok(metadata) if metadata.is_dir() && !self.layout.is_local() => {
-                let kept = self.clear_folder(target)?;
-                return Ok(kept.map(|path| Aside {
-                    path,
-                    is_wrong_for_certain: false,
-                }));
-            }
+            // It gives way in the same step as the blob gets its name.
+            Ok(metadata) if metadata.is_dir() && !self.layout.is_local() => return Ok(None),
             Ok(_) => {
                 return Err(Error::Collision {
                     path: target.to_owned(),

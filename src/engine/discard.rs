@@ -132,32 +132,7 @@ fn plan(
     }
     let repos: BTreeSet<&RepoId> = targets.iter().map(|(repo, _)| repo).collect();
     for repo in repos {
-        let (scanned, unlisted) = judging.judge(&|_| false, |judge| {
-            let unlisted = if request.is_unreferenced {
-                cache::unlisted_blobs(&layout, repo, judge, &eyes)
-            } else {
-                Vec::new()
-            };
-            (cache::scan_repo(&layout, repo, judge), unlisted)
-        });
-        let revisions: Vec<Option<&str>> = targets
-            .iter()
-            .filter(|(named, _)| named == repo)
-            .map(|(_, revision)| revision.as_deref())
-            .collect();
-        match scanned {
-            Ok(rows) => {
-                planning.repo(repo, &revisions, &rows, now);
-                if revisions.contains(&None) {
-                    planning.orphans(repo, unlisted, now);
-                }
-            }
-            // It can still go as a whole, if that is what was asked for.
-            Err(_) if planning.names_repos() && revisions.contains(&None) => {
-                planning.repo(repo, &revisions, &Vec::new(), now);
-            }
-            Err(error) => planning.stays(repo, &error.to_string()),
-        }
+        planning.look(&judging, (repo, &targets), now);
     }
     if planning.failures.is_empty() {
         Ok(PurgePlan {
@@ -186,6 +161,41 @@ impl Planning<'_> {
         !self.request.is_unreferenced
             && !self.request.is_corrupt
             && !self.request.targets.is_empty()
+    }
+
+    /// Looks at a repo, and plans what goes of it.
+    fn look(
+        &mut self,
+        judging: &Judging<'_>,
+        (repo, targets): (&RepoId, &[(RepoId, Option<String>)]),
+        now: SystemTime,
+    ) {
+        let (scanned, unlisted) = judging.judge(&|_| false, |judge| {
+            let unlisted = if self.request.is_unreferenced {
+                cache::unlisted_blobs(self.layout, repo, judge, self.eyes)
+            } else {
+                Vec::new()
+            };
+            (cache::scan_repo(self.layout, repo, judge), unlisted)
+        });
+        let revisions: Vec<Option<&str>> = targets
+            .iter()
+            .filter(|(named, _)| named == repo)
+            .map(|(_, revision)| revision.as_deref())
+            .collect();
+        match scanned {
+            Ok(rows) => {
+                self.repo(repo, &revisions, &rows, now);
+                if revisions.contains(&None) {
+                    self.orphans(repo, unlisted, now);
+                }
+            }
+            // It can still go as a whole, if that is what was asked for.
+            Err(_) if self.names_repos() && revisions.contains(&None) => {
+                self.repo(repo, &revisions, &Vec::new(), now);
+            }
+            Err(error) => self.stays(repo, &error.to_string()),
+        }
     }
 
     fn repo(

@@ -17,8 +17,8 @@ use super::programs::Observer;
 use super::trash::{self, Expiry};
 use crate::cache::{self, Eyes, Layout, Mending, PlannedRemoval};
 use crate::domain::{
-    Change, Event, Failure, FailureCode, Finding, FixResult, Kept, Outcome, Plan, PlanStep, RepoId,
-    Revision, sanitize, shell_word,
+    Change, Etag, Event, Failure, FailureCode, Finding, FixResult, Kept, Outcome, Plan, PlanStep,
+    RepoId, Revision, sanitize, shell_word,
 };
 use crate::host::LockTable;
 use crate::ledger::{Proven, Stamp};
@@ -183,7 +183,7 @@ fn fix(
                 Err(why) => Err(why),
             },
             // The pull before has put it right.
-            None if is_lost_ref(step) => continue,
+            None if is_lost_ref(step) || has_given_way(&layout, step) => continue,
             None => Err(OUTDATED.to_owned()),
         };
         match done {
@@ -207,6 +207,18 @@ const fn is_copy(step: &PlanStep) -> bool {
 
 const fn is_lost_ref(step: &PlanStep) -> bool {
     matches!(step, PlanStep::Change(Change::DropRef { .. }))
+}
+
+/// Whether what had the place of a blob has given way to one: the pull before did that.
+fn has_given_way(layout: &Layout, step: &PlanStep) -> bool {
+    let PlanStep::Change(Change::Remove { path, .. } | Change::Move { from: path, .. }) = step
+    else {
+        return false;
+    };
+    let path = Path::new(path);
+    let name = path.file_name().and_then(|name| name.to_str());
+    let is_blob = name.is_some_and(|name| Etag::new(name).is_ok()) && path.is_file();
+    is_blob && path.starts_with(layout.root())
 }
 
 /// Whether a step is no removal of a ref, or of one of which nobody knows what it names.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::shelf::Shelf;
 use crate::domain::{
-    Change, Finding, Healing, PartialRow, Plan, PlanStep, RepoId, RepoPath, Rule, Severity,
+    Change, Etag, Finding, Healing, PartialRow, Plan, PlanStep, RepoId, RepoPath, Rule, Severity,
 };
 
 /// What a repair would do.
@@ -202,7 +202,8 @@ impl Shelf {
                     continue;
                 }
                 // Until the pull has proven the blob, what was put aside may hold its only right bytes.
-                let is_late = rests_on_pull || (is_pulled && is_aside(step));
+                let is_late =
+                    rests_on_pull || (is_pulled && (is_aside(step) || is_folder(finding)));
                 if let PlanStep::RemovePartial { repo, path, .. } = step {
                     self.add_partial(&mut plan, step, (repo, path), findings);
                 } else {
@@ -300,6 +301,17 @@ fn is_aside(step: &PlanStep) -> bool {
     };
     let ending = Path::new(path).extension();
     ending.is_some_and(|ending| ending == "corrupt" || ending == "old")
+}
+
+/// Whether a finding is about a folder in the place of a blob: a pull of that blob puts it away.
+fn is_folder(finding: &Finding) -> bool {
+    let fact = finding.evidence.first();
+    let path = fact.map(|fact| Path::new(&fact.path));
+    let name = path
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str());
+    let is_blob = name.is_some_and(|name| Etag::new(name).is_ok());
+    is_blob && finding.rule == Rule::LeftoverTemp
 }
 
 /// The one file that a finding is about, if a pull of that alone puts it right: the others are none

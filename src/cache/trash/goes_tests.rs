@@ -506,7 +506,9 @@ fn of_a_revision_only_the_locks_of_its_blobs_go() {
         layout.own_tree(repo, &scene.new),
     ];
     fs::create_dir_all(own[0].parent().unwrap()).unwrap();
-    own.iter().for_each(|tree| fs::write(tree, "{}").unwrap());
+    for tree in &own {
+        fs::write(tree, "{}").unwrap();
+    }
     let files = lock_files(&scene);
     let names = [scene.old.to_string()];
     let id = scene.purge(Selection::Revisions(&names));
