@@ -53,6 +53,7 @@ mod ready;
 mod recognise;
 mod reuse;
 mod selection;
+mod settle;
 mod small;
 mod sources;
 mod stirred;
@@ -66,6 +67,7 @@ mod verify;
 mod watch;
 mod which_repo;
 mod writer;
+mod wrong_blob;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -113,22 +113,7 @@ fn first_next(failure: &Failure, repo: &str, keymap: &Keymap, is_plan: bool) -> 
             format!("correct owner and mode of the place named above, then press {retry}")
         }
         Remedy::ExcludeFile => format!("leave it out: `:pull {repo} --exclude GLOB`"),
-        Remedy::ClearWay | Remedy::Replace => match &failure.obstacle {
-            Some(Obstacle::Thing { path }) => {
-                format!("move `{path}` out of the way, then press {retry}")
-            }
-            Some(Obstacle::Files { folder, file }) => {
-                let folder = shell_word(folder);
-                let file = file.as_ref().map_or_else(String::new, |file| {
-                    format!(" {}", shell_word(file))
-                });
-                format!(
-                    "move it elsewhere, then press {retry}; or have it replaced: `larder pull \
-                     {repo}{file} --force --local-dir {folder}`"
-                )
-            }
-            None => format!("move what is there out of the way, then press {retry}"),
-        },
+        Remedy::ClearWay | Remedy::Replace => clear_way(failure, repo, &retry),
         Remedy::TryAgainLater => {
             format!("nothing wrong was kept; press {retry} later, or use another `--endpoint URL`")
         }
@@ -136,6 +121,26 @@ fn first_next(failure: &Failure, repo: &str, keymap: &Keymap, is_plan: bool) -> 
         Remedy::ReportBug => {
             "please report it with `larder report`; nothing unproven was kept".to_owned()
         }
+    }
+}
+
+/// What to do with what stands in a file's place.
+fn clear_way(failure: &Failure, repo: &str, retry: &str) -> String {
+    match &failure.obstacle {
+        Some(Obstacle::Thing { path }) => {
+            format!("move `{path}` out of the way, then press {retry}")
+        }
+        Some(Obstacle::Files { folder, file }) => {
+            let folder = shell_word(folder);
+            let file = file
+                .as_ref()
+                .map_or_else(String::new, |file| format!(" {}", shell_word(file)));
+            format!(
+                "move it elsewhere, then press {retry}; or have it replaced: `larder pull \
+                 {repo}{file} --force --local-dir {folder}`"
+            )
+        }
+        None => format!("move what is there out of the way, then press {retry}"),
     }
 }
 

@@ -12,7 +12,9 @@ use super::super::ui::{Add, CommandLine, Discarding, Emptying, Overlay, Question
 use super::super::{dialog, fit, holding, mending, pulling, purging, typed, wish, words};
 use super::text::{Text, failure_lines};
 use super::{Canvas, Cells, details, help, to_u16};
-use crate::domain::{Discard, DiscardKind, Plan, PlanStep, PurgePlan, RepoId, TrashRow, sanitize};
+use crate::domain::{
+    Discard, DiscardKind, Plan, PlanStep, PurgePlan, RepoId, TrashRow, UnfinishedPull, sanitize,
+};
 use crate::store::{FixPlan, Phase, Pull, count, size};
 
 /// Draws what is open; where the cursor stands.
@@ -110,6 +112,44 @@ fn text_box(buf: &mut Buffer, canvas: Canvas<'_>, title: &str, text: &Text, scro
     }
 }
 
+/// Pulls that did not end.
+fn resuming(text: &mut Text, canvas: Canvas<'_>, pulls: &[UnfinishedPull]) {
+    let theme = &canvas.ui.theme;
+    text.wrapped(0, "This was not fetched to the end:", theme.text);
+    text.blank();
+    for pull in pulls {
+        let name = format!("{} @ {}", pull.repo, pull.revision);
+        text.wrapped(2, &name, theme.text);
+        let dir = pull.local_dir.as_ref();
+        let dir = dir.map(|dir| sanitize(&dir.to_string_lossy()));
+        if let Some(dir) = &dir {
+            text.wrapped(4, &format!("into {dir}"), theme.text);
+        }
+        let begun = words::ago(pull.begun_ms, canvas.view.now_ms);
+        let partials = canvas.view.store.shelf().partials_of(Some(&pull.repo));
+        let is_there = |path: &str| {
+            dir.as_ref().is_none_or(|dir| {
+                let below = path.strip_prefix(dir.as_str());
+                below.is_some_and(|rest| rest.starts_with('/'))
+            })
+        };
+        let here: u64 = partials
+            .iter()
+            .filter(|partial| is_there(&partial.path))
+            .map(|partial| partial.bytes)
+            .sum();
+        let facts = if here > 0 {
+            format!("begun {begun}; {} of unfinished files are here", size(here))
+        } else {
+            format!("begun {begun}")
+        };
+        text.wrapped(4, &facts, theme.dim);
+    }
+    text.blank();
+    let words = "What is here is kept, and only the rest is fetched.";
+    text.wrapped(0, words, theme.dim);
+}
+
 /// An empty box in the middle; its inside.
 fn centred(buf: &mut Buffer, canvas: Canvas<'_>, title: &str, columns: usize, height: u16) -> Rect {
     let screen = buf.area;
@@ -190,39 +230,7 @@ fn ask(buf: &mut Buffer, canvas: Canvas<'_>, question: &Question, scroll: usize)
             "Empty the trash?"
         }
         Question::Resume(pulls) => {
-            text.wrapped(0, "This was not fetched to the end:", theme.text);
-            text.blank();
-            for pull in pulls {
-                let name = format!("{} @ {}", pull.repo, pull.revision);
-                text.wrapped(2, &name, theme.text);
-                let dir = pull.local_dir.as_ref();
-                let dir = dir.map(|dir| sanitize(&dir.to_string_lossy()));
-                if let Some(dir) = &dir {
-                    text.wrapped(4, &format!("into {dir}"), theme.text);
-                }
-                let begun = words::ago(pull.begun_ms, canvas.view.now_ms);
-                let partials = canvas.view.store.shelf().partials_of(Some(&pull.repo));
-                let is_there = |path: &str| {
-                    dir.as_ref().is_none_or(|dir| {
-                        let below = path.strip_prefix(dir.as_str());
-                        below.is_some_and(|rest| rest.starts_with('/'))
-                    })
-                };
-                let here: u64 = partials
-                    .iter()
-                    .filter(|partial| is_there(&partial.path))
-                    .map(|partial| partial.bytes)
-                    .sum();
-                let facts = if here > 0 {
-                    format!("begun {begun}; {} of unfinished files are here", size(here))
-                } else {
-                    format!("begun {begun}")
-                };
-                text.wrapped(4, &facts, theme.dim);
-            }
-            text.blank();
-            let words = "What is here is kept, and only the rest is fetched.";
-            text.wrapped(0, words, theme.dim);
+            resuming(&mut text, canvas, pulls);
             "Go on?"
         }
     };
