@@ -14,7 +14,7 @@ use super::diagnosis::cause;
 use super::holders::marker_row;
 use super::loose::{Wrong, pointed, real_content, wrong_orphans};
 use super::partials::{Eyes, distance, is_being_written};
-use super::promote::aside_for;
+use super::promote::{aside_for, is_written_by_hand};
 use super::salvage::{all_partials, etag_of, exact_etag};
 use super::sight::is_own_folder;
 use super::snapshot::paths_below;
@@ -22,7 +22,7 @@ use super::staging::is_number;
 use super::trees::commits_by_content;
 use super::{Hashed, Judge, Layout, read_tree};
 use crate::domain::{
-    Change, Commit, Etag, Finding, LockState, PlanStep, RepoId, RepoPath, Rule, sanitize,
+    Change, Commit, Etag, Finding, LockState, PlanStep, RepoId, RepoPath, Rule, Severity, sanitize,
     shell_word,
 };
 use crate::host;
@@ -422,16 +422,45 @@ impl Repo<'_> {
     }
 
     /// Bytes that larder found wrong and put aside.
-    fn set_aside(&self, blobs: &[Left]) -> Option<Finding> {
-        let aside: Vec<&Left> = blobs
-            .iter()
-            .filter(|left| {
-                let stem = left.name.strip_suffix(".corrupt");
-                let parts = stem.and_then(|stem| stem.split_once('.'));
-                parts.is_some_and(|(etag, number)| exact_etag(etag).is_some() && is_number(number))
-            })
-            .collect();
-        let summary = match aside.as_slice() {
+    fn set_aside(&self, blobs: &[Left]) -> Vec<Finding> {
+        let aside = blobs.iter().filter(|left| {
+            let stem = left.name.strip_suffix(".corrupt");
+            let parts = stem.and_then(|stem| stem.split_once('.'));
+            parts.is_some_and(|(etag, number)| exact_etag(etag).is_some() && is_number(number))
+        });
+        let (texts, aside): (Vec<&Left>, Vec<&Left>) =
+            aside.partition(|left| is_written_by_hand(&left.path));
+        let edits = self.edits(&texts);
+        edits.into_iter().chain(self.wrong_bytes(&aside)).collect()
+    }
+
+    /// Texts that a pull put aside: somebody may have edited a file through its pointer.
+    fn edits(&self, texts: &[&Left]) -> Option<Finding> {
+        let summary = match texts {
+            [] => return None,
+            [_] => "a text that larder put aside".to_owned(),
+            more => format!("{} texts that larder put aside", more.len()),
+        };
+        let cause = "a pull found that it does not hash to its name, fetched the right bytes and kept \
+                     it: somebody may have edited it through a pointer";
+        let mut finding = Finding::new(Rule::LeftoverTemp, summary, cause).of_model(self.id, None);
+        finding.severity = Severity::Note;
+        let told = texts.iter().take(TOLD).fold(finding, |finding, left| {
+            let bytes = Some(left.found.len());
+            let what = "put aside, and read by nobody";
+            finding.seen(&left.path.to_string_lossy(), bytes, None, what)
+        });
+        Some(told.step(PlanStep::ByHand {
+            advice: format!(
+                "if it is of no use to you, `larder purge --corrupt {}` moves it into the trash",
+                self.id
+            ),
+        }))
+    }
+
+    /// Wrong bytes that a pull put aside.
+    fn wrong_bytes(&self, aside: &[&Left]) -> Option<Finding> {
+        let summary = match aside {
             [] => return None,
             [_] => "wrong bytes that larder put aside".to_owned(),
             more => format!(
@@ -442,7 +471,7 @@ impl Repo<'_> {
         let cause = "a pull found that they do not hash to their name, fetched the right ones and \
                      kept these";
         let finding = Finding::new(Rule::LeftoverTemp, summary, cause).of_model(self.id, None);
-        Some(removing(finding, &aside, |_| {
+        Some(removing(finding, aside, |_| {
             "put aside, and read by nobody".to_owned()
         }))
     }

@@ -19,7 +19,7 @@ use super::loose::pointed;
 use super::loose::remove_wrong_payload;
 use super::marker::remove_stale_marker;
 use super::partials::{Eyes, distance};
-use super::promote::aside_for;
+use super::promote::{aside_for, is_written_by_hand};
 use super::refs::{is_leftover, names_nothing, read_ref, write_ref};
 use super::salvage::exact_etag;
 use super::snapshot::{named_blob, paths_below};
@@ -253,6 +253,9 @@ impl<'a> Mending<'a> {
             let _lock = self.lock(&etag)?;
             require_proven(&blob, &etag)?;
             if set_aside.is_some() {
+                if is_written_by_hand(path) {
+                    return Err("it is a text, and may be somebody's edit".to_owned());
+                }
                 // However new: it has lost its name, and nobody reads it.
                 self.require_no_writer(path)?;
                 return remove(path);

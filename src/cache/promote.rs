@@ -4,7 +4,7 @@
 //! given a second name before they lose their first.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,10 @@ use super::{Error, Layout, Result, local};
 use crate::domain::{Etag, RepoId};
 use crate::host;
 
-/// What somebody may have written by hand is not longer than this.
-const WRITTEN_BYTES: u64 = 1 << 20;
+/// What somebody may have written by hand, a tokenizer with tokens of their own, is not longer than this.
+const WRITTEN_BYTES: u64 = 64 << 20;
+/// So many bytes of it tell whether it is text.
+const TEXT_BYTES: u64 = 1 << 20;
 
 /// What happens to a blob that has the name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,13 +104,25 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-/// Whether somebody may have written it: a short text, and not what servers and git leave in the place
-/// of a content.
-fn is_written_by_hand(path: &Path) -> bool {
+/// Whether somebody may have written it: a text, and not what servers and git leave in the place of a
+/// content.
+pub(super) fn is_written_by_hand(path: &Path) -> bool {
     let is_short = |found: &fs::Metadata| found.is_file() && found.len() <= WRITTEN_BYTES;
     let found = path.symlink_metadata().ok().filter(is_short);
-    found.is_some_and(|found| may_be_edited(path, &found))
-        && fs::read(path).is_ok_and(|bytes| std::str::from_utf8(&bytes).is_ok())
+    found.is_some_and(|found| may_be_edited(path, &found)) && is_text(path)
+}
+
+/// Whether a file begins as a text does.
+fn is_text(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read =
+        host::open_quietly(path).and_then(|file| file.take(TEXT_BYTES).read_to_end(&mut start));
+    let is_utf8 = match std::str::from_utf8(&start) {
+        Ok(_) => true,
+        // A character that is cut off at the end of what was read.
+        Err(error) => error.error_len().is_none(),
+    };
+    read.is_ok() && is_utf8
 }
 
 /// Where a folder goes that has the place of a blob: the first name there that is free.

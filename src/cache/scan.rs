@@ -384,9 +384,6 @@ fn look(
         Some(_) => Vec::new(),
         None => tally.left_out(),
     };
-    let listed = listing.iter().flatten();
-    let absent = listed.filter(|file| !tally.present.contains(&file.path));
-    let absent: Vec<String> = absent.map(|file| file.path.to_string()).collect();
     let ready = Findings {
         kind: repo.kind(),
         present: tally.present,
@@ -423,9 +420,9 @@ fn look(
         };
         let found = shape.findings(commit.is_some(), &tally.regular, &tally.copied, &lacks);
         tally.findings.extend(found);
-    }
-    if let (Some(_), Some(listing)) = (commit, listing.as_deref()) {
-        pull_by_names(&mut tally.findings, listing, &absent, judge);
+        if let (Some(_), Some(listing)) = (commit, listing.as_deref()) {
+            pull_by_names(&mut tally.findings, listing, &missing, judge);
+        }
     }
     scan.findings.append(&mut tally.findings);
     scan.named.append(&mut tally.named);

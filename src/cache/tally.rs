@@ -558,27 +558,49 @@ pub(super) fn start_of(path: &Path) -> Vec<u8> {
 }
 
 /// Names in the plans what a pull is to bring, where it takes nothing of the repo unless it is named:
-/// there are no weights for MLX among what is listed. `missing` is what is listed and not there.
+/// there are no weights for MLX among what is listed. Only what a finding is about is brought, `missing`
+/// or one file: others of the repo's were never asked for.
 pub(super) fn pull_by_names(
     findings: &mut [Finding],
     listing: &[RemoteFile],
-    missing: &[String],
+    missing: &[RepoPath],
     judge: Judge<'_>,
 ) {
     let selected = (judge.select)(listing);
     if selected.iter().any(|path| path.as_str().ends_with(WEIGHTS)) {
         return;
     }
-    let is_listed = |name: &str| listing.iter().any(|file| file.path.as_str() == name);
+    let listed: BTreeSet<&str> = listing.iter().map(|file| file.path.as_str()).collect();
     for finding in findings {
-        let named = finding.file.clone().filter(|file| is_listed(file));
+        let lacking = match finding.rule {
+            Rule::MissingFiles | Rule::HalfWritten => missing,
+            _ => &[],
+        };
+        let lacking = lacking.iter().map(RepoPath::as_str);
+        let named: Vec<String> = finding
+            .file
+            .as_deref()
+            .into_iter()
+            .chain(lacking)
+            .filter(|name| listed.contains(name))
+            .map(str::to_owned)
+            .collect();
         for step in &mut finding.plan.steps {
-            if let PlanStep::Pull { files, .. } = step
-                && files.is_empty()
-            {
-                *files = named
-                    .clone()
-                    .map_or_else(|| missing.to_vec(), |file| vec![file]);
+            let PlanStep::Pull { repo, files, .. } = step else {
+                continue;
+            };
+            if !files.is_empty() {
+                continue;
+            }
+            if named.is_empty() {
+                *step = PlanStep::ByHand {
+                    advice: format!(
+                        "the repo has no weights for MLX, so a pull needs names: `larder pull {repo} \
+                         FILE…`, or `--all` for everything it lists"
+                    ),
+                };
+            } else {
+                files.clone_from(&named);
             }
         }
     }

@@ -351,3 +351,65 @@ async fn a_folder_in_the_place_of_a_blob_gives_way_to_the_right_bytes_and_is_kep
         assert_all_visible_bytes_proven(&home.cache());
     }
 }
+
+/// Of a repo without weights for MLX a pull takes nothing by itself: a repair names what it brings, and
+/// never what nobody asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repo_that_a_pull_takes_nothing_of_is_healed_by_the_names_of_its_files() {
+    let repo = "someone/gguf-only";
+    let home = Home::new(catalogue::gemma(), Vec::new()).await;
+    home.run(&["pull", repo, "config.json"]).assert_code(0);
+    let blobs = home.cache().join("models--someone--gguf-only/blobs");
+    let blob = files_below(&blobs).pop().unwrap();
+    let good = fs::read(&blob).unwrap();
+    home.hub.clear_requests();
+    // Its pointer alone, and then its bytes.
+    let pointer = files_below(&blobs.with_file_name("snapshots"))
+        .pop()
+        .unwrap();
+    fs::remove_file(&pointer).unwrap();
+    home.run(&["doctor", "--fix", "--yes"]).assert_code(0);
+    assert_eq!(body_bytes(&home.hub), 0);
+    fs::write(&blob, b"").unwrap();
+    let told = home.run(&["doctor"]);
+    let call = format!("larder pull {repo} ");
+    assert!(told.stdout.contains(&call), "{}", told.stdout);
+    home.run(&["doctor", "--fix", "--yes"]).assert_code(0);
+    assert_eq!(fs::read(&pointer).unwrap(), good);
+    let names = files_below(&blobs.with_file_name("snapshots"));
+    assert_eq!(names, [pointer]);
+}
+
+/// An editor writes through the pointer into the blob: the edit stays, also when another repair runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_through_a_pointer_is_kept_and_goes_into_the_trash_on_demand() {
+    let home = pulled(catalogue::gemma(), GEMMA).await;
+    let repo = home.blobs().parent().unwrap().to_owned();
+    let commit = fs::read_to_string(repo.join("refs/main")).unwrap();
+    let pointer = repo.join("snapshots").join(commit).join("config.json");
+    let edit = "{\"model_type\": \"mine\"}\n";
+    fs::write(&pointer, edit).unwrap();
+    let kept = || {
+        let all = files_below(&home.blobs()).into_iter();
+        let mut kept = all.filter(|path| path.extension().is_some_and(|end| end == "corrupt"));
+        kept.next().map(|path| fs::read_to_string(path).unwrap())
+    };
+    for _ in 0..2 {
+        home.run(&["doctor", "--verify", "--fix", "--yes"])
+            .assert_code(0);
+        assert_eq!(kept().as_deref(), Some(edit));
+    }
+    let told = home.run(&["doctor"]);
+    assert!(
+        told.stdout
+            .contains(&format!("larder purge --corrupt {GEMMA}")),
+        "{}",
+        told.stdout
+    );
+    home.run(&["purge", "--corrupt", GEMMA, "--yes"])
+        .assert_code(0);
+    assert_eq!(kept(), None);
+    home.run(&["trash", "restore", "last"]).assert_code(0);
+    assert_eq!(kept().as_deref(), Some(edit));
+    home.run(&["ready", GEMMA]).assert_code(0);
+}
