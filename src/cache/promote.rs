@@ -14,7 +14,9 @@ use super::elsewhere::may_be_edited;
 use super::incomplete::Partial;
 use super::local::Seen;
 use super::lock::BlobLock;
+use super::salvage::exact_etag;
 use super::sight::is_own_folder;
+use super::trees::all_files;
 use super::{Error, Layout, Result, local};
 use crate::domain::{Etag, RepoId};
 use crate::host;
@@ -336,6 +338,30 @@ impl Partial {
         })
     }
 
+    /// Whether bytes are another content of the repo: two names were mixed up, and these may be the only
+    /// copy. Large ones are hashed only where a listing has a file of that length.
+    fn is_anothers(&self, path: &Path) -> bool {
+        let Ok(bytes) = path.metadata().map(|found| found.len()) else {
+            return true;
+        };
+        let mut others: Vec<Etag> = all_files(&self.layout, &self.repo)
+            .into_iter()
+            .filter(|file| file.size_bytes == bytes)
+            .map(|file| file.etag)
+            .collect();
+        if bytes <= WRITTEN_BYTES {
+            let blobs = host::read_dir(&self.layout.blobs(&self.repo));
+            let names = blobs.into_iter().flatten().flatten();
+            others.extend(names.filter_map(|entry| exact_etag(entry.file_name().to_str()?)));
+        }
+        others.retain(|etag| *etag != self.etag);
+        let mut on = |_| ControlFlow::Continue(());
+        others.iter().any(|etag| {
+            let verdict = blob::check(path, etag, bytes, Check::Hash, &mut on);
+            matches!(verdict, Ok(Verdict::Proven))
+        })
+    }
+
     /// Gives the bytes under the blob's name a second name; the first stays until the rename.
     fn keep_old(&self, target: &Path) -> Result<Option<Aside>> {
         match target.symlink_metadata() {
@@ -369,7 +395,8 @@ impl Partial {
                     | Verdict::TooLong { .. }
                     | Verdict::WrongHash
                     | Verdict::LfsPointer)
-            );
+            )
+            && !self.is_anothers(target);
         let aside = |path| Aside {
             path,
             is_wrong_for_certain,
@@ -651,6 +678,22 @@ mod tests {
         assert_eq!(scene.names().len(), 1, "the stranger's bytes are kept");
         // The next round brings our bytes back from the handle.
         partial.promote(&scene.lock, SetAside::Keep).unwrap();
+        assert_eq!(fs::read(scene.blob()).unwrap(), scene.good);
+    }
+
+    #[test]
+    fn bytes_that_are_another_content_of_the_repo_are_kept() {
+        let scene = Scene::new();
+        let other = content(3000);
+        let place = scene.layout.blob(&scene.repo, &etag(&other));
+        fs::write(scene.blob(), &other).unwrap();
+        fs::write(&place, &scene.good).unwrap();
+        let promoted = scene
+            .written()
+            .prove_and_promote(&scene.lock, SetAside::Keep)
+            .unwrap();
+        let kept = promoted.set_aside.unwrap();
+        assert_eq!(fs::read(kept).unwrap(), other, "the only copy");
         assert_eq!(fs::read(scene.blob()).unwrap(), scene.good);
     }
 
