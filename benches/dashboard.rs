@@ -245,6 +245,7 @@ fn model(at: u64) -> ModelRow {
         basis: Basis::Listing,
         cache: larder::domain::CacheKind::Hub,
         verified_ms: None,
+        wrong_ms: None,
         is_unreferenced: false,
         problems: Vec::new(),
         modified_ms: Some(START_MS - 86_400_000),
