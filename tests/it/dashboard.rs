@@ -95,7 +95,8 @@ fn steps() -> BTreeMap<&'static str, Vec<Step>> {
                 ("p", &["A whole model goes. Type"]),
                 ("y", &["> y"]),
                 ("\r", &["nothing was taken away yet"]),
-                ("\u{1b}", &["nothing was taken away"]),
+                // Until it is closed, another key after Esc would be one with Alt.
+                ("\u{1b}", &["nothing was taken away", "4 Locks"]),
             ],
         ),
         ("fix", vec![("1", &[]), ("f", &["nothing to fix here"])]),
