@@ -305,15 +305,7 @@ fn an_apps_file_is_cloned_or_left_alone() {
 #[test]
 #[cfg(target_os = "linux")]
 fn killed_at_any_step_both_are_right_and_a_second_run_finishes() {
-    let fix = [
-        "doctor",
-        "--fix",
-        "--yes",
-        "--offline",
-        "--json",
-        "--rule",
-        "duplicate-model",
-    ];
+    let fix = ["doctor", "--fix", "--yes", "--rule", "duplicate-model"];
     let build = || {
         let mut zoo = Zoo::of_a_user();
         let twins = twins(&mut zoo, "zoo/twins");
