@@ -194,9 +194,10 @@ pub(super) enum Origin {
     OnlyIfThere,
 }
 
-/// Takes an empty lock file away that nobody holds, under its own `flock`; whether it is gone. Who had
-/// opened it just then holds a file without a name: larder and filelock look for that, and older
-/// programs lose no more than the lock, behind which they write under names of their own (hub.md 2.4).
+/// Takes an empty lock file away that nobody holds, under its own `flock`; whether it is gone. Whoever has
+/// it open and waits would get the lock of a file without a name, while the next program makes a new
+/// one: larder and filelock look for that, others do not, and some of them share the name of an
+/// unfinished blob (hub.md 2.5). So it is for callers who know that nobody has it open.
 pub(super) fn remove_free(path: &Path) -> bool {
     match hold(path, Origin::OnlyIfThere) {
         Ok(Hold::Held(file)) => {

@@ -328,7 +328,7 @@ impl Block {
                 file,
             } => {
                 let words = format!(
-                    "remove this copy, {}, once `{file}` of {} is proven to hold the same bytes:",
+                    "remove this copy, {}, once `{file}` of {} is proven to hold these bytes:",
                     exact(*bytes),
                     short(revision)
                 );

@@ -450,7 +450,7 @@ impl Change {
                 file,
                 ..
             } => format!(
-                "remove `{path}`, once `{file}` of {revision} is proven to hold the same bytes"
+                "remove `{path}`, once `{file}` of {revision} is proven to hold these bytes"
             ),
             Self::Move { from, to, .. } => format!("move `{from}` to `{to}`"),
             Self::DropRef {

@@ -211,7 +211,8 @@ const fn is_lost_ref(step: &PlanStep) -> bool {
 
 /// Whether what had the place of a blob has given way to one: the pull before did that.
 fn has_given_way(layout: &Layout, step: &PlanStep) -> bool {
-    let PlanStep::Change(Change::Remove { path, .. } | Change::Move { from: path, .. }) = step
+    let PlanStep::Change(Change::Remove { path, bytes: 0 } | Change::Move { from: path, .. }) =
+        step
     else {
         return false;
     };

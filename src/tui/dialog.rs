@@ -89,7 +89,7 @@ fn discard_key(
         .filter(|planned| purging::takes_something(planned));
     let is_yes = match (&name, key.code) {
         (Some(name), KeyCode::Enter) => asked.typed == *name,
-        (None, KeyCode::Char('y' | 'Y')) => true,
+        (None, KeyCode::Char('y' | 'Y')) => asked.is_shown,
         _ => false,
     };
     if let Some(planned) = goes.filter(|_| is_yes) {

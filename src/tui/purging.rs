@@ -94,6 +94,7 @@ fn plan_discard(
             unfinished,
             plans_before: view.store.shelf().plans(),
             typed: String::new(),
+            is_shown: false,
         }),
         scroll: 0,
     });

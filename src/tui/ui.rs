@@ -195,6 +195,8 @@ pub struct Discarding {
     pub plans_before: usize,
     /// What was typed.
     pub typed: String,
+    /// Whether the plan stood in a picture: a key that was typed ahead is no answer to it.
+    pub is_shown: bool,
 }
 
 /// Freeing what lies in the trash.

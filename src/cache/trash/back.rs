@@ -74,25 +74,31 @@ pub struct Prover<'a> {
     pub watch: &'a mut ProofWatch<'a>,
 }
 
-/// Whether bytes are proven before they get the name of a content.
-pub(super) enum Proof<'a> {
-    /// They are: what was not proven before is hashed.
-    Unless(Prover<'a>),
-    /// They are not: a move that was cut off just now is undone.
-    AsItWas,
-}
-
 /// Files up to this length are compared byte by byte.
 const SMALL_BYTES: u64 = 1 << 20;
 const HERE: &str = "something has its place again, and that stays";
 const WRONG: &str = "its bytes are not those of its name: pull the model, which fetches it";
 
-/// Puts back what has a place.
+/// Which blobs of an entry have other bytes than their names say. Changes nothing.
+pub(super) fn prove(
+    entry: &Entry,
+    layout: &Layout,
+    manifest: &Manifest,
+    prover: Prover<'_>,
+) -> Result<BTreeSet<OsString>> {
+    let content = entry.content().join(&manifest.repo);
+    match manifest.repo_id().filter(|_| is_own_folder(&content)) {
+        Some(repo) => wrong_blobs(entry, &content, &layout.repo(&repo), prover),
+        None => Ok(BTreeSet::new()),
+    }
+}
+
+/// Puts back what has a place, without the blobs that were found wrong.
 pub(super) fn give_back(
     entry: &Entry,
     layout: &Layout,
     manifest: &Manifest,
-    proof: Proof<'_>,
+    wrong: BTreeSet<OsString>,
 ) -> Result<Back> {
     let Some(repo) = manifest.repo_id() else {
         return Ok(Back::default());
@@ -103,10 +109,6 @@ pub(super) fn give_back(
     if !is_own_folder(&content) {
         return Ok(back);
     }
-    let wrong = match proof {
-        Proof::Unless(prover) => wrong_blobs(entry, &content, &folder, prover)?,
-        Proof::AsItWas => BTreeSet::new(),
-    };
     // A model that nobody has pulled again comes back in one step, as it was.
     let is_whole = manifest.kind() == Some(DiscardKind::Repo);
     let is_absent = folder.symlink_metadata().is_err();

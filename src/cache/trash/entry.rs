@@ -9,6 +9,7 @@
 //! kill knows what to do: what was being made holds nothing; a purge that was cut off is finished if
 //! everything had been moved, and undone else; putting back and freeing go on.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::ops::ControlFlow;
@@ -19,7 +20,7 @@ use std::time::SystemTime;
 use super::super::partials::since_epoch_ms;
 use super::super::sight::is_own_folder;
 use super::super::{Error, Layout, Result};
-use super::back::{self, Back, Proof, ProofStep, Prover};
+use super::back::{self, Back, ProofStep, Prover};
 use super::bin::{Bin, Taken};
 use super::goes::leaves;
 use super::manifest::Manifest;
@@ -207,7 +208,8 @@ impl Entry {
 
     /// Puts back what was moved, and takes the entry away if that was all of it.
     fn undo(&mut self, layout: &Layout, manifest: &Manifest) -> Result<Back> {
-        let back = back::give_back(self, layout, manifest, Proof::AsItWas)?;
+        // It was not proven when it went either.
+        let back = back::give_back(self, layout, manifest, BTreeSet::new())?;
         self.close()?;
         Ok(back)
     }
@@ -219,15 +221,10 @@ impl Entry {
         manifest: &Manifest,
         prover: Prover<'_>,
     ) -> Result<Back> {
+        // Whoever ends the proof, or is killed in it, has changed nothing.
+        let wrong = back::prove(&self, layout, manifest, prover)?;
         self.becomes(State::Restoring)?;
-        let back = match back::give_back(&self, layout, manifest, Proof::Unless(prover)) {
-            // Whoever ended the proof ended it before anything was moved.
-            Err(Error::Interrupted) => {
-                self.becomes(State::Resting)?;
-                return Err(Error::Interrupted);
-            }
-            back => back?,
-        };
+        let back = back::give_back(&self, layout, manifest, wrong)?;
         self.close()?;
         Ok(back)
     }
@@ -332,7 +329,8 @@ impl Entry {
                     was_proven: &|_, _, _| false,
                     watch: &mut |_: ProofStep<'_>| ControlFlow::Continue(()),
                 };
-                let back = back::give_back(&self, layout, &manifest, Proof::Unless(prover))?;
+                let wrong = back::prove(&self, layout, &manifest, prover)?;
+                let back = back::give_back(&self, layout, &manifest, wrong)?;
                 self.close()?;
                 format!(
                     "putting `{repo}` back was cut off: the rest of it is back{}",

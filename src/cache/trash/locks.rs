@@ -1,7 +1,7 @@
 //! Owns the lock files of what goes: which there are, and that they go when it has gone.
 //!
 //! **Law**: a lock file goes only under its own `flock`, while its name leads to what is held, and
-//! only an empty one. Whatever else lies there stays, and nothing fails for it: nobody needs them gone.
+//! only an empty one that no other process has open. Whatever else lies there stays, and nothing fails for it: nobody needs them gone.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,6 +12,7 @@ use super::super::sight::is_own_folder;
 use super::Layout;
 use super::goes::entries;
 use crate::domain::{DiscardKind, Etag, RepoId};
+use crate::host;
 
 /// The lock files there are of what goes: of a whole repo all of them, of revisions those of the blobs
 /// that go with them. Wrong blobs are pulled again, and keep theirs.
@@ -54,6 +55,11 @@ pub(super) fn remove_locks(
     etags: &[Etag],
 ) -> Vec<PathBuf> {
     let mut gone = locks_of(layout, repo, kind, etags);
+    // Whoever waits for one has it open.
+    match host::openers(&gone) {
+        Some(open) => gone.retain(|path| !open.iter().any(|file| file.path == *path)),
+        None => gone.clear(),
+    }
     gone.retain(|path| remove_free(path));
     for folder in folders(layout, repo).iter().rev() {
         if let Err(error) = fs::remove_dir(folder) {

@@ -25,8 +25,9 @@ use ratatui::widgets::{Block, Clear, Widget as _};
 use self::cells::Cells;
 use super::glyph::Glyphs;
 use super::pane::Pane;
+use super::purging;
 use super::rows::Scene;
-use super::ui::Ui;
+use super::ui::{Overlay, Question, Ui};
 use super::update::View;
 use super::wish::is_first_run;
 
@@ -236,6 +237,13 @@ pub fn draw(buf: &mut Buffer, ui: &mut Ui, view: View<'_>) -> Option<Position> {
     let cursor = overlay::draw(buf, canvas, &scene);
     if view.facts.is_ascii {
         to_ascii(buf);
+    }
+    if let Some(Overlay::Ask {
+        question: Question::Discard(asked),
+        ..
+    }) = &mut ui.overlay
+    {
+        asked.is_shown = purging::planned_discard(view.store, asked).is_some();
     }
     cursor
 }

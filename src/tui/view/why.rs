@@ -198,7 +198,7 @@ fn change_words(change: &Change) -> (String, Vec<&str>) {
             file,
         } => (
             format!(
-                "remove this copy, {}, once `{file}` of {} is proven to hold the same bytes",
+                "remove this copy, {}, once `{file}` of {} is proven to hold these bytes",
                 size(*bytes),
                 short(revision)
             ),
