@@ -109,6 +109,9 @@ fn of_several_snapshots_the_one_in_the_row_is_meant() {
         }
     }
     desk.heeds(5, Event::PurgePlanned(planned));
+    // What was typed ahead of the plan is no answer to it.
+    assert!(desk.key(KeyCode::Char('y')).is_empty());
+    desk.look(120, 32);
     let done = desk.key(KeyCode::Char('y'));
     let [Effect::Log(line), Effect::Send(Command::Purge(_))] = &done[..] else {
         panic!("{done:?}");

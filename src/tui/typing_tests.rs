@@ -178,6 +178,7 @@ fn a_purge_of_two_kinds_takes_the_unfinished_blobs_with_it() {
             ..PurgePlan::default()
         }),
     );
+    desk.look(120, 32);
     let effects = desk.key(KeyCode::Char('y'));
     let [Effect::Log(line), Effect::Send(Command::Purge(plan))] = &effects[..] else {
         panic!("{effects:?}");
