@@ -207,7 +207,7 @@ impl Shelf {
                 if let PlanStep::RemovePartial { repo, path, .. } = step {
                     self.add_partial(&mut plan, step, (repo, path), findings);
                 } else {
-                    self.add_step(&mut plan, step, (is_new, is_late));
+                    Self::add_step(&mut plan, step, (is_new, is_late));
                 }
             }
         }
@@ -218,7 +218,7 @@ impl Shelf {
         plan
     }
 
-    fn add_step(&self, plan: &mut FixPlan, step: &PlanStep, (is_new, rests_on_pull): (bool, bool)) {
+    fn add_step(plan: &mut FixPlan, step: &PlanStep, (is_new, rests_on_pull): (bool, bool)) {
         match step {
             PlanStep::Pull {
                 repo,

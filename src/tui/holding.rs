@@ -38,7 +38,7 @@ pub(super) fn rows(store: &Store, looks_before: usize) -> Option<Vec<&TrashRow>>
 /// A key while the list is open.
 pub(super) fn key(ui: &mut Ui, view: View<'_>, mut list: TrashList, key: Key) -> Vec<Effect> {
     let rows = rows(view.store, list.looks_before).unwrap_or_default();
-    let last = rows.len().saturating_sub(1);
+    let bottom = rows.len().saturating_sub(1);
     match key.code {
         KeyCode::Esc | KeyCode::Char('q') => return Vec::new(),
         KeyCode::Enter | KeyCode::Char('u') => {
@@ -64,7 +64,11 @@ pub(super) fn key(ui: &mut Ui, view: View<'_>, mut list: TrashList, key: Key) ->
             ui.refuse("empty: this dashboard is read-only", view.now_ms);
         }
         KeyCode::Char('e') if !rows.is_empty() => return ask_empty(ui, view, 0),
-        _ => list.at = update::scrolled(list.at, key).unwrap_or(list.at).min(last),
+        _ => {
+            list.at = update::scrolled(list.at, key)
+                .unwrap_or(list.at)
+                .min(bottom)
+        }
     }
     ui.overlay = Some(Overlay::Trash(list));
     Vec::new()

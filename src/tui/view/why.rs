@@ -142,7 +142,7 @@ fn step_lines(text: &mut Text, canvas: Canvas<'_>, number: &str, step: &PlanStep
             let mut words = format!("`{}` takes this away, {}", key(Action::Purge), size(*bytes));
             if !is_superseded {
                 let retry = key(Action::Retry);
-                words.push_str(&format!("; `{retry}` pulls the model and goes on with it"));
+                words = format!("{words}; `{retry}` pulls the model and goes on with it");
             }
             let map = map.as_deref();
             (words, std::iter::once(path.as_str()).chain(map).collect())
