@@ -67,7 +67,7 @@ pub(super) fn key(ui: &mut Ui, view: View<'_>, mut list: TrashList, key: Key) ->
         _ => {
             list.at = update::scrolled(list.at, key)
                 .unwrap_or(list.at)
-                .min(bottom)
+                .min(bottom);
         }
     }
     ui.overlay = Some(Overlay::Trash(list));
