@@ -276,6 +276,23 @@ impl<'a> Attempt<'a> {
             .await;
     }
 
+    /// A file whose bytes may be the beginning of the content: the truncated blob, or what a script that
+    /// died left in a folder named after the branch.
+    async fn seed(&self) -> Result<Option<PathBuf>, Halt> {
+        if self.start != Start::Salvage {
+            return Ok(None);
+        }
+        match self.wrong {
+            Some(HealingKind::Truncated) => Ok(Some(self.blob_path())),
+            None if !self.job.is_forced => {
+                let (job, remote) = (Arc::clone(self.job), self.remote.clone());
+                let begun = blocking(move || job.neighbours.begun(&remote)).await?;
+                Ok(begun)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
     /// Opens our partial: resumed, adopted, seeded from a truncated blob, or new.
     async fn open_partial(&self, lock: BlobLock) -> Result<(BlobLock, Unfinished, bool), Halt> {
         if self.job.config.is_offline && !self.has_complete_partial().await? {
@@ -294,14 +311,7 @@ impl<'a> Attempt<'a> {
             self.remote.size_bytes,
         );
         let start = self.start;
-        let seed = match self.wrong {
-            Some(HealingKind::Truncated) if start == Start::Salvage => Some(self.blob_path()),
-            None if start == Start::Salvage && !self.job.is_forced => {
-                let (job, remote) = (Arc::clone(self.job), self.remote.clone());
-                blocking(move || job.neighbours.begun(&remote)).await?
-            }
-            Some(_) | None => None,
-        };
+        let seed = self.seed().await?;
         let damaged = match self.wrong {
             Some(HealingKind::TooLong | HealingKind::WrongHash)
                 if start == Start::Salvage && size >= CHUNKED_FROM_BYTES =>

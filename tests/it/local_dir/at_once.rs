@@ -108,7 +108,7 @@ async fn what_is_fetched_into_a_folder_is_seen_by_others_and_after_a_kill() {
     let mut run = Watched::start(place.home.larder(&words).stderr(Stdio::null()));
     run.wait_for("downloading", WEIGHTS);
     let dir = place.dir().display().to_string();
-    let look = |words: &[&str]| {
+    let told = |words: &[&str]| {
         let ran = place.home.run(&[&["--json"], words].concat());
         serde_json::from_str::<Value>(&ran.assert_code(0).stdout).unwrap()
     };
@@ -120,7 +120,7 @@ async fn what_is_fetched_into_a_folder_is_seen_by_others_and_after_a_kill() {
         &["status"],
         &["status", BIG],
     ] {
-        let seen = look(words);
+        let seen = told(words);
         let lock = find(&seen["locks"]).unwrap_or_else(|| panic!("{words:?}: {seen:#}"));
         assert_eq!(lock["state"], "held", "{words:?}");
         assert_eq!(lock["repo"], BIG);
@@ -138,7 +138,7 @@ async fn what_is_fetched_into_a_folder_is_seen_by_others_and_after_a_kill() {
     assert!(said.contains(&dir) && said.contains(BIG), "{said}");
 
     run.kill();
-    let seen = look(&["status", BIG]);
+    let seen = told(&["status", BIG]);
     assert_eq!(seen["locks"].as_array().unwrap().len(), 0, "{seen:#}");
     let said = place.home.run(&["status"]).stdout;
     assert!(said.contains(&dir), "{said}");

@@ -110,6 +110,8 @@ async fn calls_that_cannot_be_meant_are_refused() {
 /// advised works.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_advised_works() {
+    type Case<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
+
     let place = Place::gemma().await;
     let outside = place.home.path().join("out side");
     fs::create_dir(&outside).unwrap();
@@ -120,7 +122,7 @@ async fn what_is_advised_works() {
     let link = |path: &Path| symlink(&outside, path).unwrap();
     let folder = |path: &Path| fs::create_dir_all(path.join("x")).unwrap();
     let file = |path: &Path| fs::write(path, "mine").unwrap();
-    let cases: [(&str, &dyn Fn(&Path), &str); 7] = [
+    let cases: [Case<'_>; 7] = [
         ("config.json", &link, "refused"),
         ("config.json", &folder, "not-writable"),
         ("sub dir", &link, "unsafe-path"),
@@ -168,13 +170,13 @@ async fn what_is_advised_works() {
             .run(&["--json", "pull", &at, "--all", "--local-dir", dir_word]);
         let document = ran.assert_code(2).document(&PULL);
         let help = document["failures"][0]["help"].as_str().unwrap();
-        let line = if is_moved {
+        let call = if is_moved {
             fs::remove_file(&theirs).unwrap();
             advised(help, "--all")
         } else {
             advised(help, "--force")
         };
-        place.home.run_line(&line).assert_code(0);
+        place.home.run_line(&call).assert_code(0);
         assert_ne!(fs::read(&theirs).unwrap(), b"mine");
         // Of the revision that was asked for.
         let again = place
