@@ -153,6 +153,12 @@ async fn carry_out(
         } else {
             "nothing is to be taken away"
         };
+        // All of it is off by default, which nobody shall take for a policy that found nothing.
+        let what = if args.policy {
+            &*format!("{what}: `larder config show` says what the policy allows, 0 days is off")
+        } else {
+            what
+        };
         console.talk.remark(&match fresh_words(fresh) {
             Some(words) => format!("{what}; {words}"),
             None => what.to_owned(),
@@ -277,8 +283,8 @@ fn result_text(
             ids.join(", "),
         ),
     };
-    if let Some(last) = result.trash.last() {
-        text.extend([way_back(last, planned, places).as_str(), "\n"]);
+    if !result.trash.is_empty() {
+        text.extend([way_back(&result.trash, planned, places).as_str(), "\n"]);
     }
     for kept in &result.kept {
         let line = sanitize(&format!("kept {}: {}", kept.path, kept.why));
@@ -309,15 +315,25 @@ fn removed_words(result: &PurgeResult, planned: &PurgePlan) -> String {
 
 /// How what was moved away comes back, and what frees it. Blobs with wrong bytes do not come back: no
 /// reader shall find them under the name of a content.
-fn way_back(last: &str, planned: &PurgePlan, places: &[String]) -> String {
+fn way_back(ids: &[String], planned: &PurgePlan, places: &[String]) -> String {
     let empty = call_of("larder trash empty", [], places);
-    let restore = call_of(&format!("larder trash restore {last}"), [], places);
+    let restores: Vec<String> = ids
+        .iter()
+        .map(|id| {
+            format!(
+                "`{}`",
+                call_of(&format!("larder trash restore {id}"), [], places)
+            )
+        })
+        .collect();
+    let restore = restores.join(" and ");
     let (wrong, other): (Vec<&Discard>, Vec<&Discard>) = planned
         .plan
         .discards()
         .partition(|discard| discard.kind == DiscardKind::Corrupt && !discard.what.is_empty());
     match (&wrong[..], &other[..]) {
-        ([], _) => format!("`{restore}` puts it back, `{empty}` frees it"),
+        ([], _) if ids.len() == 1 => format!("{restore} puts it back, `{empty}` frees it"),
+        ([], _) => format!("{restore} put it back, each its part, `{empty}` frees it"),
         ([one], []) => {
             let pull = call_of(
                 &format!("larder pull {}", shell_word(&one.repo.to_string())),
@@ -325,7 +341,7 @@ fn way_back(last: &str, planned: &PurgePlan, places: &[String]) -> String {
                 places,
             );
             format!(
-                "`{pull}` fetches the right bytes; `{restore}` does not put wrong ones back, \
+                "`{pull}` fetches the right bytes; {restore} does not put wrong ones back, \
                  `{empty}` frees them, with all else that lies in the trash"
             )
         }
@@ -571,6 +587,18 @@ mod tests {
     }
 
     #[test]
+    fn every_part_of_a_purge_has_its_way_back() {
+        let ids = ["6a1f3b20".to_owned(), "6a1f3b21".to_owned()];
+        let text = way_back(&ids, &PurgePlan::default(), &[]);
+        for id in ids {
+            assert!(
+                text.contains(&format!("`larder trash restore {id}`")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn of_wrong_bytes_no_way_back_is_promised_and_every_call_parses() {
         use crate::domain::{DiscardReason, Plan, RepoKind};
         use clap::Parser as _;
@@ -602,7 +630,7 @@ mod tests {
                 ..PurgePlan::default()
             };
             let places = ["--cache-dir /c".to_owned()];
-            let text = way_back("6a1f3b20", &planned, &places);
+            let text = way_back(&["6a1f3b20".to_owned()], &planned, &places);
             assert_eq!(text.contains("puts it back"), is_promised, "{text}");
             assert_eq!(text.contains("wrong"), !is_promised, "{text}");
             assert!(

@@ -259,9 +259,10 @@ fn first_advice(failure: &Failure, subject: Subject<'_>) -> String {
                 (Some(needed), None) => format!("{} are needed: ", size(needed)),
                 (None, _) => String::new(),
             };
+            let cache = cache_of(&again);
             format!(
-                "{space}free some (`larder trash` shows what purges moved away, `larder trash empty` \
-                 frees that), or use another disk with `{}`",
+                "{space}free some (`larder trash{cache}` shows what purges moved away, \
+                 `larder trash empty{cache}` frees that), or use another disk with `{}`",
                 other_place(&again).1
             )
         }
@@ -312,6 +313,14 @@ fn other_place(again: &str) -> (&'static str, &'static str) {
     } else {
         ("cache", "--cache-dir DIR")
     }
+}
+
+/// The part of a call that names another cache, with a blank before it: its trash is another one, too.
+fn cache_of(call: &str) -> String {
+    let words = shell_words(call);
+    let at = words.iter().position(|word| *word == "--cache-dir");
+    let dir = at.and_then(|at| words.get(at + 1));
+    dir.map_or_else(String::new, |dir| format!(" --cache-dir {dir}"))
 }
 
 /// How a file is left out.
@@ -550,6 +559,17 @@ mod tests {
                 .starts_with("1.35 GB are needed and 20 kB are free"),
             "{}",
             told.next
+        );
+        // Another cache has another trash.
+        let subject = Subject {
+            repo: Some("org/m"),
+            command: "pull",
+            call: Some("larder pull org/m --cache-dir '/c d'"),
+        };
+        let next = tell(&failure, subject).next;
+        assert!(
+            next.contains("`larder trash empty --cache-dir '/c d'`"),
+            "{next}"
         );
         let mut limited = Failure::new(FailureCode::RateLimited, "x");
         limited.retry_after_ms = Some(125_000);

@@ -188,7 +188,10 @@ async fn empty(
 /// what was put back.
 fn result_text(result: &TrashResult, is_full: bool) -> String {
     const SHOWN: usize = 20;
-    let mut text = if result.restored.is_empty() && result.restored_bytes == 0 {
+    let is_stuck = !result.ids.is_empty() && !result.kept.is_empty() && result.freed_bytes == 0;
+    let mut text = if result.restored.is_empty() && is_stuck {
+        format!("nothing was put back ({})\n", result.ids.join(", "))
+    } else if result.restored.is_empty() && result.restored_bytes == 0 {
         format!(
             "freed {} of {}\n",
             size(result.freed_bytes),
