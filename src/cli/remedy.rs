@@ -375,6 +375,12 @@ fn pull_again(failure: &Failure, subject: Subject<'_>) -> String {
         let list = list.unwrap_or("larder trash ls");
         return format!("`{list}` lists what can be put back");
     }
+    // What somebody may just be writing is left for a minute.
+    let is_fresh = |cause: &String| cause.contains("less than a minute ago");
+    if subject.command == "doctor" && failure.causes.iter().any(is_fresh) {
+        let call = subject.call.unwrap_or("larder doctor --fix");
+        return format!("run `{call}` again in a minute");
+    }
     // Nothing is missing or broken where a model was only asked to be verified.
     if let ("ready" | "wait", Some(repo), FailureCode::Findings) =
         (subject.command, subject.repo, failure.code)
@@ -571,6 +577,15 @@ mod tests {
             next.contains("`larder trash empty --cache-dir '/c d'`"),
             "{next}"
         );
+        let fresh = Failure::new(FailureCode::Findings, "1 of 2 steps of the repair not done")
+            .because("it changed less than a minute ago, so somebody may be at work");
+        let subject = Subject {
+            repo: None,
+            command: "doctor",
+            call: Some("larder doctor org/m --fix"),
+        };
+        let next = tell(&fresh, subject).next;
+        assert_eq!(next, "run `larder doctor org/m --fix` again in a minute");
         let mut limited = Failure::new(FailureCode::RateLimited, "x");
         limited.retry_after_ms = Some(125_000);
         assert!(tell(&limited, Subject::default()).next.contains("in 3 min"));
