@@ -420,7 +420,7 @@ fn look(
         };
         let found = shape.findings(commit.is_some(), &tally.regular, &tally.copied, &lacks);
         tally.findings.extend(found);
-        if let (Some(_), Some(listing)) = (commit, listing.as_deref()) {
+        if let (Some(_), Some(listing), false) = (commit, listing.as_deref(), has_weights) {
             pull_by_names(&mut tally.findings, listing, &missing, judge);
         }
     }

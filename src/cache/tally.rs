@@ -558,8 +558,8 @@ pub(super) fn start_of(path: &Path) -> Vec<u8> {
 }
 
 /// Names in the plans what a pull is to bring, where it takes nothing of the repo unless it is named:
-/// there are no weights for MLX among what is listed. Only what a finding is about is brought, `missing`
-/// or one file: others of the repo's were never asked for.
+/// there are no weights for MLX, neither listed nor here (a listing may be wrong). Only what a finding is
+/// about is brought, `missing` or one file: others of the repo's were never asked for.
 pub(super) fn pull_by_names(
     findings: &mut [Finding],
     listing: &[RemoteFile],
@@ -586,20 +586,9 @@ pub(super) fn pull_by_names(
             .map(str::to_owned)
             .collect();
         for step in &mut finding.plan.steps {
-            let PlanStep::Pull { repo, files, .. } = step else {
-                continue;
-            };
-            if !files.is_empty() {
-                continue;
-            }
-            if named.is_empty() {
-                *step = PlanStep::ByHand {
-                    advice: format!(
-                        "the repo has no weights for MLX, so a pull needs names: `larder pull {repo} \
-                         FILE…`, or `--all` for everything it lists"
-                    ),
-                };
-            } else {
+            if let PlanStep::Pull { files, .. } = step
+                && files.is_empty()
+            {
                 files.clone_from(&named);
             }
         }

@@ -223,10 +223,8 @@ async fn a_gated_repo_says_that_a_token_is_needed_and_never_prints_one() {
     let ran = run_script(&without, "sh", &made.stdout);
     ran.assert_code(1);
     assert!(ran.stderr.contains("needs a token"), "{ran:?}");
-    assert!(
-        ran.stderr
-            .contains("https://huggingface.co/settings/tokens")
-    );
+    let page = format!("{}/settings/tokens", home.hub.endpoint());
+    assert!(ran.stderr.contains(&page), "{ran:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
