@@ -117,7 +117,7 @@ pub(super) fn describe(path: &Path) -> (u64, String) {
 }
 
 /// Whether a ref holds this and leads to nothing that any reader finds here: a commit without a snapshot,
-/// or, told in the words of [`describe`], what is no commit and no folder's name.
+/// or, told in the words of `describe`, what is no commit and no folder's name.
 pub fn names_nothing(layout: &Layout, repo: &RepoId, revision: &Revision, holds: &str) -> bool {
     let Ok(Some(value)) = read_ref(layout, repo, revision) else {
         return false;

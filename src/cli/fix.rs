@@ -226,7 +226,8 @@ fn plan_text(plan: &FixPlan, args: &DoctorArgs, columns: Option<u16>) -> String 
         }
         if !plan.replaced.is_empty() {
             let aside = "the wrong bytes of these get a name that ends in `.corrupt`, and are \
-                         removed once the right ones are proven:";
+                         removed once the right ones are proven; a text that somebody may have \
+                         edited is kept:";
             for line in wrapped(aside, room) {
                 text.extend([&line, "\n"]);
             }

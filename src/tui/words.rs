@@ -78,7 +78,10 @@ pub(super) fn split_name(name: &str) -> (&str, &str) {
     }
 }
 
-/// A model's sign and state: in up to eleven columns, or in eight where room is short.
+/// Columns of a model's state where there is room.
+pub(super) const STATE_COLUMNS: usize = 13;
+
+/// A model's sign and state: in up to [`STATE_COLUMNS`], or in eight columns where room is short.
 pub(super) fn model_state(
     item: &ModelItem<'_>,
     canvas: Canvas<'_>,
@@ -137,10 +140,11 @@ pub(super) fn model_state(
             let counts = item
                 .row
                 .and_then(|row| Some((row.files_present, row.files_expected?)));
-            let text = match counts {
-                Some((present, expected)) if has_room => format!("partial {present}/{expected}"),
-                Some(_) | None => "partial".to_owned(),
-            };
+            let counted = counts.map(|(present, expected)| format!("partial {present}/{expected}"));
+            // Half a number would be another one.
+            let text = counted
+                .filter(|text| has_room && text.len() <= STATE_COLUMNS)
+                .unwrap_or_else(|| "partial".to_owned());
             ((glyphs.alert, theme.warning), text)
         }
         (Some(ModelState::Absent), _) => ((glyphs.queued, theme.dim), "absent".to_owned()),

@@ -68,7 +68,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, canvas: Canvas<'_>, scene: &Sce
         let (sign, state) = words::model_state(item, canvas, has_room);
         cells.put(sign.0, sign.1);
         cells.skip(1);
-        let state_width = if has_room { 11 } else { 8 };
+        let state_width = if has_room { words::STATE_COLUMNS } else { 8 };
         let size_width = if has_size { 7 } else { 0 };
         let name_width = cells
             .room()
