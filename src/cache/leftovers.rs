@@ -19,6 +19,7 @@ use super::salvage::{all_partials, etag_of, exact_etag};
 use super::sight::is_own_folder;
 use super::snapshot::paths_below;
 use super::staging::is_number;
+use super::trash::kept_files;
 use super::trees::commits_by_content;
 use super::{Hashed, Judge, Layout, read_tree};
 use crate::domain::{
@@ -430,22 +431,34 @@ impl Repo<'_> {
         });
         let (texts, aside): (Vec<&Left>, Vec<&Left>) =
             aside.partition(|left| is_written_by_hand(&left.path));
-        let edits = self.edits(&texts);
+        let kept: Vec<Left> = kept_files(self.layout, self.id)
+            .into_iter()
+            .filter_map(|path| {
+                Some(Left {
+                    found: path.symlink_metadata().ok()?,
+                    name: path.file_name()?.to_string_lossy().into_owned(),
+                    path,
+                })
+            })
+            .collect();
+        let kept: Vec<&Left> = texts.into_iter().chain(&kept).collect();
+        let edits = self.kept(&kept);
         edits.into_iter().chain(self.wrong_bytes(&aside)).collect()
     }
 
-    /// Texts that a pull put aside: somebody may have edited a file through its pointer.
-    fn edits(&self, texts: &[&Left]) -> Option<Finding> {
-        let summary = match texts {
+    /// What a pull put aside and keeps: a text that somebody may have edited through a pointer, a file
+    /// in the place of one, what lay in a folder in the place of a blob.
+    fn kept(&self, kept: &[&Left]) -> Option<Finding> {
+        let summary = match kept {
             [] => return None,
-            [_] => "a text that larder put aside".to_owned(),
-            more => format!("{} texts that larder put aside", more.len()),
+            [_] => "a file that larder put aside".to_owned(),
+            more => format!("{} files that larder put aside", more.len()),
         };
-        let cause = "a pull found that it does not hash to its name, fetched the right bytes and kept \
-                     it: somebody may have edited it through a pointer";
+        let cause = "a pull found other bytes than the repo's, put the right ones in their place and \
+                     kept these: they may be somebody's work";
         let mut finding = Finding::new(Rule::LeftoverTemp, summary, cause).of_model(self.id, None);
         finding.severity = Severity::Note;
-        let told = texts.iter().take(TOLD).fold(finding, |finding, left| {
+        let told = kept.iter().take(TOLD).fold(finding, |finding, left| {
             let bytes = Some(left.found.len());
             let what = "put aside, and read by nobody";
             finding.seen(&left.path.to_string_lossy(), bytes, None, what)

@@ -225,9 +225,8 @@ fn plan_text(plan: &FixPlan, args: &DoctorArgs, columns: Option<u16>) -> String 
             text.extend([&line, "\n"]);
         }
         if !plan.replaced.is_empty() {
-            let aside = "the wrong bytes of these get a name that ends in `.corrupt`, and are \
-                         removed once the right ones are proven; a text that somebody may have \
-                         edited is kept:";
+            let aside = "the wrong bytes of these are put aside; blobs go once the right ones are \
+                         proven, what may be somebody's work is kept:";
             for line in wrapped(aside, room) {
                 text.extend([&line, "\n"]);
             }

@@ -380,36 +380,44 @@ async fn a_repo_that_a_pull_takes_nothing_of_is_healed_by_the_names_of_its_files
     assert_eq!(names, [pointer]);
 }
 
-/// An editor writes through the pointer into the blob: the edit stays, also when another repair runs.
+/// An editor writes through the pointer into the blob, or puts a file in the pointer's place: the edit
+/// stays, also when another repair runs.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edit_through_a_pointer_is_kept_and_goes_into_the_trash_on_demand() {
-    let home = pulled(catalogue::gemma(), GEMMA).await;
-    let repo = home.blobs().parent().unwrap().to_owned();
-    let commit = fs::read_to_string(repo.join("refs/main")).unwrap();
-    let pointer = repo.join("snapshots").join(commit).join("config.json");
-    let edit = "{\"model_type\": \"mine\"}\n";
-    fs::write(&pointer, edit).unwrap();
-    let kept = || {
-        let all = files_below(&home.blobs()).into_iter();
-        let mut kept = all.filter(|path| path.extension().is_some_and(|end| end == "corrupt"));
-        kept.next().map(|path| fs::read_to_string(path).unwrap())
-    };
-    for _ in 0..2 {
-        home.run(&["doctor", "--verify", "--fix", "--yes"])
+async fn an_edit_is_kept_and_goes_into_the_trash_on_demand() {
+    for is_in_place in [true, false] {
+        let home = pulled(catalogue::gemma(), GEMMA).await;
+        let repo = home.blobs().parent().unwrap().to_owned();
+        let commit = fs::read_to_string(repo.join("refs/main")).unwrap();
+        let snapshots = repo.join("snapshots");
+        let pointer = snapshots.join(commit).join("config.json");
+        let edit = "{\"model_type\": \"mine\"}\n";
+        if !is_in_place {
+            fs::remove_file(&pointer).unwrap();
+        }
+        fs::write(&pointer, edit).unwrap();
+        let is_kept = || {
+            let all = files_below(&repo).into_iter();
+            let mut aside = all.filter(|path| !path.starts_with(&snapshots));
+            aside.any(|path| fs::read(path).is_ok_and(|bytes| bytes == edit.as_bytes()))
+        };
+        for _ in 0..2 {
+            home.run(&["doctor", "--verify", "--fix", "--yes"])
+                .assert_code(0);
+            assert_ne!(fs::read_to_string(&pointer).unwrap(), edit);
+            assert!(is_kept());
+        }
+        let told = home.run(&["doctor"]);
+        assert!(
+            told.stdout
+                .contains(&format!("larder purge --corrupt {GEMMA}")),
+            "{}",
+            told.stdout
+        );
+        home.run(&["purge", "--corrupt", GEMMA, "--yes"])
             .assert_code(0);
-        assert_eq!(kept().as_deref(), Some(edit));
+        assert!(!is_kept());
+        home.run(&["trash", "restore", "last"]).assert_code(0);
+        assert!(is_kept());
+        home.run(&["ready", GEMMA]).assert_code(0);
     }
-    let told = home.run(&["doctor"]);
-    assert!(
-        told.stdout
-            .contains(&format!("larder purge --corrupt {GEMMA}")),
-        "{}",
-        told.stdout
-    );
-    home.run(&["purge", "--corrupt", GEMMA, "--yes"])
-        .assert_code(0);
-    assert_eq!(kept(), None);
-    home.run(&["trash", "restore", "last"]).assert_code(0);
-    assert_eq!(kept().as_deref(), Some(edit));
-    home.run(&["ready", GEMMA]).assert_code(0);
 }

@@ -243,10 +243,11 @@ fn of_blobs(
     let there = names.iter().map(|name| blobs.join(name));
     units.extend(there.filter(|blob| blob.symlink_metadata().is_ok()));
     let is_still = |path: &&PathBuf| {
-        path.parent() == Some(&blobs)
+        let is_beside = path.parent() == Some(&blobs)
             && gave_way(path).is_some_and(|etag| {
                 !etags.contains(&etag) && lacks_its_place(&blobs, path, &etag).is_none()
-            })
+            });
+        is_beside || has_its_place(layout, repo, path)
     };
     units.extend(aside.iter().filter(is_still).cloned());
     Ok(units)
@@ -309,6 +310,41 @@ fn lacks_its_place(blobs: &Path, aside: &Path, etag: &Etag) -> Option<&'static s
     is_one.then_some("it is a second name of the blob")
 }
 
+/// What larder keeps of files that stood in the place of pointers, and of folders in the place of blobs.
+pub(in crate::cache) fn kept_files(layout: &Layout, repo: &RepoId) -> Vec<PathBuf> {
+    let own = layout.larder_dir(repo);
+    let aside = own.join("aside");
+    if ![&layout.repo(repo), &own, &aside]
+        .into_iter()
+        .all(|folder| is_own_folder(folder))
+    {
+        return Vec::new();
+    }
+    let mut kept = leaves(&aside).unwrap_or_default();
+    kept.retain(|path| path.symlink_metadata().is_ok_and(|found| found.is_file()));
+    kept
+}
+
+/// Whether a file has the place that such a one gave way from.
+fn has_its_place(layout: &Layout, repo: &RepoId, kept: &Path) -> bool {
+    let aside = layout.larder_dir(repo).join("aside");
+    let below = kept.strip_prefix(aside).ok().and_then(Path::to_str);
+    let place = below
+        .and_then(|below| below.split_once('/'))
+        .and_then(|(of, rest)| {
+            Some(match Commit::new(of) {
+                Ok(commit) => layout
+                    .snapshot(repo, &commit)
+                    .join(rest.rsplit_once('.')?.0),
+                Err(_) => layout
+                    .blobs(repo)
+                    .join(rest.split('/').next()?.split_once('.')?.0),
+            })
+        });
+    kept.symlink_metadata().is_ok_and(|found| found.is_file())
+        && place.is_some_and(|place| place.is_file())
+}
+
 /// Files of a repo that gave way to others, as the doctor names them: those that may go, and those that
 /// stay with why. One stays while the blob that it gave way to is not there, or is known to be wrong, and
 /// one that Python moved away a moment ago it may want back.
@@ -349,6 +385,16 @@ pub fn put_aside(
             path: sanitize(&path.to_string_lossy()),
             why: why.to_owned(),
         });
+    }
+    for path in kept_files(layout, repo) {
+        if has_its_place(layout, repo, &path) {
+            goes.push(path);
+        } else {
+            stays.push(Kept {
+                path: sanitize(&path.to_string_lossy()),
+                why: "what it gave way to is not there".to_owned(),
+            });
+        }
     }
     Ok((goes, stays))
 }

@@ -26,6 +26,7 @@ use std::time::SystemTime;
 
 pub use self::back::{Back, ProofStep, ProofWatch, Prover, WasProven};
 pub use self::bin::Bin;
+pub(super) use self::goes::kept_files;
 pub use self::goes::{Going, Selection, going, put_aside};
 
 use self::back::wrong_of;

@@ -368,8 +368,8 @@ fn fix_lines(text: &mut Text, canvas: Canvas<'_>, plan: &FixPlan) {
     }
     if !plan.replaced.is_empty() {
         text.blank();
-        let words = "The wrong bytes of these are put aside, and removed once the right ones are \
-                     proven; a text that somebody may have edited is kept:";
+        let words = "The wrong bytes of these are put aside. Blobs go once the right ones are proven; \
+                     what may be somebody's work is kept:";
         text.wrapped(0, words, theme.text);
         for path in &plan.replaced {
             text.wrapped(2, &canvas.view.facts.short_path(path), theme.dim);
