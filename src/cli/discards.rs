@@ -4,7 +4,7 @@
 
 use super::table::Table;
 use crate::domain::{Discard, DiscardKind, PlanStep, PurgePlan, TrashRow, sanitize};
-use crate::store::{count, duration, size};
+use crate::store::{count, duration, size, trashed};
 
 /// So many paths of one model are named one by one, unless all are wanted.
 const SHOWN: usize = 50;
@@ -212,20 +212,7 @@ pub(super) fn rows_text(rows: &[TrashRow], now_ms: u64) -> String {
         .column("CACHE")
         .column("LIES IN");
     for row in rows {
-        let what = match row.kind {
-            DiscardKind::Repo => "all of it".to_owned(),
-            DiscardKind::Revisions => {
-                let names = row.what.iter().map(|name| crate::store::short(name));
-                names.collect::<Vec<_>>().join(" ")
-            }
-            DiscardKind::Corrupt if row.what.is_empty() => "put aside".to_owned(),
-            DiscardKind::Corrupt => count(row.what.len(), "wrong blob"),
-            DiscardKind::Orphans => count(row.what.len(), "unused blob"),
-        };
-        let what = match &row.cut_off {
-            Some(cut_off) => format!("{what} ({cut_off})"),
-            None => what,
-        };
+        let what = trashed(row);
         table.row(&[
             row.id.clone(),
             size(row.bytes),

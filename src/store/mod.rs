@@ -37,4 +37,4 @@ pub use reduce::reduce;
 pub use select::{Counts, FileView, Intent, Verdict};
 pub use shelf::{Shelf, Verified, Verifying};
 pub use state::{Guided, Listing, Phase, Pull, Store, Target};
-pub use words::{count, duration, other_pull_line, short, size};
+pub use words::{count, duration, other_pull_line, short, size, trashed};

@@ -6,9 +6,9 @@ use humansize::{DECIMAL, format_size};
 
 use super::log::Level;
 use crate::domain::{
-    Commit, Failure, Finding, FixResult, Healing, HealingKind, ImportResult, LockWait, Offer,
-    OfferKind, Origin, OtherPull, PullPlan, PullResult, PurgeResult, Recognition, RefMove, RetryIn,
-    TrashResult, UnfinishedPull, Validation, Verification, sanitize,
+    Commit, DiscardKind, Failure, Finding, FixResult, Healing, HealingKind, ImportResult, LockWait,
+    Offer, OfferKind, Origin, OtherPull, PullPlan, PullResult, PurgeResult, Recognition, RefMove,
+    RetryIn, TrashResult, TrashRow, UnfinishedPull, Validation, Verification, sanitize,
 };
 
 /// A size as Finder shows it: decimal units, e.g. `1.35 GB`.
@@ -220,6 +220,26 @@ fn replaced_line(healing: &Healing) -> Option<String> {
         .map(|aside| format!("; it is kept as {aside}"))
         .unwrap_or_default();
     is_itself.then(|| format!("{path}: {what} and was replaced{kept}"))
+}
+
+/// What of a model lies in an entry of the trash. A folder that is named like a ref is called by its
+/// place: the ref may name another snapshot.
+pub fn trashed(row: &TrashRow) -> String {
+    let name = |name: &String| match Commit::new(name) {
+        Ok(commit) => commit.short(),
+        Err(_) => format!("snapshots/{name}"),
+    };
+    let what = match row.kind {
+        DiscardKind::Repo => "all of it".to_owned(),
+        DiscardKind::Revisions => row.what.iter().map(name).collect::<Vec<_>>().join(" "),
+        DiscardKind::Corrupt if row.what.is_empty() => "put aside".to_owned(),
+        DiscardKind::Corrupt => count(row.what.len(), "wrong blob"),
+        DiscardKind::Orphans => count(row.what.len(), "unused blob"),
+    };
+    match &row.cut_off {
+        Some(cut_off) => format!("{what} ({cut_off})"),
+        None => what,
+    }
 }
 
 /// A file that was offered and is not what it seems, or is.
@@ -449,6 +469,15 @@ pub(super) fn complete_line(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `purge REPO@main` means the ref, which may name another snapshot.
+    #[test]
+    fn a_folder_in_the_trash_is_not_called_like_a_ref() {
+        let mut row = crate::store::survey_script::trash_rows().remove(0);
+        row.kind = DiscardKind::Revisions;
+        row.what = vec!["ab".repeat(20), "main".to_owned()];
+        assert_eq!(trashed(&row), "abababa snapshots/main");
+    }
 
     #[test]
     fn spans_are_short() {

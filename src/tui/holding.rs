@@ -8,8 +8,8 @@ use super::keymap::Key;
 use super::ui::{Emptying, Overlay, Question, TrashList, Ui};
 use super::update::{self, Effect, View};
 use super::{purging, words};
-use crate::domain::{Command, DiscardKind, TrashRequest, TrashRow};
-use crate::store::{Store, count, short, size};
+use crate::domain::{Command, TrashRequest, TrashRow};
+use crate::store::{Store, count, size, trashed};
 
 /// The keys of the list.
 pub(super) const KEYS: [(&str, &str); 4] = [
@@ -121,20 +121,7 @@ pub(super) fn sum(rows: &[&TrashRow]) -> String {
 
 /// A row: which, how much, since when, of what, and what of that.
 pub(super) fn row_words(row: &TrashRow, now_ms: u64) -> [String; 5] {
-    let what = match row.kind {
-        DiscardKind::Repo => "all of it".to_owned(),
-        DiscardKind::Revisions => {
-            let names = row.what.iter().map(|name| short(name));
-            names.collect::<Vec<_>>().join(" ")
-        }
-        DiscardKind::Corrupt if row.what.is_empty() => "put aside".to_owned(),
-        DiscardKind::Corrupt => count(row.what.len(), "wrong blob"),
-        DiscardKind::Orphans => count(row.what.len(), "unused blob"),
-    };
-    let what = match &row.cut_off {
-        Some(cut_off) => format!("{what} ({cut_off})"),
-        None => what,
-    };
+    let what = trashed(row);
     [
         row.id.clone(),
         words::bytes(row.bytes),

@@ -7,6 +7,7 @@ use ratatui::style::{Color, Modifier, Style};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::action::Action;
+use super::desk::sick;
 use super::facts::Facts;
 use super::keymap::Key;
 use super::pane::Pane;
@@ -327,22 +328,6 @@ fn endings() {
     check(&Screen::of("all_done", &done).after(&[Action::Focus(Pane::Files)]));
     let cancelled = stage::zoo(Script::cancelled());
     check(&Screen::of("cancelled", &cancelled).after(&[Action::Focus(Pane::Files)]));
-}
-
-fn sick() -> Script {
-    stage::zoo(Script::new())
-        .then(
-            1,
-            Event::FindingsSeen {
-                findings: stage::findings(),
-            },
-        )
-        .then(
-            1,
-            Event::LocksSeen {
-                locks: stage::locks(),
-            },
-        )
 }
 
 #[test]
